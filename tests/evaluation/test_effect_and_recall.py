@@ -1,0 +1,99 @@
+"""Effects against scipy and closed forms; recall against cases worked by hand."""
+
+import numpy as np
+import pytest
+from scipy.stats import pearsonr
+
+from virtassay.evaluation import effect, recall
+
+rng = np.random.default_rng(0)
+
+
+def test_pearson_delta_agrees_with_scipy():
+    g, r, c = rng.normal(size=(5, 30)), rng.normal(size=(5, 30)), rng.normal(size=30)
+    assert effect.pearson_delta(g, r) == pytest.approx([pearsonr(a, b).statistic for a, b in zip(g, r, strict=True)])
+    centred = [pearsonr(a - c, b - c).statistic for a, b in zip(g, r, strict=True)]
+    assert effect.pearson_delta_centred(g, r, c) == pytest.approx(centred)
+
+
+def test_pearson_delta_of_a_constant_effect_is_no_number():
+    assert np.isnan(effect.pearson_delta(np.ones((1, 4)), rng.normal(size=(1, 4)))).all()
+
+
+def test_centring_removes_what_all_treatments_share():
+    shared, own = 10 * rng.normal(size=200), rng.normal(size=(6, 200))
+    real, generated = shared + own, np.tile(shared, (6, 1)) + 0.01 * rng.normal(size=(6, 200))
+    assert effect.pearson_delta(generated, real).min() > 0.95
+    assert abs(effect.pearson_delta_centred(generated, real, shared).mean()) < 0.15
+
+
+@pytest.mark.parametrize("size", [0.0, 0.5, 1.0, 2.0])
+def test_effect_slope_is_the_size_of_the_generated_effect_and_debiased(size):
+    local = np.random.default_rng(1)
+    direction, n, d = np.full(20, 0.3), 10, 20
+    along, below = [], []
+    for _ in range(400):
+        r, c, g, c2 = (local.normal(size=(n, d)) for _ in range(4))
+        r, g = r + direction, g + size * direction
+        noise = effect.mean_variance(r) + effect.mean_variance(c)
+        slope = effect.effect_slope([g.mean(0) - c2.mean(0)], [r.mean(0) - c.mean(0)], [noise])
+        along.append(slope.along[0])
+        below.append(slope.size[0])
+    assert np.sum(along) / np.sum(below) == pytest.approx(size, abs=0.06)
+
+
+def test_effects_of_other_shapes_are_refused():
+    with pytest.raises(ValueError, match="treatments, features"):
+        effect.pearson_delta(np.zeros((2, 3)), np.zeros((3, 3)))
+
+
+def test_pds_by_hand():
+    real = np.eye(3)
+    assert recall.pds(real, real) == pytest.approx([1, 1, 1])
+    # the first points at the second's effect, then its own, then the third: one of two others is closer
+    generated = np.array([[0.5, 1.0, 0.1], [0, 1, 0], [1, 0.9, 0.5]])
+    assert recall.pds(generated, real) == pytest.approx([0.5, 1, 0])
+
+
+def test_pds_of_ties_is_exactly_chance():
+    assert recall.pds(np.ones((4, 4)), np.eye(4)) == pytest.approx([0.5] * 4, abs=0)
+    assert recall.pds(np.zeros((4, 3)), rng.normal(size=(4, 3))) == pytest.approx([0.5] * 4, abs=0)
+
+
+def test_pds_of_noise_averages_to_a_half():
+    values = [recall.pds(rng.normal(size=(7, 5)), rng.normal(size=(7, 5))).mean() for _ in range(400)]
+    assert np.mean(values) == pytest.approx(0.5, abs=0.02)
+
+
+def test_pds_subtracts_what_is_shared():
+    real, shared = np.eye(3), np.array([5.0, 5.0, 5.0])
+    assert recall.pds(real + shared, real + shared, shared) == pytest.approx([1, 1, 1])
+
+
+def test_pds_of_one_treatment_is_no_number():
+    assert np.isnan(recall.pds(np.ones((1, 2)), np.ones((1, 2)))).all()
+
+
+def test_nsc_by_hand():
+    real = np.array([[1, 0.1], [1, 0.0], [0, 1.0], [0.1, 1], [1, 1]])
+    moa, compound = ["a", "a", "b", "b", None], ["p", "q", "r", "s", "t"]
+    assert recall.nsc(real, real, moa, compound)[:4] == pytest.approx([1, 1, 1, 1])
+    assert np.isnan(recall.nsc(real, real, moa, compound)[4])
+    swapped = real[[2, 3, 0, 1, 4]]
+    assert recall.nsc(swapped, real, moa, compound)[:4] == pytest.approx([0, 0, 0, 0])
+
+
+def test_nsc_never_matches_a_dose_of_the_same_compound_nor_a_mechanism_without_another():
+    real = np.array([[1, 0.0], [1, 0.01], [0, 1.0], [-1, 0.2]])
+    moa, compound = ["a", "a", "b", "a"], ["p", "p", "r", "s"]
+    answers = recall.nsc(real, real, moa, compound)
+    assert answers[[0, 1]] == pytest.approx([0, 0])  # its own other dose is excluded, "r" is nearer than "s"
+    assert np.isnan(answers[2])  # "b" has no other compound: not asked
+
+
+def test_nscb_excludes_the_batch():
+    real = np.array([[1, 0.0], [1, 0.01], [0, 1.0], [0.2, 1]])
+    moa, compound, batch = ["a", "a", "b", "b"], ["p", "q", "r", "s"], ["1", "1", "1", "2"]
+    answers = recall.nsc(real, real, moa, compound, batch)
+    assert np.isnan(answers[:2]).all()  # the only other "a" is in the same batch
+    assert answers[2:] == pytest.approx([1, 1])

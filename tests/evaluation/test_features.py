@@ -1,0 +1,122 @@
+"""Featurizers: shapes for any number of channels, what each one sees and does not see, and fingerprints."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+from virtassay.evaluation import features
+
+PLAIN = (features.PixelStatistics(), features.Texture(), features.UntrainedNetwork())
+
+
+@pytest.fixture(scope="module")
+def imagenet():
+    pytest.importorskip("efficientnet_lite_pytorch", reason="the extra 'imagenet' is not installed")
+    return features.EfficientNetLite0(size=64)
+
+
+def noise(n=5, channels=3, size=16, dtype=np.uint8, seed=0):
+    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, (n, channels, size, size)).astype(dtype)
+
+
+@pytest.mark.parametrize("featurizer", PLAIN, ids=lambda f: f.name)
+@pytest.mark.parametrize(("channels", "dtype"), [(1, np.uint8), (2, np.uint16), (12, np.uint8)])
+def test_any_number_of_channels_and_both_types(featurizer, channels, dtype):
+    out = featurizer(noise(channels=channels, dtype=dtype))
+    assert out.dtype == np.float64
+    assert len(out) == 5
+    assert np.isfinite(out).all()
+
+
+def test_imagenet_maps_three_channels_as_colour_and_others_as_grey(imagenet):
+    assert imagenet(noise(2, 3)).shape == (2, 1280)
+    five = imagenet(noise(2, 5))
+    assert five.shape == (2, 5 * 1280)
+    assert five[:, :1280] == pytest.approx(imagenet(noise(2, 5)[:, :1]), abs=1e-5)
+
+
+@pytest.mark.parametrize("featurizer", PLAIN, ids=lambda f: f.name)
+def test_features_do_not_depend_on_the_minibatch(featurizer, monkeypatch):
+    images = noise(7)
+    whole = featurizer(images)
+    monkeypatch.setattr(features, "MINIBATCH", 2)
+    assert featurizer(images) == pytest.approx(whole, abs=1e-6)
+
+
+@pytest.mark.parametrize("featurizer", PLAIN, ids=lambda f: f.name)
+def test_empty_and_constant_images_give_numbers(featurizer):
+    flat = np.stack([np.zeros((3, 16, 16)), np.full((3, 16, 16), 255)]).astype(np.uint8)
+    assert np.isfinite(featurizer(flat)).all()
+
+
+def test_pixel_statistics_see_no_arrangement_and_texture_does():
+    images = noise(3)
+    flat = images.reshape(3, 3, -1)
+    order = np.argsort(flat[:, :1].sum(1), axis=1)[:, None]
+    sorted_pixels = np.take_along_axis(flat, np.broadcast_to(order, flat.shape), 2).reshape(images.shape)
+    pixel, texture = features.PixelStatistics(), features.Texture()
+    assert pixel(sorted_pixels) == pytest.approx(pixel(images), abs=1e-9)
+    assert np.abs(texture(sorted_pixels) - texture(images)).max() > 1
+
+
+def test_pixel_statistics_by_hand():
+    image = np.zeros((1, 2, 8, 8), np.uint8)
+    image[0, 0, :4], image[0, 1, 4:] = 255, 51
+    out = features.PixelStatistics(quantiles=(0.25, 0.75))(image)[0]
+    assert out == pytest.approx([0, 1, 0.5, 0.5, 0, 0.2, 0.1, 0.1, -1], abs=1e-6)
+
+
+def test_texture_finds_the_period_of_a_grating():
+    x = np.arange(64)
+    wave = 127 + 100 * np.sin(2 * np.pi * 0.225 * x)  # 0.225 cycles a pixel: annulus 4 of 10
+    image = np.broadcast_to(wave, (1, 1, 64, 64)).round().astype(np.uint8)
+    assert features.Texture()(image)[0].argmax() == 4
+
+
+def test_texture_coherence_is_one_for_a_copied_channel_and_minus_one_for_its_negative():
+    one = noise(1, 1, 32)
+    out = features.Texture()(np.concatenate([one, one, 255 - one], 1))[0]
+    coherence = out[30:].reshape(3, 10)  # pairs (0, 1), (0, 2), (1, 2)
+    assert coherence[0] == pytest.approx(1, abs=1e-2)
+    assert coherence[1:] == pytest.approx(-1, abs=1e-2)
+
+
+def test_blur_is_invisible_in_the_mean_but_not_in_texture():
+    sharp = noise(20, 1, 32, seed=1)
+    blurred = ((sharp.astype(int) + np.roll(sharp, 1, 3) + np.roll(sharp, -1, 3)) / 3).astype(np.uint8)
+    gap = features.Texture()(sharp).mean(0) - features.Texture()(blurred).mean(0)
+    assert gap[-1] > 1
+    assert abs(gap[0]) < 0.5
+
+
+def test_fingerprints_tell_featurizers_apart(imagenet):
+    prints = [f.fingerprint() for f in (*PLAIN, imagenet)]
+    for fingerprint in prints:
+        assert {"channel_mapping", "resize", "value_range", "weights", "trained"} <= set(fingerprint)
+    one, two = (features.UntrainedNetwork(seed=s).fingerprint()["weights"] for s in (0, 1))
+    assert one != two
+    assert features.UntrainedNetwork().fingerprint()["weights"] == one
+    assert imagenet.fingerprint()["trained"] and "64x64" in imagenet.fingerprint()["resize"]
+
+
+@pytest.mark.parametrize("bad", [np.zeros((2, 3, 16, 16), np.float32), np.zeros((2, 13, 16, 16), np.uint8), noise()[0]])
+def test_other_images_are_refused(bad):
+    for featurizer in PLAIN:
+        with pytest.raises(ValueError, match=r"uint8 or uint16|too small"):
+            featurizer(bad)
+
+
+def test_a_missing_extra_says_what_to_install(monkeypatch):
+    def missing(name, *_):
+        raise ImportError(f"No module named {name!r}")
+
+    features._efficientnet.cache_clear()
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(ValueError, match=r"virtassay\[imagenet\]"):
+        features.EfficientNetLite0()
+
+
+def test_a_size_that_the_network_cannot_take_is_refused():
+    with pytest.raises(ValueError, match="multiple of 32"):
+        features.EfficientNetLite0(size=50)

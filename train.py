@@ -1,0 +1,36 @@
+"""Fit a model: `python train.py experiment=quickstart`, sweeps with -m; conf/train.yaml holds every choice."""
+
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from virtassay.cli import user_errors
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+@user_errors
+def main(cfg: DictConfig) -> None:
+    """Compose, instantiate, fit."""
+    from virtassay.assay import VirtualAssay
+    from virtassay.data.module import AssayData
+    from virtassay.training.fit import claim
+
+    run = claim(Path(cfg.run), resume=cfg.resume, overwrite=cfg.overwrite)
+    if not Path(cfg.data.folder).exists():
+        hydra.utils.instantiate(cfg.data.prepare)
+    data: AssayData = hydra.utils.instantiate(cfg.loader)
+    # what only the dataset knows goes into the config, so that the stored one is complete
+    cfg.network.image_shape = list(data.vocabulary.image_shape)
+    cfg.condition.perturbation.n_perturbations = len(data.vocabulary.perturbations)
+    cfg.condition.n_batches = len(data.vocabulary.batches)
+    cfg.condition.n_cell_types = len(data.vocabulary.cell_types)
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # pyright: ignore[reportAssignmentType]
+    module = hydra.utils.instantiate(cfg.training)
+    assay = VirtualAssay(module.network, module.source, data.vocabulary, data.molecules, config)
+    hydra.utils.instantiate(cfg.fit, run=run, data=data, module=module, assay=assay, config=config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""The vocabulary of a run: names ↔ numbers, made from the training images and stored beside the weights."""
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from virtassay.data.molecules import Morgan, canonical_column
+from virtassay.schema import NULL, Condition, treatment_name
+
+log = logging.getLogger(__name__)
+
+
+class UnknownToModel(ValueError):
+    """A request for something the model cannot know; the message names it and what would be needed."""
+
+
+@dataclass(frozen=True)
+class ConditionTable:
+    """The conditions of n images, as arrays; k is the largest combination. `condition(rows)` gathers a Condition."""
+
+    perturbation: np.ndarray  # (n, k) rows of the vocabulary; n_perturbations where only the structure is known
+    structure: np.ndarray  # (n, k) rows of `structures`
+    structures: np.ndarray  # (m, d) uint8; row 0 is "no structure"
+    log_dose: np.ndarray  # (n, k), NaN where no dose was given
+    batch: np.ndarray  # (n,)
+    cell_type: np.ndarray  # (n,)
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def condition(self, rows: np.ndarray | slice) -> Condition:
+        """Gather the conditions of `rows` as tensors."""
+        return Condition(
+            perturbation=torch.from_numpy(self.perturbation[rows]),
+            structure=torch.from_numpy(self.structures[self.structure[rows]]).float(),
+            log_dose=torch.from_numpy(self.log_dose[rows]),
+            batch=torch.from_numpy(self.batch[rows]),
+            cell_type=torch.from_numpy(self.cell_type[rows]),
+        )
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Names of what the model was trained on. Doses enter as (log10 µM − dose_centre) / dose_spread.
+
+    `dose_in_label`: the label of a perturbation is compound × dose ("taxol 0.3 µM"), as in Jones et al. 2026.
+    `smiles[i]` is the canonical SMILES of perturbation i, or None (control, gene, not given).
+    """
+
+    perturbations: tuple[str, ...]
+    smiles: tuple[str | None, ...]
+    controls: tuple[str, ...]
+    batches: tuple[str, ...]
+    cell_types: tuple[str, ...]
+    channels: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    dtype: str
+    pixel_size_um: float | None
+    scaling: dict[str, Any] | None
+    dose_centre: float
+    dose_spread: float
+    dose_in_label: bool
+
+    @classmethod
+    def from_index(cls, index: pl.DataFrame, *, info: Any, dose_in_label: bool) -> "Vocabulary":
+        """Collect the names in the (training) rows of an index; `info` is the DatasetInfo of its folder."""
+        labels: dict[str, str | None] = {}
+        controls: set[str] = set()
+        for row in _rows(index):
+            for name, dose, smiles in zip(row["perturbation"], row["dose_um"], row["smiles"], strict=True):
+                label = treatment_name([name], [dose]) if dose_in_label else name
+                if row["is_control"]:
+                    controls.add(label)
+                elif labels.get(label) is None:
+                    labels[label] = smiles
+        # Controls are a perturbation of their own: their solvent's structure would say that they are one more compound
+        names = sorted(labels.keys() | controls)
+        doses = np.array([d for row in index["dose_um"] for d in row if d]) if "dose_um" in index.columns else np.empty(0)
+        logs = np.log10(doses) if len(doses) else np.zeros(1)
+        return cls(
+            perturbations=tuple(names),
+            smiles=tuple(None if name in controls else labels.get(name) for name in names),
+            controls=tuple(sorted(controls)),
+            batches=tuple(index["batch"].unique().sort()),
+            cell_types=tuple(index["cell_type"].drop_nulls().unique().sort()) if "cell_type" in index.columns else (),
+            channels=tuple(info.channels),
+            image_shape=tuple(info.image_shape),
+            dtype=info.dtype,
+            pixel_size_um=info.pixel_size_um,
+            scaling=info.scaling,
+            dose_centre=float(logs.mean()),
+            dose_spread=max(float(logs.std()), 0.5),  # one dose only: half a decade, so that others stay apart
+            dose_in_label=dose_in_label,
+        )
+
+    def encode(self, index: pl.DataFrame, molecules: Morgan | None, source: str = "index") -> ConditionTable:
+        """Turn the names in an index into numbers; unknown batches become the null.
+
+        Raises UnknownToModel naming each perturbation, dose or cell type that the model cannot know.
+        """
+        number = {name: i for i, name in enumerate(self.perturbations)}
+        by_smiles = {smiles: name for name, smiles in zip(self.perturbations, self.smiles, strict=True) if smiles}
+        if "smiles" in index.columns:
+            index = index.with_columns(canonical_column(index["smiles"], source))
+        size = max((len(row) for row in index["perturbation"]), default=1)
+        shape = (index.height, size)
+        perturbation = np.full(shape, NULL)
+        structure = np.zeros(shape, np.int64)
+        log_dose = np.full(shape, np.nan, np.float32)
+        molecule_rows: dict[str, int] = {}
+        unknown: dict[str, int] = {}
+        for i, row in enumerate(_rows(index)):
+            for j, (name, dose, smiles) in enumerate(
+                zip(row["perturbation"], row["dose_um"], row["smiles"], strict=True)
+            ):
+                label = treatment_name([name], [dose]) if self.dose_in_label else name
+                if label not in number and smiles in by_smiles and not self.dose_in_label:
+                    label = by_smiles[smiles]  # the same molecule under another name
+                known = number.get(label)
+                smiles = smiles or (self.smiles[known] if known is not None else None)
+                described = molecules is not None and smiles is not None and not row["is_control"]
+                if known is None and not described:
+                    unknown.setdefault(label, i)
+                    continue
+                perturbation[i, j] = len(number) if known is None else known
+                if described and label not in self.controls:
+                    structure[i, j] = molecule_rows.setdefault(smiles, len(molecule_rows) + 1)
+                if dose:
+                    log_dose[i, j] = (np.log10(dose) - self.dose_centre) / self.dose_spread
+        if unknown:
+            raise UnknownToModel(self._unknown_message(unknown, molecules, source))
+        d = 0 if molecules is None else molecules.size
+        drawn = np.zeros((0, 0), np.uint8) if molecules is None else molecules(list(molecule_rows))
+        return ConditionTable(
+            perturbation=perturbation,
+            structure=structure,
+            structures=np.concatenate([np.zeros((1, d), np.uint8), drawn.reshape(-1, d)]),
+            log_dose=log_dose,
+            batch=self._batches(index, source),
+            cell_type=self._cell_types(index, source),
+        )
+
+    def _unknown_message(self, unknown: dict[str, int], molecules: Morgan | None, source: str) -> str:
+        shown = ", ".join(f"{name!r} (row {row})" for name, row in list(unknown.items())[:5])
+        cure = (
+            "This model knows perturbations by their label alone (condition=onehot); a model trained with "
+            "condition=morgan could generate unseen compounds from their SMILES."
+            if molecules is None
+            else "This model reads structures: give the SMILES of an unseen compound in the column 'smiles'."
+        )
+        names = ", ".join(self.perturbations[:12]) + (", …" if len(self.perturbations) > 12 else "")
+        return f"{source}: unknown to the model: {shown}. {cure} It was trained on: {names}."
+
+    def _batches(self, index: pl.DataFrame, source: str) -> np.ndarray:
+        number = {name: i for i, name in enumerate(self.batches)}
+        new = sorted(set(index["batch"]) - set(number))
+        if new:
+            log.warning("%s: batch(es) %s were not in training: the learned null batch stands for them", source, new[:5])
+        return np.array([number.get(name, NULL) for name in index["batch"]], np.int64)
+
+    def _cell_types(self, index: pl.DataFrame, source: str) -> np.ndarray:
+        given = index["cell_type"] if "cell_type" in index.columns else [None] * index.height
+        number = {name: i for i, name in enumerate(self.cell_types)}
+        new = sorted({name for name in given if name is not None} - set(number))
+        if new:
+            raise UnknownToModel(f"{source}: cell type(s) {new[:5]} unknown to the model; it knows {self.cell_types}.")
+        return np.array([NULL if name is None else number[name] for name in given], np.int64)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what vocabulary.json holds."""
+        return asdict(self)
+
+    @classmethod
+    def load(cls, path: Path) -> "Vocabulary":
+        """Read vocabulary.json."""
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()})
+
+
+def _rows(index: pl.DataFrame):
+    """Iterate over the columns that describe treatments, with empty lists of nulls for those that are absent."""
+    wanted = index.select("perturbation", "is_control", *[c for c in ("dose_um", "smiles") if c in index.columns])
+    for row in wanted.iter_rows(named=True):
+        nothing = [None] * len(row["perturbation"])
+        yield {"dose_um": nothing, "smiles": nothing, **row}

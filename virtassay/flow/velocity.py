@@ -1,0 +1,33 @@
+"""A velocity field: v(x, t, condition) = dx/dt.
+
+A network, a guided network and a closed form all have this one signature, so that every solver, objective and test
+takes any of them.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+
+class Velocity(Protocol):
+    """Map images `x` (n, ...), times `t` (n,) in [0, 1] and conditions of n images to dx/dt, shaped like `x`."""
+
+    def __call__(self, x: Tensor, t: Tensor, condition: Any, /) -> Tensor: ...
+
+
+@dataclass
+class Counted:
+    """A velocity that counts its calls: NFE, the number of network calls for each image, guidance included."""
+
+    velocity: Velocity
+    calls: int = 0
+
+    def __call__(self, x: Tensor, t: Tensor, condition: Any) -> Tensor:
+        self.calls += 1
+        return self.velocity(x, t, condition)
+
+
+def expand_time(t: Tensor, like: Tensor) -> Tensor:
+    """Reshape times (n,) to (n, 1, ..., 1), so that they broadcast over images shaped like `like`."""
+    return t.reshape(-1, *[1] * (like.ndim - 1))

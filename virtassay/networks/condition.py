@@ -1,0 +1,108 @@
+"""Condition → vector: one encoder for each field, each with a learned null, summed.
+
+    treatment = Σ_i MLP(perturbation_i + dose_i)          over the perturbations i of the well
+    condition = treatment + batch + cell_type
+
+The sum over i makes a combination a set: its order does not matter, and each dose stays with its own perturbation.
+Nulls are dropped in per sample and per field while training (Ho & Salimans 2022, arXiv 2207.12598); a dose says
+nothing without its perturbation, so the null of a perturbation takes the dose with it.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from virtassay.schema import NULL, Condition
+
+
+class OneHot(nn.Module):
+    """A learned row for each perturbation that was in training; knows no others. (n, k) → (n, k, width)."""
+
+    structure_size = 0  # it reads no molecular structure
+
+    def __init__(self, *, width: int, n_perturbations: int) -> None:
+        super().__init__()
+        self.rows = nn.Embedding(n_perturbations, width)
+        nn.init.normal_(self.rows.weight, std=1 / math.sqrt(width))
+
+    def forward(self, condition: Condition) -> Tensor:
+        return self.rows(condition.perturbation.clamp(min=0))
+
+
+class Structure(nn.Module):
+    """A linear map of the molecule's fingerprint or embedding s, W s/‖s‖, so that unseen molecules have a vector too.
+
+    Perturbations without a structure (controls, gene knock-outs) keep a learned row each. (n, k, d) → (n, k, width).
+    Source of the fingerprint: Rogers & Hahn 2010 (doi 10.1021/ci100050t).
+    """
+
+    def __init__(self, *, width: int, n_perturbations: int, structure_size: int = 2048) -> None:
+        super().__init__()
+        self.structure_size = structure_size
+        self.rows = nn.Embedding(n_perturbations, width)
+        self.project = nn.Linear(structure_size, width, bias=False)
+        nn.init.normal_(self.rows.weight, std=1 / math.sqrt(width))
+        nn.init.normal_(self.project.weight, std=1 / math.sqrt(width))
+
+    def forward(self, condition: Condition) -> Tensor:
+        length = condition.structure.norm(dim=-1, keepdim=True)
+        known = self.rows(condition.perturbation.clamp(min=0, max=self.rows.num_embeddings - 1))
+        drawn = self.project(condition.structure / length.clamp(min=1e-6))
+        return torch.where(length > 0, drawn, known)
+
+
+class ConditionEncoder(nn.Module):
+    """Sum the fields of a Condition to one vector: (n fields) → (n, width).
+
+    `dropout` is the probability with which each field of each sample is replaced by its null while training.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        perturbation: nn.Module,
+        n_batches: int,
+        n_cell_types: int,
+        use_dose: bool = True,
+        use_batch: bool = True,
+        dropout: float = 0.15,
+    ) -> None:
+        super().__init__()
+        if not 0 <= dropout < 1:
+            raise ValueError(f"condition.dropout is a probability in [0, 1), got {dropout}.")
+        self.width = width
+        self.dropout = dropout
+        self.perturbation = perturbation
+        self.dose = nn.Sequential(nn.Linear(1, width), nn.SiLU(), nn.Linear(width, width)) if use_dose else None
+        self.treatment = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.batch = nn.Embedding(n_batches, width) if use_batch else None
+        self.cell_type = nn.Embedding(n_cell_types, width) if n_cell_types > 1 else None
+        fields = ("perturbation", "dose", "batch", "cell_type")
+        self.null = nn.ParameterDict({name: nn.Parameter(torch.randn(width) / math.sqrt(width)) for name in fields})
+        for table in (self.batch, self.cell_type):
+            if table is not None:
+                nn.init.normal_(table.weight, std=1 / math.sqrt(width))
+
+    def forward(self, condition: Condition) -> Tensor:
+        slot = condition.perturbation != NULL  # (n, k): is there a perturbation in this place?
+        nothing = ~slot.any(dim=1) | self._dropped(condition)
+        component = self.perturbation(condition)  # (n, k, width)
+        if self.dose is not None:
+            no_dose = condition.log_dose.isnan() | self._dropped(condition)[:, None]
+            encoded = self.dose(condition.log_dose.nan_to_num(0.0)[..., None])
+            component = component + torch.where(no_dose[..., None], self.null["dose"], encoded)
+        treatment = (self.treatment(component) * slot[..., None]).sum(dim=1)
+        vector = torch.where(nothing[:, None], self.null["perturbation"], treatment)
+        for name, table in (("batch", self.batch), ("cell_type", self.cell_type)):
+            if table is not None:
+                number = getattr(condition, name)
+                null = (number == NULL) | self._dropped(condition)
+                vector = vector + torch.where(null[:, None], self.null[name], table(number.clamp(min=0)))
+        return vector
+
+    def _dropped(self, condition: Condition) -> Tensor:
+        if not self.training or self.dropout == 0:
+            return torch.zeros(len(condition), dtype=torch.bool, device=condition.batch.device)
+        return torch.rand(len(condition), device=condition.batch.device) < self.dropout

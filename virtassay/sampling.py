@@ -1,0 +1,90 @@
+"""Generate requested images into a dataset folder, the same format as the real ones, with a contact sheet."""
+
+import hashlib
+import importlib.metadata
+import logging
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from tqdm.auto import tqdm
+
+from virtassay.assay import VirtualAssay
+from virtassay.data.store import DatasetInfo, DatasetWriter, open_dataset
+from virtassay.flow.solver import Solver
+from virtassay.pictures import treatment_sheet
+from virtassay.precision import bf16_pays
+
+log = logging.getLogger(__name__)
+
+
+def image_seeds(image_ids: pl.Series, seed: int) -> np.ndarray:
+    """Give each image a seed of its own, from `seed` and its image_id alone: 63 bits of their SHA-256."""
+    digests = (hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in image_ids)
+    return np.array([int.from_bytes(digest[:8], "little") >> 1 for digest in digests], np.int64)
+
+
+def write_samples(
+    assay: VirtualAssay,
+    requests: pl.DataFrame,
+    *,
+    root: Path,
+    solver: Solver,
+    steps: int,
+    guidance_scale: float,
+    minibatch_size: int,
+    seed: int,
+    precision: str = "auto",
+    overwrite: bool = False,
+) -> Path:
+    """Generate the requests (an index in normal form) and write them to the dataset folder `root`.
+
+    The index gains `seed`, the seed of each image. Raises UnknownToModel before anything is written.
+    """
+    device = next(assay.network.parameters()).device.type
+    bf16 = bf16_pays(device) if precision == "auto" else "bf16" in precision
+    vocabulary = assay.vocabulary
+    requests = requests.with_columns(seed=pl.Series(image_seeds(requests["image_id"], seed)))
+    made = assay.generate(
+        requests,
+        requests["seed"].to_numpy(),
+        solver=solver,
+        steps=steps,
+        guidance_scale=guidance_scale,
+        minibatch_size=minibatch_size,
+        bf16=bf16,
+    )
+    provenance = {
+        "generated_by": f"virtassay {importlib.metadata.version('virtassay')}",
+        "model_sha256": assay.model_sha256,
+        "run": assay.config.get("run"),
+        "solver": getattr(solver, "func", solver).__name__,
+        "steps": steps,
+        "guidance_scale": guidance_scale,
+        "precision": "bf16" if bf16 else "float32",
+        "seed": seed,
+    }
+    info = DatasetInfo(
+        name=root.name,
+        channels=vocabulary.channels,
+        image_shape=vocabulary.image_shape,
+        dtype=vocabulary.dtype,
+        pixel_size_um=vocabulary.pixel_size_um,
+        scaling=vocabulary.scaling,
+        provenance=provenance,
+    )
+    nfe = 0
+    with (
+        DatasetWriter(root, info, overwrite=overwrite) as writer,
+        tqdm(total=requests.height, unit="img", desc="sample", dynamic_ncols=True) as bar,
+    ):
+        done = 0
+        for images, nfe in made:
+            writer.append(images, requests[done : done + len(images)])
+            done += len(images)
+            bar.update(len(images))
+        provenance["nfe"] = nfe  # network calls for each image, guidance counted
+    dataset = open_dataset(root, verify=False)
+    treatment_sheet(root / "contact_sheet.png", dataset, title=f"generated · {nfe} network calls an image")
+    log.info("wrote %d images to %s (%d network calls each)", requests.height, root, nfe)
+    return root

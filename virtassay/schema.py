@@ -1,0 +1,233 @@
+"""What a row of the index, a condition and a minibatch are: the words that every other file uses.
+
+An **index** is a table with one row per image. A **treatment** is what was done to a well: one perturbation or a
+combination, each with its dose. A **group** is (batch, treatment): controls are paired and couplings permute only
+inside it. A **stratum** of the evaluation is a group.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import polars as pl
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+REQUIRED = {
+    "image_id": pl.String,
+    "plate": pl.String,
+    "well": pl.String,
+    "batch": pl.String,
+    "perturbation": pl.List(pl.String),
+    "is_control": pl.Boolean,
+}
+OPTIONAL = {
+    "site": pl.String,
+    "cell_type": pl.String,
+    "perturbation_type": pl.String,
+    "smiles": pl.List(pl.String),
+    "gene": pl.List(pl.String),
+    "dose_um": pl.List(pl.Float64),
+    "moa": pl.String,
+    "split": pl.String,
+    "x_px": pl.Float64,
+    "y_px": pl.Float64,
+    "source_file": pl.String,
+}
+COLUMNS = REQUIRED | OPTIONAL
+COMBINED = ("perturbation", "smiles", "gene", "dose_um")  # one entry for each perturbation in the well
+SPLITS = ("train", "val", "test", "generated")
+PERTURBATION_TYPES = ("compound", "crispr", "sirna", "orf", "antibody", "none")
+NULL = -1  # the number that stands for "not given" in every integer field of a Condition
+
+
+class InvalidIndex(ValueError):
+    """An index that cannot be used; the message names the column, the first rows and the fix."""
+
+
+def offenders(table: pl.DataFrame, mask: pl.Series | pl.Expr, column: str) -> str:
+    """Say which rows are wrong: the first five row numbers with their values, and how many there are."""
+    bad = table.with_row_index("_row").filter(mask).select("_row", column)
+    shown = ", ".join(f"row {row} ({value!r})" for row, value in bad.head(5).iter_rows())
+    return f"{shown}{f', … {bad.height} rows in all' if bad.height > 5 else ''}"
+
+
+def validate(table: pl.DataFrame, source: str = "index") -> pl.DataFrame:
+    """Return the index in its normal form: typed columns, and lists in the columns that can hold a combination.
+
+    `source` is how errors call the table (a path). Raises InvalidIndex with column, first rows and the fix.
+    """
+
+    def fail(message: str) -> InvalidIndex:
+        return InvalidIndex(f"{source}: {message}")
+
+    if table.height == 0:
+        raise fail("the table is empty; it needs one row for each image.")
+    missing = [name for name in REQUIRED if name not in table.columns]
+    if missing:
+        raise fail(f"column(s) {missing} are missing. Columns found: {table.columns}. Map yours in the data yaml.")
+    for name, dtype in COLUMNS.items():
+        if name in table.columns:
+            table = table.with_columns(_typed(table, name, dtype, fail))
+    for name in REQUIRED:
+        null = table[name].is_null()
+        if name == "perturbation":
+            null = null | (table[name].list.len() == 0) | table[name].list.eval(pl.element().is_null()).list.any()
+        elif REQUIRED[name] == pl.String:
+            null = null | (table[name] == "")
+        if null.any():
+            raise fail(f"column {name!r} is empty at {offenders(table, null, name)}; every image needs a value.")
+    twice = table["image_id"].is_duplicated()
+    if twice.any():
+        raise fail(f"column 'image_id' repeats at {offenders(table, twice, 'image_id')}; each image needs its own.")
+    size = table["perturbation"].list.len()
+    for name in COMBINED[1:]:
+        if name in table.columns:
+            table = table.with_columns(  # a missing list means "none of them given"
+                pl.when(pl.col(name).is_null())
+                .then(pl.lit(None, COLUMNS[name].inner).repeat_by(pl.col("perturbation").list.len()))
+                .otherwise(pl.col(name))
+                .alias(name)
+            )
+            unequal = table[name].list.len() != size
+            if unequal.any():
+                raise fail(
+                    f"column {name!r} has another number of entries than 'perturbation' at "
+                    f"{offenders(table, unequal, name)}; give one entry (or null) for each perturbation of the well."
+                )
+    if "dose_um" in table.columns:
+        element = pl.element()
+        bad = table["dose_um"].list.eval((element < 0) | element.is_infinite() | element.is_nan()).list.any()
+        if bad.fill_null(False).any():
+            raise fail(f"column 'dose_um' is negative or not finite at {offenders(table, bad, 'dose_um')}; give µM ≥ 0.")
+    for name, allowed in (("split", SPLITS), ("perturbation_type", PERTURBATION_TYPES)):
+        if name in table.columns:
+            bad = table[name].is_not_null() & ~table[name].is_in(list(allowed))
+            if bad.any():
+                raise fail(f"column {name!r} is unknown at {offenders(table, bad, name)}; valid: {list(allowed)}.")
+    return table
+
+
+def _typed(table: pl.DataFrame, name: str, dtype: pl.DataType, fail) -> pl.Series:
+    column = table[name]
+    listed = isinstance(dtype, pl.List)
+    inner = dtype.inner if listed else dtype
+    given = column.dtype.inner if isinstance(column.dtype, pl.List) else column.dtype
+    if isinstance(column.dtype, pl.List) and not listed:
+        raise fail(f"column {name!r} holds lists; only {list(COMBINED)} may (combinations of perturbations).")
+    if given == pl.Null:
+        pass
+    elif inner == pl.Float64 and not given.is_numeric():
+        raise fail(
+            f"column {name!r} holds {given} where numbers are expected: "
+            f"{offenders(table, column.is_not_null(), name)}. Write bare numbers (0.3, not '0.3 uM')."
+        )
+    elif inner == pl.Boolean and given != pl.Boolean:
+        ok = given.is_integer() and column.drop_nulls().is_in([0, 1]).all()
+        if not ok:
+            raise fail(f"column {name!r} holds {given}: {offenders(table, column.is_not_null(), name)}; write true/false.")
+    if listed and not isinstance(column.dtype, pl.List):
+        present = column.cast(inner, strict=True)
+        lifted = table.select(pl.concat_list(present.alias(name)))[name]
+        return lifted.rename(name).cast(dtype)
+    return column.cast(dtype, strict=True)
+
+
+def lower(table: pl.DataFrame) -> pl.DataFrame:
+    """Undo the lists where no well holds a combination: how an index is written for people and other tools."""
+    if table["perturbation"].list.len().max() != 1:
+        return table
+    return table.with_columns(pl.col(name).list.first() for name in COMBINED if name in table.columns)
+
+
+def treatment(table: pl.DataFrame) -> pl.Series:
+    """Name what was done to each well: "taxol 0.3 µM", "taxol 0.3 µM + nocodazole 1 µM", "DMSO" (no dose).
+
+    Components are sorted by name, so that the order in which a combination was written does not matter.
+    """
+    doses = table["dose_um"] if "dose_um" in table.columns else [None] * table.height
+    return pl.Series("treatment", map(treatment_name, table["perturbation"], doses), pl.String)
+
+
+def treatment_name(perturbations, doses) -> str:
+    """Name one treatment from its perturbations and their doses in µM (None or 0: no dose is written)."""
+    doses = [None] * len(perturbations) if doses is None else doses
+    return " + ".join(sorted(f"{p} {d:g} µM" if d else p for p, d in zip(perturbations, doses, strict=True)))
+
+
+def require_controls(table: pl.DataFrame, source: str = "index") -> None:
+    """Raise InvalidIndex naming each batch that holds treated images but no control image."""
+    lonely = table.group_by("batch").agg(pl.col("is_control").any()).filter(~pl.col("is_control"))["batch"]
+    if len(lonely):
+        raise InvalidIndex(
+            f"{source}: no control images in batch(es) {sorted(lonely)[:5]}"
+            f"{f' and {len(lonely) - 5} more' if len(lonely) > 5 else ''}. Effects are measured against the controls of "
+            "the same batch: mark them in 'is_control', or leave those batches out."
+        )
+
+
+class _Tensors:
+    """What Condition and Minibatch share: they are bundles of tensors with one leading dimension n."""
+
+    def _map(self, function) -> Self:
+        changed = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            changed[field.name] = None if value is None else function(value)
+        return replace(self, **changed)
+
+    def to(self, device: torch.device | str, **options) -> Self:
+        """Move every tensor to `device`."""
+        return self._map(lambda value: value.to(device, **options))
+
+    def __getitem__(self, rows) -> Self:
+        """Take the images numbered `rows` (a slice or an index tensor)."""
+        return self._map(lambda value: value[rows])
+
+
+@dataclass(frozen=True)
+class Condition(_Tensors):
+    """What an image was, or shall be, made under, as numbers; k is the largest combination in the minibatch.
+
+    perturbation: row of the vocabulary, or NULL. structure: fingerprint or embedding of the molecule, all zero where
+    there is none (a control, a gene); (n, k, 0) when the encoder needs none. log_dose: log10(dose in µM) in the
+    vocabulary's normalisation, NaN where no dose was given. batch, cell_type: rows of the vocabulary, or NULL.
+    """
+
+    perturbation: Int[Tensor, "n k"]
+    structure: Float[Tensor, "n k d"]
+    log_dose: Float[Tensor, "n k"]
+    batch: Int[Tensor, " n"]
+    cell_type: Int[Tensor, " n"]
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def without_perturbation(self) -> "Condition":
+        """Null the perturbation, its structure and its dose; batch and cell type stay (guidance needs this)."""
+        return replace(
+            self,
+            perturbation=torch.full_like(self.perturbation, NULL),
+            structure=torch.zeros_like(self.structure),
+            log_dose=torch.full_like(self.log_dose, torch.nan),
+        )
+
+
+@dataclass(frozen=True)
+class Minibatch(_Tensors):
+    """One step's images: `target` and `control` in stored integers (scaled on the device), conditions and groups."""
+
+    target: Tensor  # (n, c, h, w) uint8 or uint16
+    control: Tensor | None  # a random control of the same batch, or None where the source needs none
+    condition: Condition
+    group: Int[Tensor, " n"]
+    row: Int[Tensor, " n"]  # row of the index, to name images in errors
+
+    def _map(self, function) -> "Minibatch":
+        return Minibatch(
+            target=function(self.target),
+            control=None if self.control is None else function(self.control),
+            condition=self.condition._map(function),
+            group=function(self.group),
+            row=function(self.row),
+        )

@@ -1,0 +1,139 @@
+"""One run of training: the run folder, the Trainer with its callbacks, and the way it ends."""
+
+import importlib.metadata
+import json
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+import yaml
+from lightning.pytorch.loggers.logger import Logger
+
+from virtassay.assay import FILES, VirtualAssay
+from virtassay.data.module import AssayData
+from virtassay.flow.solver import Solver
+from virtassay.precision import bf16_pays
+from virtassay.training.callbacks import ImagesBar, MetricsCSV, RunCheckpoint, SampleGrids
+from virtassay.training.ema import EMA
+from virtassay.training.module import FlowTraining
+
+log = logging.getLogger(__name__)
+
+
+def claim(run: Path, *, resume: bool, overwrite: bool = False) -> Path:
+    """Return the run folder's checkpoint-bearing path, or refuse: an old run is never written over by accident."""
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    if resume and not checkpoint.exists():
+        raise FileNotFoundError(f"resume=true, but there is no checkpoint {checkpoint}: start without resume.")
+    begun = any((run / name).exists() for name in ("metrics.csv", "checkpoints", FILES[2]))
+    if begun and not resume and not overwrite:
+        raise FileExistsError(
+            f"{run} holds a run already. Go on with it by resume=true, choose another name=…, or start over with "
+            "overwrite=true (which deletes it)."
+        )
+    if begun and overwrite and not resume:
+        for name in (*FILES, "metrics.csv"):
+            (run / name).unlink(missing_ok=True)
+        for name in ("checkpoints", "samples"):
+            shutil.rmtree(run / name, ignore_errors=True)
+    return run
+
+
+def fit(
+    *,
+    run: Path,
+    data: AssayData,
+    module: FlowTraining,
+    assay: VirtualAssay,
+    ema: EMA,
+    solver: Solver,
+    steps: int,
+    config: Mapping[str, Any],
+    loggers: Sequence[Logger] = (),
+    accelerator: str = "auto",
+    devices: int = 1,
+    strategy: str = "auto",
+    precision: str = "auto",
+    device_minibatch_size: int | None = None,
+    gradient_clip: float | None = None,
+    validate_every_images: int = 100_000,
+    checkpoint_every_images: int = 50_000,
+    resume: bool = False,
+    seed: int = 0,
+) -> VirtualAssay:
+    """Train `module` and write the run folder: config.yaml, vocabulary.json, metrics.csv, samples/, checkpoints/,
+    model.safetensors. `config` is stored as it is; `assay` shares the module's network and draws the grids.
+    """
+    size = data.minibatch_size
+    write_folder(run, data, config)
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    bf16 = bf16_pays("cuda" if on_gpu else "cpu")
+    if precision == "auto":
+        precision = "bf16-mixed" if bf16 else "32-true"
+    torch.set_float32_matmul_precision("high" if on_gpu else "medium")
+    every_steps = max(1, validate_every_images // size)
+    checkpoint = RunCheckpoint(run, ema, size, checkpoint_every_images)
+    grids = SampleGrids(
+        run, assay, data.validation, solver=solver, steps=steps, minibatch_size=size, bf16="bf16" in precision
+    )
+    trainer = lightning.Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        strategy=strategy,
+        precision=precision,  # pyright: ignore[reportArgumentType]  # a string from the config, checked by Lightning
+        max_steps=data.steps,
+        accumulate_grad_batches=_accumulate(size, devices, device_minibatch_size),
+        gradient_clip_val=gradient_clip,
+        val_check_interval=min(every_steps, data.steps) * _accumulate(size, devices, device_minibatch_size),
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+        logger=[MetricsCSV(run, size), *loggers],
+        callbacks=[grids, ema, ImagesBar(size), checkpoint],  # grids before ema: they are drawn with its weights
+        use_distributed_sampler=False,  # the data module shares each global minibatch out itself
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=run,
+    )
+    n_parameters = sum(p.numel() for p in module.network.parameters())
+    log.info(
+        "training %s: %.1f M parameters, %s, %d steps of %d images (%s images, %.1f epochs of %s)",
+        run, n_parameters / 1e6, precision, data.steps, size, f"{data.steps * size:,}",
+        data.steps * size / len(data.train), f"{len(data.train):,}",
+    )  # fmt: skip
+    lightning.seed_everything(seed, verbose=False)
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if resume else None, weights_only=True)
+    return VirtualAssay.load(run)
+
+
+def write_folder(run: Path, data: AssayData, config: Mapping[str, Any]) -> None:
+    """Write what names the run: config.yaml and vocabulary.json (a resumed run writes them again, unchanged)."""
+    run.mkdir(parents=True, exist_ok=True)
+    stored = {**config, "version": importlib.metadata.version("virtassay")}
+    for name, text in (
+        ("config.yaml", yaml.safe_dump(stored, sort_keys=False, allow_unicode=True)),
+        ("vocabulary.json", json.dumps(data.vocabulary.as_json(), indent=1, ensure_ascii=False)),
+    ):
+        part = run / f".{name}.partial"
+        part.write_text(text, encoding="utf-8")
+        part.replace(run / name)
+
+
+def _accumulate(minibatch_size: int, devices: int, device_minibatch_size: int | None) -> int:
+    """Return into how many micro-steps a device cuts its share of the global minibatch."""
+    share, rest = divmod(minibatch_size, devices)
+    if rest:
+        raise ValueError(f"minibatch_size={minibatch_size} is global and cannot be shared by {devices} devices.")
+    if device_minibatch_size is None:
+        return 1
+    parts = -(-share // device_minibatch_size)
+    if share % parts:
+        raise ValueError(
+            f"{share} images a device cannot be cut into equal micro-steps of at most {device_minibatch_size}: "
+            "choose a device_minibatch_size that divides them."
+        )
+    return parts

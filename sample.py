@@ -27,7 +27,7 @@ def main(cfg: DictConfig) -> None:
     assay = VirtualAssay.load(cfg.run, device=best_device() if cfg.device == "auto" else cfg.device)
     if cfg.like is not None:
         dataset = open_dataset(cfg.dataset or assay.config["data"]["folder"], verify=cfg.verify)
-        requests = like_dataset(dataset, cfg.like)
+        requests = like_dataset(dataset, cfg.like, cfg.most)
     elif cfg.requests is not None:
         requests = read_requests(Path(cfg.requests), assay.vocabulary)
     else:

@@ -27,9 +27,10 @@ def main(cfg: DictConfig) -> None:
     cfg.condition.n_batches = len(data.vocabulary.batches)
     cfg.condition.n_cell_types = len(data.vocabulary.cell_types)
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # pyright: ignore[reportAssignmentType]
-    module = hydra.utils.instantiate(cfg.training)
+    module = hydra.utils.instantiate(cfg.training)(normalisation=data.vocabulary.normalisation)
     assay = VirtualAssay(module.network, module.source, data.vocabulary, data.molecules, config)
-    hydra.utils.instantiate(cfg.fit, run=run, data=data, module=module, assay=assay, config=config)
+    fit = hydra.utils.instantiate(cfg.fit)  # partial: the yaml holds the choices, these are the parts
+    fit(run=run, data=data, module=module, assay=assay, settings=config)
 
 
 if __name__ == "__main__":

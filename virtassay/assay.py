@@ -22,7 +22,6 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from virtassay.data.images import to_model, to_stored
 from virtassay.data.molecules import Morgan
 from virtassay.data.vocabulary import Vocabulary
 from virtassay.flow.guidance import Guided
@@ -96,11 +95,12 @@ class VirtualAssay:
         table = self.vocabulary.encode(requests, self.molecules, "requests")
         device = next(self.network.parameters()).device
         times = uniform_grid(steps).to(device)
+        scale = self.vocabulary.normalisation
         self.network.eval()
         for first in range(0, len(table), minibatch_size):
             rows = slice(first, first + minibatch_size)
             noise = seeded_noise(torch.from_numpy(seeds[rows]), self.vocabulary.image_shape).to(device)
-            control = None if controls is None else to_model(torch.from_numpy(controls[rows])).to(device)
+            control = None if controls is None else scale.to_model(torch.from_numpy(controls[rows])).to(device)
             condition = table.condition(rows).to(device)
             counted = Counted(self._velocity(bf16))
             velocity = Guided(counted, guidance_scale)
@@ -110,7 +110,7 @@ class VirtualAssay:
                     f"the model generated values that are not finite (first seeds {seeds[rows][:3].tolist()}): "
                     "the weights may be damaged, or guidance_scale too large."
                 )
-            yield to_stored(images, getattr(torch, self.vocabulary.dtype)).cpu().numpy(), counted.calls
+            yield scale.to_stored(images, getattr(torch, self.vocabulary.dtype)).cpu().numpy(), counted.calls
 
     def _velocity(self, bf16: bool):
         def velocity(x: Tensor, t: Tensor, condition: Condition) -> Tensor:

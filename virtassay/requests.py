@@ -77,9 +77,15 @@ def expand(table: pl.DataFrame, vocabulary: Vocabulary, source: str) -> pl.DataF
     return validate(table, source)
 
 
-def like_dataset(dataset: Dataset, split: str) -> pl.DataFrame:
-    """Ask for one image for each image of a split: same perturbation, dose, batch and cell type, well for well."""
+def like_dataset(dataset: Dataset, split: str, most: int | None = None) -> pl.DataFrame:
+    """Ask for one image for each image of a split: same perturbation, dose, batch and cell type, well for well.
+
+    most: at most so many of each stratum (batch, treatment), spread over its wells.
+    """
     index = dataset.split(split).index
+    if most is not None:
+        place = pl.int_range(pl.len()).shuffle(seed=0).over("batch", "treatment")
+        index = index.filter(place < most)
     kept = ("plate", "well", "batch", "is_control", "cell_type", "moa", "perturbation_type", *COMBINED)
     requests = index.select(
         pl.format("g{}", pl.int_range(pl.len())).alias("image_id"),

@@ -1,7 +1,6 @@
 """Generate requested images into a dataset folder, the same format as the real ones, with a contact sheet."""
 
 import hashlib
-import importlib.metadata
 import logging
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 import polars as pl
 from tqdm.auto import tqdm
 
+from virtassay import __version__
 from virtassay.assay import VirtualAssay
 from virtassay.data.store import DatasetInfo, DatasetWriter, open_dataset
 from virtassay.flow.solver import Solver
@@ -55,7 +55,7 @@ def write_samples(
         bf16=bf16,
     )
     provenance = {
-        "generated_by": f"virtassay {importlib.metadata.version('virtassay')}",
+        "generated_by": f"virtassay {__version__}",
         "model_sha256": assay.model_sha256,
         "run": assay.config.get("run"),
         "solver": getattr(solver, "func", solver).__name__,

@@ -125,7 +125,8 @@ def test_effect_explained_says_when_there_is_no_effect():
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "match"), [(np.zeros((3, 2)), np.zeros((3, 4)), "same d"), (np.zeros((1, 2)), np.zeros((3, 2)), "two or")]
+    ("x", "y", "match"),
+    [(np.zeros((3, 2)), np.zeros((3, 4)), "same d"), (np.zeros((1, 2)), np.zeros((3, 2)), "two or")],
 )
 def test_wrong_shapes_are_named(x, y, match):
     for measure in (distance.fd, distance.kd, distance.energy):

@@ -9,6 +9,7 @@ import polars as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from virtassay.data.images import Normalisation
 from virtassay.data.molecules import Morgan
 from virtassay.data.pairing import Controls, MinibatchOrder
 from virtassay.data.store import Dataset as ImageDataset
@@ -70,7 +71,8 @@ class AssayData(lightning.LightningDataModule):
 
     minibatch_size: images in the global minibatch, whatever the number of devices. images_total: length of the run in
     images seen. validation_images: how many held-out images the validation loss is measured on. needs_control: serve a
-    random control of the same batch with each image.
+    random control of the same batch with each image. standardise: scale each channel by the mean and spread of the
+    training images (see Normalisation) instead of keeping [−1, 1].
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class AssayData(lightning.LightningDataModule):
         images_total: int,
         molecules: Morgan | None,
         dose_in_label: bool = False,
+        standardise: bool = True,
         needs_control: bool = False,
         validation_images: int = 1024,
         workers: int = 0,
@@ -93,8 +96,14 @@ class AssayData(lightning.LightningDataModule):
         self.steps = max(1, images_total // minibatch_size)
         self.needs_control, self.molecules = needs_control, molecules
         self.train = self.dataset.split("train")
+        some = np.random.default_rng(seed).permutation(len(self.train))[:4096]
         self.vocabulary = Vocabulary.from_index(
-            self.train.index, info=self.dataset.info, dose_in_label=dose_in_label
+            self.train.index,
+            info=self.dataset.info,
+            normalisation=Normalisation.of(self.train.images(np.sort(some)))
+            if standardise
+            else Normalisation.identity(len(self.dataset.info.channels)),
+            dose_in_label=dose_in_label,
         )
         source = str(self.dataset.root / "index.parquet")
         self.train_conditions = self.vocabulary.encode(self.train.index, molecules, source)

@@ -17,8 +17,8 @@ from io import StringIO
 
 import numpy as np
 import polars as pl
-from rdkit import Chem
-from rdkit.Chem import rdFingerprintGenerator
+
+from virtassay.data.molecules import Morgan
 
 AXES = (
     "nucleus_size",
@@ -42,7 +42,12 @@ AXES = (
 # The direction a_m of each mechanism class, from what its best known members do to adherent epithelial cells.
 CLASSES: dict[str, dict[str, float]] = {
     "tubulin destabiliser": dict(
-        tubulin_loss=2.4, cell_area=-0.9, mitosis=1.6, multinucleation=1.2, nucleus_irregularity=0.8, spindle_collapse=1.0
+        tubulin_loss=2.4,
+        cell_area=-0.9,
+        mitosis=1.6,
+        multinucleation=1.2,
+        nucleus_irregularity=0.8,
+        spindle_collapse=1.0,
     ),
     "tubulin stabiliser": dict(
         tubulin_bundling=2.4, multinucleation=2.0, nucleus_irregularity=1.0, mitosis=0.9, elongation=-0.4
@@ -118,7 +123,7 @@ class Perturbation:
     toxicity: float
     smiles: str | None = None
     gene: str | None = None
-    top_um: float | None = None
+    top_um: float = 0.0  # highest dose that the screen gives; a knock-out has none
     ec50_um: float | None = None
     slope: float = 1.0
 
@@ -151,8 +156,7 @@ def class_direction(moa: str) -> np.ndarray:
 
 def fingerprints(smiles: list[str]) -> np.ndarray:
     """Morgan fingerprints (radius 2, 2,048 bits) scaled to length 1, (n, 2048)."""
-    generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
-    bits = np.stack([generator.GetFingerprintAsNumPy(Chem.MolFromSmiles(text)) for text in smiles]).astype(float)
+    bits = Morgan()(smiles).astype(float)
     return bits / np.linalg.norm(bits, axis=1, keepdims=True)
 
 
@@ -176,9 +180,7 @@ def compounds() -> tuple[Perturbation, ...]:
         moa, top = row["moa"], float(row["top_um"])
         direction = np.zeros(len(AXES)) if moa == "inactive" else class_direction(moa) + shift
         ec50 = top * 10 ** float(np.clip(-0.8 + 0.2 * z, -1.3, -0.4))
-        found.append(
-            Perturbation(row["name"], moa, direction, TOXICITY[moa], row["smiles"], None, top, ec50, slope=1.5)
-        )
+        found.append(Perturbation(row["name"], moa, direction, TOXICITY[moa], row["smiles"], None, top, ec50, 1.5))
     return tuple(found)
 
 

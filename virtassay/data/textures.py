@@ -14,14 +14,23 @@ DENSITY = 3.0
 
 def lookup(tile: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Texture at flat indices made by `coordinates`."""
-    return tile.reshape(-1).take(index)
+    return tile.reshape(-1).take(index, mode="clip")  # never out of range; "clip" spares numpy's checked copy
+
+
+def sprinkle(tile: np.ndarray, index: np.ndarray, amount: np.ndarray) -> np.ndarray:
+    """`amount` (n,) times the texture, looked up only for the cells that have any."""
+    out = np.zeros(index.shape, np.float32)
+    here = np.flatnonzero(amount > 0)
+    if len(here):
+        out[here] = lookup(tile, index[here]) * amount[here].astype(np.float32)[:, None, None]
+    return out
 
 
 def coordinates(u: np.ndarray, v: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """Flat tile index of points (u, v), in units, (n, h, w); `offset` (n, 2) in tile pixels."""
     columns = (u * np.float32(DENSITY) + offset[:, :1, None]).astype(np.int32) & (SIDE - 1)
     rows = (v * np.float32(DENSITY) + offset[:, 1:, None]).astype(np.int32) & (SIDE - 1)
-    return rows * SIDE + columns
+    return (rows * SIDE + columns).astype(np.intp)
 
 
 @cache
@@ -34,7 +43,7 @@ def tiles() -> dict[str, np.ndarray]:
     radial = np.maximum(_ridge(_noise(rng, 4.3, 0.45 * SIDE / 9), 0.22), _ridge(_noise(rng, 5.5, 16.0), 0.18))
     return {
         "smooth": _unit(smooth),
-        "chromatin": _unit(_noise(rng, 1.1, 1.1) + 0.6 * _noise(rng, 2.2, 2.2)),
+        "chromatin": _unit(_noise(rng, 1.5, 1.5) + 0.6 * _noise(rng, 3.0, 3.0)),
         "mesh": mesh,
         "radial": radial,
         "fibres": _unit(np.maximum(_noise(rng, 14.0, 0.75), 0.0) ** 1.2 * _sigmoid(_noise(rng, 9.0, 5.0))),

@@ -10,7 +10,9 @@ import numpy as np
 import polars as pl
 import torch
 
+from virtassay.data.images import Normalisation
 from virtassay.data.molecules import Morgan, canonical_column
+from virtassay.data.store import DatasetInfo
 from virtassay.schema import NULL, Condition, treatment_name
 
 log = logging.getLogger(__name__)
@@ -63,13 +65,18 @@ class Vocabulary:
     dtype: str
     pixel_size_um: float | None
     scaling: dict[str, Any] | None
+    normalisation: Normalisation
     dose_centre: float
     dose_spread: float
     dose_in_label: bool
 
     @classmethod
-    def from_index(cls, index: pl.DataFrame, *, info: Any, dose_in_label: bool) -> "Vocabulary":
-        """Collect the names in the (training) rows of an index; `info` is the DatasetInfo of its folder."""
+    def from_index(
+        cls, index: pl.DataFrame, *, info: DatasetInfo, normalisation: Normalisation, dose_in_label: bool
+    ) -> "Vocabulary":
+        """Collect the names in the (training) rows of an index; `info` describes its folder."""
+        if "smiles" in index.columns:
+            index = index.with_columns(canonical_column(index["smiles"], "training split"))
         labels: dict[str, str | None] = {}
         controls: set[str] = set()
         for row in _rows(index):
@@ -94,6 +101,7 @@ class Vocabulary:
             dtype=info.dtype,
             pixel_size_um=info.pixel_size_um,
             scaling=info.scaling,
+            normalisation=normalisation,
             dose_centre=float(logs.mean()),
             dose_spread=max(float(logs.std()), 0.5),  # one dose only: half a decade, so that others stay apart
             dose_in_label=dose_in_label,
@@ -140,7 +148,7 @@ class Vocabulary:
         return ConditionTable(
             perturbation=perturbation,
             structure=structure,
-            structures=np.concatenate([np.zeros((1, d), np.uint8), drawn.reshape(-1, d)]),
+            structures=np.concatenate([np.zeros((1, d), np.uint8), drawn]),
             log_dose=log_dose,
             batch=self._batches(index, source),
             cell_type=self._cell_types(index, source),
@@ -180,7 +188,10 @@ class Vocabulary:
     def load(cls, path: Path) -> "Vocabulary":
         """Read vocabulary.json."""
         stored = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()})
+        scale = stored.pop("normalisation")
+        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+        normalisation = Normalisation(tuple(scale["mean"]), tuple(scale["spread"]))
+        return cls(**fields, normalisation=normalisation)
 
 
 def _rows(index: pl.DataFrame):

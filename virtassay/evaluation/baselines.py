@@ -65,9 +65,9 @@ def label_shuffled(world: World, draw: int) -> Draw:
     rows = {s.name: NO_ROWS for s in world.strata}
     for batch in sorted({s.batch for s in world.strata}):
         inside = [s for s in world.strata if s.batch == batch and len(s.generated)]
-        order = generator_for(world.seed, batch, "label_shuffled", draw).permutation(len(inside))
+        order: list[int] = generator_for(world.seed, batch, "label_shuffled", draw).permutation(len(inside)).tolist()
         if len(inside) > 1:  # a cycle through a random order moves everybody
-            for here, there in zip(order, np.roll(order, 1), strict=True):
+            for here, there in zip(order, order[-1:] + order[:-1], strict=True):
                 rows[inside[here].name] = inside[there].generated
     return {s.name: _sides(world, draw, s, rows[s.name]) for s in world.strata}
 

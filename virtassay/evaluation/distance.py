@@ -7,10 +7,8 @@ left after the effect, beside the energy of the effect itself, says whether the 
 
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
@@ -38,23 +36,21 @@ def fd(x: ArrayLike, y: ArrayLike) -> float:
     a, b = _pair(x, y)
     mean = np.square(a.mean(0) - b.mean(0)).sum()
     a, b = (a - a.mean(0)) / np.sqrt(len(a) - 1), (b - b.mean(0)) / np.sqrt(len(b) - 1)
+    traces = np.square(a).sum() + np.square(b).sum()
+    varies = a.any(0) & b.any(0)  # a feature that is constant on one side has no part in the root
+    a, b = a[:, varies], b[:, varies]
     if max(len(a), len(b)) <= a.shape[1]:
-        root = _singular_values(a @ b.T).sum()
+        root = np.linalg.svd(a @ b.T, compute_uv=False).sum()
     else:
         first, second = a.T @ a, b.T @ b
         try:
-            factor: Array = np.linalg.cholesky(first)
-        except np.linalg.LinAlgError:  # a constant or repeated feature
+            factor = np.asarray(np.linalg.cholesky(first), np.float64)
+        except np.linalg.LinAlgError:  # a feature is the sum of others
             values, vectors = np.linalg.eigh(first)
-            factor = vectors * np.sqrt(values.clip(min=0))
+            factor = np.asarray(vectors * np.sqrt(values.clip(min=0)), np.float64)
         eigenvalues = np.linalg.eigvalsh(factor.T @ second @ factor)
         root = np.sqrt(eigenvalues.clip(min=0)).sum()
-    return float(mean + np.square(a).sum() + np.square(b).sum() - 2 * root)
-
-
-def _singular_values(matrix: Array) -> Array:
-    scipy_linalg: Any = scipy.linalg
-    return scipy_linalg.svdvals(matrix, check_finite=False)
+    return float(mean + traces - 2 * root)
 
 
 def kd(x: ArrayLike, y: ArrayLike) -> float:
@@ -79,8 +75,8 @@ def kernel_sums(x: Array, y: Array, of_x: NDArray[np.int64], of_y: NDArray[np.in
         one_a, one_b = np.eye(k)[of_a], np.eye(k)[of_b]
         total = np.zeros((k, k))
         for start in range(0, len(a), BLOCK):
-            block = (a[start : start + BLOCK] @ b.T / a.shape[1] + 1) ** 3
-            total += one_a[start : start + BLOCK].T @ (block @ one_b)
+            base = a[start : start + BLOCK] @ b.T / a.shape[1] + 1
+            total += one_a[start : start + BLOCK].T @ ((base * base * base) @ one_b)
         number = np.outer(one_a.sum(0), one_b.sum(0))
         if same:
             total -= np.diag(one_a.T @ (np.square(a).sum(1) / a.shape[1] + 1) ** 3)

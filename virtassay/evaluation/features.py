@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,10 +36,10 @@ class Featurizer(Protocol):
 
 def check_images(images: Images) -> None:
     """Raise ValueError unless `images` is (n, C, H, W), uint8 or uint16, with 1 to 12 channels."""
-    if images.ndim != 4 or images.dtype not in (np.uint8, np.uint16) or not 1 <= images.shape[1] <= 12:
+    if images.ndim != 4 or images.dtype.name not in ("uint8", "uint16") or not 1 <= images.shape[1] <= 12:
         raise ValueError(
-            f"images have shape {images.shape} and type {images.dtype}; featurizers take (n, C, H, W) of uint8 or uint16 "
-            "with 1 to 12 channels, as a dataset folder stores them."
+            f"images have shape {images.shape} and type {images.dtype}; featurizers take (n, C, H, W) of uint8 or "
+            "uint16 with 1 to 12 channels, as a dataset folder stores them."
         )
 
 
@@ -49,8 +50,8 @@ def in_minibatches(images: Images, function: Callable[[Tensor], Tensor], label: 
     starts = range(0, len(images), MINIBATCH)
     outputs: list[Features] = []
     with torch.inference_mode():
-        for start in tqdm(starts, desc=label, leave=False, disable=len(starts) < 4):
-            chunk = torch.from_numpy(images[start : start + MINIBATCH].astype(np.float32) / top)
+        for start in tqdm(starts, desc=label, leave=False, disable=None):
+            chunk = torch.as_tensor(images[start : start + MINIBATCH].astype(np.float32) / top)
             outputs.append(function(chunk).double().numpy())
     return np.concatenate(outputs) if outputs else np.zeros((0, 0))
 
@@ -92,7 +93,8 @@ class Texture:
 
     P_c(r) = log(mean over the annulus |F_c|² + q²), coherence Re Σ F_a F_b* / √(Σ|F_a|² Σ|F_b|²) (the Fourier ring
     correlation), F the transform of the Hann-windowed image minus its mean, r in cycles a pixel up to 1/2. q is the
-    noise that rounding to 256 grey levels makes, so that the spectrum of an empty image is finite.
+    noise that rounding to 256 grey levels makes, so that the spectrum of an empty image is finite. Small images have
+    fewer annuli: at most half their side less one, so that none is empty.
     """
 
     name: str = "texture"
@@ -111,7 +113,9 @@ class Texture:
 
     def __call__(self, images: Images) -> Features:
         if min(images.shape[2:]) < 8:
-            raise ValueError(f"images of {images.shape[2:]} pixels are too small for texture; it needs 8 or more a side.")
+            raise ValueError(
+                f"images of {images.shape[2:]} pixels are too small for texture; it needs 8 or more a side."
+            )
         return in_minibatches(images, self._features, self.name)
 
     def _features(self, x: Tensor) -> Tensor:
@@ -119,7 +123,8 @@ class Texture:
         x = x.double()
         window = torch.outer(_hann(height), _hann(width))
         window = window / window.square().mean().sqrt()
-        spectrum = torch.fft.fft2((x - x.mean((2, 3), keepdim=True)) * window, norm="ortho").flatten(2)
+        transform: Any = torch.fft  # untyped in torch
+        spectrum: Tensor = transform.fft2((x - x.mean((2, 3), keepdim=True)) * window, norm="ortho").flatten(2)
         ring = self._rings(height, width)  # (annuli, pixels), rows sum to 1
         power = spectrum.abs().square() @ ring.T  # (n, C, annuli)
         rounding = 1 / (12 * 255**2)
@@ -129,11 +134,12 @@ class Texture:
         return torch.cat([(power + rounding).log().flatten(1), coherence.flatten(1)], 1)
 
     def _rings(self, height: int, width: int) -> Tensor:
-        frequency = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)[None, :]).flatten()
-        number = (frequency * 2 * self.annuli).floor().long()
+        frequency = torch.as_tensor(np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :])).flatten()
+        annuli = min(self.annuli, min(height, width) // 2 - 1)
+        number = (frequency * 2 * annuli).floor().long()
         number[0] = -1  # the mean is no texture
-        ring = (number[None, :] == torch.arange(self.annuli)[:, None]).double()
-        return ring / ring.sum(1, keepdim=True).clamp(min=1)
+        ring = (number[None, :] == torch.arange(annuli)[:, None]).double()
+        return ring / ring.sum(1, keepdim=True)
 
 
 def _hann(size: int) -> Tensor:
@@ -171,8 +177,7 @@ class UntrainedNetwork:
         generator = torch.Generator().manual_seed(self.seed)
         sizes = (channels, *self.widths)
         return [
-            torch.randn(out, into, 3, 3, generator=generator) * (2 / (9 * into)) ** 0.5
-            for into, out in zip(sizes[:-1], sizes[1:], strict=True)
+            torch.randn(out, into, 3, 3, generator=generator) * (2 / (9 * into)) ** 0.5 for into, out in pairwise(sizes)
         ]
 
     def _features(self, x: Tensor, weights: list[Tensor]) -> Tensor:

@@ -1,6 +1,7 @@
 """Intervals by the bootstrap: over perturbations for a pooled score, over images for one stratum."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,22 @@ Array = NDArray[np.float64]
 FEWEST_PERTURBATIONS = 5  # with fewer, resampling them says nothing: the images are resampled instead
 
 
+@dataclass(frozen=True)
+class Score:
+    """One number with its 95 % interval; `detail` joins the fingerprint."""
+
+    value: float
+    lower: float
+    upper: float
+    n_real: int
+    n_generated: int
+    detail: dict[str, Any]
+
+
 def percentiles(samples: Array) -> tuple[float, float]:
-    """The 2.5th and 97.5th percentile of the finite samples; NaN where there is none."""
+    """The 2.5th and 97.5th percentile; NaN if over one sample in forty is no number (no effect to divide by)."""
     finite = samples[np.isfinite(samples)]
-    if len(finite) == 0:
+    if len(finite) < 0.975 * len(samples):
         return float("nan"), float("nan")
     low, high = np.percentile(finite, [2.5, 97.5])
     return float(low), float(high)

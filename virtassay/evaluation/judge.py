@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -17,8 +17,9 @@ from virtassay.evaluation import baselines, strata
 from virtassay.evaluation.baselines import Draw
 from virtassay.evaluation.features import Features, Featurizer
 from virtassay.evaluation.judgement import CEILING, MODEL, Judgement, Row
-from virtassay.evaluation.measure import Measured, Space, effects_table, measure, space
+from virtassay.evaluation.measure import Measured, effects_table, measure
 from virtassay.evaluation.report import write_report
+from virtassay.evaluation.space import Space, space
 from virtassay.evaluation.strata import Rows, World, named
 from virtassay.evaluation.verdict import anchored, verdict
 
@@ -53,7 +54,7 @@ def judge(
     judgement = assess(
         real,
         generated,
-        list(featurizers.values()) if isinstance(featurizers, Mapping) else list(featurizers),
+        _listed(featurizers),
         split=split,
         seed=seed,
         resamples=resamples,
@@ -69,6 +70,8 @@ def judge(
     unfinished = out / ".effects.parquet.part"
     judgement.effects.write_parquet(unfinished)
     os.replace(unfinished, out / "effects.parquet")
+    for sentence in judgement.verdict["sentences"]:
+        log.info(sentence)
     return write_report(judgement, out / "report.html")
 
 
@@ -117,7 +120,7 @@ def assess(
         fingerprint = {
             "featurizer": featurizer.name,
             **featurizer.fingerprint(),
-            "features": "in units of the within-batch s.d. of the real controls, at least 0.1 s.d. over all real images",
+            "features": "in units of the real controls' s.d. within a batch, at least half the s.d. of all real images",
             "quantisation": real.info.dtype,
             "image_shape": list(real.info.image_shape),
             "split": split,
@@ -131,7 +134,7 @@ def assess(
         log.info("measured %s", featurizer.name)
     decided = verdict(rows, list(dict.fromkeys(warnings)))
     provenance = {
-        **generated.info.provenance,
+        **(generated.info.provenance or {}),
         "version": version,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "real": real.info.name,
@@ -140,6 +143,12 @@ def assess(
         "seed": seed,
     }
     return Judgement(rows, pl.concat(effects), real.split(split), generated, decided, provenance)
+
+
+def _listed(featurizers: Mapping[str, Featurizer] | Iterable[Featurizer]) -> list[Featurizer]:
+    if isinstance(featurizers, Mapping):
+        return [featurizer for _, featurizer in cast("Mapping[str, Featurizer]", featurizers).items()]
+    return list(featurizers)
 
 
 def _needed(world: World, draws: Mapping[str, Sequence[Draw]]) -> Rows:

@@ -9,12 +9,12 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
 MODEL, BASELINE, REAL, OUTLIER, FAINT = "#0b5cad", "#85898f", "#1c1e21", "#c2410c", "#d9dce1"
+_matplotlib: Any = mpl  # its types are incomplete
 STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["Helvetica Neue", "Arial", "Liberation Sans", "DejaVu Sans"],
@@ -62,7 +62,11 @@ def png_uri(pixels: NDArray[np.uint8]) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _svg_uri(figure: Figure) -> str:
+def _figure(width: float, height: float) -> Any:
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _svg_uri(figure: Any) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -73,9 +77,9 @@ def effect_explained_figure(lanes: Sequence[Lane]) -> str:
     ends = [x for lane in lanes for mark in (lane.model, lane.best, lane.replicate) for x in _ends(mark)]
     low = max(min([0.0, *ends]), -1.5) - 0.12
     high = min(max([1.0, *ends]), 2.5) + 0.12
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 0.9 + 0.78 * max(len(lanes), 1)), layout="constrained")
-        axes: Axes = figure.subplots()
+    with _matplotlib.rc_context(STYLE):
+        figure = _figure(9.6, 0.9 + 0.72 * max(len(lanes), 1))
+        axes: Any = figure.subplots()
         axes.axvline(0, color="#5b616a", lw=0.8, ls=(0, (4, 3)), zorder=0)
         axes.axvline(1, color="#5b616a", lw=0.8, ls=(0, (4, 3)), zorder=0)
         for number, lane in enumerate(lanes):
@@ -107,7 +111,7 @@ def _ends(mark: Mark) -> list[float]:
     return [x for x in (mark.value, mark.lower, mark.upper) if math.isfinite(x)]
 
 
-def _mark(axes: Axes, mark: Mark, y: float, colour: str, marker: str, size: float, limits: tuple[float, float]) -> None:
+def _mark(axes: Any, mark: Mark, y: float, colour: str, marker: str, size: float, limits: tuple[float, float]) -> None:
     low, high = limits
     if not math.isfinite(mark.value):
         axes.text(low + 0.01, y, "n/a", color=colour, va="center", fontsize=8)
@@ -135,10 +139,10 @@ def effect_scatter(clouds: Sequence[Cloud], labelled: int = 3) -> str:
     """Draw generated effect against true effect, one point a stratum, one panel a featurizer; name the outliers."""
     columns = min(len(clouds), 3) if len(clouds) != 4 else 2
     rows = -(-len(clouds) // columns)
-    size = {1: 4.6, 2: 4.4}.get(columns, 3.3)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(size * columns, 0.95 * size * rows), layout="constrained")
-        panels: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)
+    size = {1: 4.6, 2: 3.9}.get(columns, 3.4)
+    with _matplotlib.rc_context(STYLE):
+        figure = _figure(size * columns, 0.95 * size * rows)
+        panels: list[Any] = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes, cloud in zip(panels, clouds, strict=False):
             _scatter(axes, cloud, labelled)
         for axes in panels[len(clouds) :]:
@@ -148,7 +152,7 @@ def effect_scatter(clouds: Sequence[Cloud], labelled: int = 3) -> str:
         return _svg_uri(figure)
 
 
-def _scatter(axes: Axes, cloud: Cloud, labelled: int) -> None:
+def _scatter(axes: Any, cloud: Cloud, labelled: int) -> None:
     axes.set_title(cloud.featurizer)
     keep = np.isfinite(cloud.true) & np.isfinite(cloud.generated)
     true, generated = cloud.true[keep], cloud.generated[keep]
@@ -156,33 +160,27 @@ def _scatter(axes: Axes, cloud: Cloud, labelled: int) -> None:
     if not names:
         axes.text(0.5, 0.5, "n/a", ha="center", va="center", transform=axes.transAxes)
         return
-    top = 1.12 * max(float(true.max()), float(generated.max()), 1e-6)
-    bottom = min(0.0, 1.15 * float(generated.min()), 1.15 * float(true.min())) - 0.03 * top
+    both = np.concatenate([true, generated, [0.0]])
+    span = max(float(np.ptp(both)), 1e-6)
+    low, high = float(both.min()) - 0.06 * span, float(both.max()) + 0.1 * span
     axes.axhline(0, color=FAINT, lw=0.8, zorder=0)
-    axes.plot([0, top], [0, top], color="#5b616a", lw=0.9, ls=(0, (4, 3)), zorder=1)
-    axes.text(top, 0.98 * top, "generated = true", ha="right", va="bottom", fontsize=7.5, color="#5b616a")
+    axes.axvline(0, color=FAINT, lw=0.8, zorder=0)
+    axes.plot([low, high], [low, high], color="#5b616a", lw=0.9, ls=(0, (4, 3)), zorder=1)
     error = np.abs(generated - true)
-    worst = [int(i) for i in np.argsort(-error)[:labelled] if error[i] > 0.15 * top]
+    worst = [int(i) for i in np.argsort(-error)[:labelled] if error[i] > 0.1 * span]
     alpha = 0.75 if len(names) < 100 else 0.45
-    axes.scatter(true, generated, s=18, color=MODEL, alpha=alpha, lw=0, zorder=2, rasterized=len(names) > 3000)
-    axes.scatter(true[worst], generated[worst], s=20, color=OUTLIER, lw=0, zorder=3)
-    taken: list[float] = []
+    axes.scatter(true, generated, s=20, color=MODEL, alpha=alpha, lw=0, zorder=2, rasterized=len(names) > 3000)
+    axes.scatter(true[worst], generated[worst], s=22, color=OUTLIER, lw=0, zorder=3)
+    y = -np.inf
     for i in sorted(worst, key=lambda i: generated[i]):
-        y = float(generated[i])
-        y = max([y, *(other + 0.06 * (top - bottom) for other in taken if abs(true[i] - top / 2) < top)])
-        taken.append(y)
-        left = true[i] > 0.5 * top  # write towards the middle of the panel
-        name = names[i] if len(names[i]) <= 30 else names[i][:29] + "…"
-        axes.annotate(
-            name,
-            (float(true[i]), float(generated[i])),
-            (float(true[i]) + (-0.03 if left else 0.03) * top, y),
-            ha="right" if left else "left",
-            va="center",
-            fontsize=7.5,
-            color=OUTLIER,
-        )
-    axes.set(xlim=(min(0.0, float(true.min())) - 0.03 * top, top), ylim=(bottom, 1.04 * top))
+        y = max(float(generated[i]), y + 0.06 * span)  # labels do not lie on one another
+        left = true[i] > low + 0.5 * (high - low)  # write towards the middle of the panel
+        x = float(true[i]) + (-0.025 if left else 0.025) * span
+        text = names[i] if len(names[i]) <= 30 else f"{names[i][:16]}…{names[i][-13:]}"  # keeps the dose
+        box = {"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 0.5}
+        side = "right" if left else "left"
+        axes.text(x, y, text, ha=side, va="center", fontsize=7.5, color=OUTLIER, bbox=box, zorder=4)
+    axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
 
 
 @dataclass(frozen=True)
@@ -197,20 +195,22 @@ class DoseCurve:
 
 def dose_response(curves: Sequence[DoseCurve]) -> str:
     """Draw true and generated effect over dose, one small panel a featurizer."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(max(2.5 * len(curves), 4.0), 1.9), layout="constrained")
-        panels: list[Axes] = list(figure.subplots(1, len(curves), squeeze=False).flat)
+    with _matplotlib.rc_context(STYLE):
+        figure = _figure(max(2.5, 3.2 - 0.2 * len(curves)) * len(curves) + 0.6, 1.9)
+        panels: list[Any] = list(figure.subplots(1, len(curves), squeeze=False).flat)
         for axes, curve in zip(panels, curves, strict=True):
             axes.axhline(0, color=FAINT, lw=0.8, zorder=0)
             axes.plot(curve.dose_um, curve.true, "D-", color=REAL, ms=4, lw=1.2, label="real")
             axes.plot(curve.dose_um, curve.generated, "o-", color=MODEL, ms=5, lw=1.2, label="generated")
             if np.all(curve.dose_um > 0):
                 axes.set_xscale("log")
-            axes.set_xticks(curve.dose_um, [f"{dose:g}" for dose in curve.dose_um])
+            axes.set_xticks(
+                curve.dose_um, [f"{dose:g}" for dose in curve.dose_um], fontsize=8 if len(curve.dose_um) < 7 else 6
+            )
             axes.set_xticks([], minor=True)
             axes.margins(0.12, 0.15)
             axes.set_title(curve.featurizer, fontsize=8.5)
             axes.set_xlabel("dose (µM)", fontsize=8)
         panels[0].set_ylabel("effect (s.d. of controls)", fontsize=8)
-        panels[0].legend(frameon=False, fontsize=7.5, loc="upper left", handlelength=1.4)
+        panels[0].legend(frameon=False, fontsize=7.5, loc="best", handlelength=1.4)
         return _svg_uri(figure)

@@ -47,8 +47,8 @@ def nsc(
     """Mechanism of the nearest real effect of another compound: 1 right, 0 wrong, NaN where it cannot be asked, (p,).
 
     Each generated effect is compared by cosine with the real effects of all treatments of a different compound (and of
-    a different batch, if `batch` is given: then it is NSCB). Effects without a mechanism are neither query nor gallery; a
-    query whose mechanism has no other entry in its gallery is not asked: count the finite values, that is n. Ties share.
+    a different batch, if `batch` is given: then it is NSCB). Effects without a mechanism are neither query nor gallery;
+    a query whose mechanism has no other entry in its gallery is not asked: the finite values are n. Ties share.
     Source: Ljosa et al. 2013, J. Biomol. Screen. 18 (NSC); Ando et al. 2017 (NSCB).
     """
     similarity = cosines(generated, real)

@@ -4,63 +4,35 @@ It holds everything it needs (pictures as data URIs, no script) and loads nothin
 is escaped. Numbers are never recomputed here: they are those of `metrics.json`.
 """
 
-import json
-import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 import polars as pl
 
-from virtassay.evaluation import plots, sheets
-from virtassay.evaluation.glossary import METRICS, Metric
-from virtassay.evaluation.judgement import BASELINES, CEILING, MODEL, POOLED, Judgement, Row
+from virtassay.evaluation import plots, sheets, tables
+from virtassay.evaluation.glossary import METRICS
+from virtassay.evaluation.judgement import BASELINES, CEILING, MODEL, POOLED, Judgement
+from virtassay.evaluation.tables import name, number
 
 GALLERY = 16  # treatments shown small
 LADDERS = 5
 PIXELS = 700_000  # of the gallery, and of all ladders: some 2 MB each
-TREATMENTS = 300  # lines of the table of treatments
-EXPLAINED = "effect_explained"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A number of a table, with its interval."""
-
-    value: float = math.nan
-    lower: float = math.nan
-    upper: float = math.nan
-
-
-@dataclass(frozen=True)
-class Line:
-    """One metric in one featurizer: the model, what it is compared with, and the scaled score with its interval."""
-
-    name: str
-    metric: Metric
-    model: Cell
-    scaled: Cell
-    floor: float
-    ceiling: Cell
-    baselines: tuple[tuple[str, Cell, bool], ...]  # name, cell, whether it is the floor
-    n: str
 
 
 def write_report(judgement: Judgement, path: Path) -> Path:
     """Write the judgement as one self-contained HTML file and return its path; the folder is made if it is missing."""
     path = Path(path)
-    environment = jinja2.Environment(
+    environment: Any = jinja2.Environment(
         loader=jinja2.PackageLoader("virtassay.evaluation", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, plain=plain, name=name)
+    environment.filters.update(number=number, name=name)
     text = environment.get_template("report.html.j2").render(_content(judgement))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
@@ -72,16 +44,16 @@ def write_report(judgement: Judgement, path: Path) -> Path:
 def _content(judgement: Judgement) -> dict[str, Any]:
     effects = _with_all_columns(judgement.effects)
     pooled = [row for row in judgement.rows if row["stratum"] == POOLED]
-    featurizers = _in_order(row["featurizer"] for row in pooled)
+    featurizers = tables.in_order(row["featurizer"] for row in pooled)
     strata = _strata(effects)
     studio = sheets.open_studio(judgement.real, judgement.generated)
     large = _large_sheets(studio, strata)
     small = _small_sheets(studio, strata, {stratum["treatment"] for _, stratum in large})
-    lanes = [_lane(pooled, featurizer) for featurizer in featurizers]
-    baselines = _in_order([*BASELINES, *(row["generator"] for row in pooled)], leave_out=(MODEL, CEILING))
-    tables = [(featurizer, _lines(pooled, featurizer, baselines)) for featurizer in featurizers]
+    lanes = [tables.lane(pooled, featurizer) for featurizer in featurizers]
+    decided: Mapping[str, Mapping[str, Any]] = judgement.verdict.get("per_featurizer", {})
+    baselines = tables.in_order([*BASELINES, *(row["generator"] for row in pooled)], leave_out=(MODEL, CEILING))
     ladders, n_ladders = _ladders(studio, effects)
-    used = _in_order(row["metric"] for row in pooled)
+    used = tables.in_order(row["metric"] for row in pooled)
     return {
         "verdict": judgement.verdict,
         "warnings": [str(warning) for warning in judgement.verdict.get("warnings", [])],
@@ -95,117 +67,22 @@ def _content(judgement: Judgement) -> dict[str, Any]:
             "batches": strata["batch"].n_unique(),
         },
         "channels": judgement.real.info.channels,
+        "shrunk_to": sheets.LARGEST if studio.shrunk else None,
         "main_figure": plots.effect_explained_figure(lanes),
-        "lanes": [(lane, _verdict_of(judgement, lane.featurizer)) for lane in lanes],
+        "lanes": [(lane, decided.get(f, {}).get("apart")) for lane, f in zip(lanes, featurizers, strict=True)],
         "large": [(sheet, _facts(stratum)) for sheet, stratum in large],
         "small": [(sheet, _facts(stratum)) for sheet, stratum in small],
         "ladders": ladders,
         "n_ladders": n_ladders,
         "scatter": plots.effect_scatter(clouds) if (clouds := _clouds(effects)) else None,
         "baselines": baselines,
-        "tables": tables,
-        "treatments": _treatments(effects, strata),
-        "effect_featurizers": _in_order(effects["featurizer"]),
+        "tables": [(featurizer, tables.metric_lines(pooled, featurizer, baselines)) for featurizer in featurizers],
+        "treatments": tables.treatment_lines(effects, strata),
+        "effect_featurizers": tables.in_order(effects["featurizer"]),
         "glossary": [METRICS[metric] for metric in used if metric in METRICS],
-        "fingerprints": [(featurizer, _fingerprint(judgement.rows, featurizer)) for featurizer in featurizers],
-        "provenance": _flat(judgement.provenance),
+        "fingerprints": [(featurizer, tables.fingerprint(judgement.rows, featurizer)) for featurizer in featurizers],
+        "provenance": tables.flat(judgement.provenance),
     }
-
-
-def number(value: Any) -> str:
-    """Write a number for people: three figures or fewer, a true minus sign, "n/a" for None and NaN."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "n/a"
-    x = float(value)
-    if math.isinf(x):
-        text = "∞" if x > 0 else "-∞"
-    elif abs(x) >= 1e6 or 0 < abs(x) < 1e-3:
-        text = f"{x:.1e}"
-    elif abs(x) >= 100:
-        text = f"{x:,.0f}"
-    elif abs(x) >= 10:
-        text = f"{x:.1f}"
-    else:
-        text = f"{x:.2f}" if abs(x) >= 0.1 or x == 0 else f"{x:.3f}"
-    return text.replace("-", "−")
-
-
-def plain(value: Any) -> str:
-    """Write any value of a fingerprint or a provenance on one line, cut after 300 characters."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 300 else text[:300] + "…"
-
-
-def name(identifier: str) -> str:
-    """Write an identifier as words: "control_copy" → "control copy"."""
-    return identifier.replace("_", " ")
-
-
-def _in_order(names: Iterable[str], leave_out: Sequence[str] = ()) -> list[str]:
-    return [x for x in dict.fromkeys(names) if x not in leave_out]
-
-
-def _float(value: Any) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _find(rows: Iterable[Row], generator: str, metric: str, featurizer: str) -> Row | None:
-    wanted = (generator, metric, featurizer)
-    return next((row for row in rows if (row["generator"], row["metric"], row["featurizer"]) == wanted), None)
-
-
-def _cell(row: Row | None) -> Cell:
-    return Cell() if row is None else Cell(_float(row["value"]), _float(row.get("lower")), _float(row.get("upper")))
-
-
-def _mark(label: str, row: Row | None) -> plots.Mark:
-    cell = _cell(row)
-    return plots.Mark(label, cell.value, cell.lower, cell.upper)
-
-
-def _lane(rows: Sequence[Row], featurizer: str) -> plots.Lane:
-    generators = _in_order((row["generator"] for row in rows), leave_out=(MODEL, CEILING))
-    marks = [_mark(generator, _find(rows, generator, EXPLAINED, featurizer)) for generator in generators]
-    marks = sorted((mark for mark in marks if math.isfinite(mark.value)), key=lambda mark: -mark.value)
-    return plots.Lane(
-        name(featurizer),
-        _mark(MODEL, _find(rows, MODEL, EXPLAINED, featurizer)),
-        marks[0] if marks else plots.Mark("none", math.nan),
-        tuple(marks[1:]),
-        _mark(CEILING, _find(rows, CEILING, EXPLAINED, featurizer)),
-    )
-
-
-def _verdict_of(judgement: Judgement, featurizer: str) -> bool | None:
-    by_name = {name(key): value for key, value in judgement.verdict.get("per_featurizer", {}).items()}
-    entry: Mapping[str, Any] = by_name.get(featurizer, {})
-    return entry.get("apart")
-
-
-def _lines(rows: Sequence[Row], featurizer: str, baselines: Sequence[str]) -> list[Line]:
-    lines: list[Line] = []
-    for metric in _in_order(row["metric"] for row in rows if row["featurizer"] == featurizer):
-        row = _find(rows, MODEL, metric, featurizer) or {}
-        ceiling = _cell(_find(rows, CEILING, metric, featurizer))
-        if math.isnan(ceiling.value):
-            ceiling = Cell(_float(row.get("ceiling")))
-        floor, model = _float(row.get("floor")), _cell(row or None)
-        cells = [(baseline, _cell(_find(rows, baseline, metric, featurizer))) for baseline in baselines]
-        span = ceiling.value - floor
-        ends = sorted((end - floor) / span if span else math.nan for end in (model.lower, model.upper))
-        lines.append(
-            Line(
-                metric,
-                METRICS.get(metric, Metric(name(metric), "", "")),
-                model,
-                Cell(_float(row.get("scaled")), *ends),
-                floor,
-                ceiling,
-                tuple((baseline, cell, math.isclose(cell.value, floor, rel_tol=1e-9)) for baseline, cell in cells),
-                f"{row.get('n_real', 'n/a')} / {row.get('n_generated', 'n/a')}",
-            )
-        )
-    return lines
 
 
 def _with_all_columns(effects: pl.DataFrame) -> pl.DataFrame:
@@ -221,34 +98,41 @@ def _with_all_columns(effects: pl.DataFrame) -> pl.DataFrame:
 
 
 def _strata(effects: pl.DataFrame) -> pl.DataFrame:
-    """One line a stratum: its effects averaged over featurizers, largest true effect first."""
+    """One line a stratum: the medians of its effects over featurizers, largest true effect first."""
     return (
         effects.group_by("batch", "treatment", maintain_order=True)
         .agg(
             pl.col("perturbation", "dose_um", "moa", "n_real", "n_generated").first(),
-            pl.col("true_effect", "generated_effect", EXPLAINED).mean(),
+            pl.col("true_effect", "generated_effect", tables.EXPLAINED).median(),
         )
         .sort("true_effect", descending=True, nulls_last=True, maintain_order=True)
     )
 
 
-def _facts(stratum: Mapping[str, Any]) -> str:
-    parts = [
-        f"effect explained {number(stratum[EXPLAINED])}",
-        f"effect {number(stratum['generated_effect'])} generated, {number(stratum['true_effect'])} true (s.d.)",
+def _facts(stratum: Mapping[str, Any]) -> list[str]:
+    return [
+        *([stratum["moa"]] if stratum["moa"] else []),
+        f"effect explained {number(stratum[tables.EXPLAINED])}",
+        f"effect {number(stratum['true_effect'])} real, {number(stratum['generated_effect'])} generated",
         f"n = {stratum['n_real']} real, {stratum['n_generated']} generated",
     ]
-    return " · ".join([stratum["moa"]] * bool(stratum["moa"]) + parts)
 
 
 def _large_sheets(studio: sheets.Studio, strata: pl.DataFrame) -> list[tuple[sheets.Sheet, dict[str, Any]]]:
-    """Choose by rule, never by eye: strongest, median and worst explained; a treatment is shown once where possible."""
+    """Choose by rule, never by eye: strongest, median, worst among the stronger half, worst; each treatment once."""
     by_effect = strata.filter(pl.col("true_effect").is_not_null()).to_dicts()
-    ranked = strata.filter(pl.col(EXPLAINED).is_not_null()).sort(EXPLAINED, maintain_order=True).to_dicts()
-    middle = sorted(ranked, key=lambda stratum: abs(ranked.index(stratum) - len(ranked) // 2))
-    rules = (("Strongest real effect", by_effect), ("Median", middle), ("Worst explained", ranked))
+    explained = pl.col(tables.EXPLAINED)
+    ranked = strata.filter(explained.is_not_null()).sort(explained, maintain_order=True).to_dicts()
+    middle = [ranked[i] for i in sorted(range(len(ranked)), key=lambda i: abs(i - len(ranked) // 2))]
+    strong = {(stratum["batch"], stratum["treatment"]) for stratum in by_effect[: -(-len(by_effect) // 2)]}
+    rules = (  # among inactive treatments the worst is noise: so also the worst of those with something to explain
+        ("Strongest real effect", by_effect),
+        ("Median of effect explained", middle),
+        ("Worst explained, of the stronger half", [s for s in ranked if (s["batch"], s["treatment"]) in strong]),
+        ("Worst explained of all", ranked),
+    )
     chosen: list[tuple[sheets.Sheet, dict[str, Any]]] = []
-    for reason, candidates in sorted(rules, key=lambda rule: rule[0] == "Median"):  # the median gives way
+    for reason, candidates in sorted(rules, key=lambda rule: rule[1] is middle):  # the median gives way
         seen = {stratum["treatment"] for _, stratum in chosen}
         fresh = [stratum for stratum in candidates if stratum["treatment"] not in seen]
         if fresh:
@@ -263,12 +147,14 @@ def _small_sheets(
     studio: sheets.Studio, strata: pl.DataFrame, shown: set[str]
 ) -> list[tuple[sheets.Sheet, dict[str, Any]]]:
     """Show every other treatment once, evenly spaced over the strength of the effect when there are too many."""
-    rest = strata.filter(~pl.col("treatment").is_in(list(shown))).unique("treatment", maintain_order=True).to_dicts()
+    rest = (
+        strata.filter(~pl.col("treatment").is_in(list(shown)))
+        .unique("treatment", keep="first", maintain_order=True)
+        .to_dicts()
+    )
     most = max(2, min(GALLERY, PIXELS // (12 * studio.size**2)))
-    taken = np.unique(np.linspace(0, len(rest) - 1, min(most, len(rest))).round().astype(int))
-    return [
-        (sheets.small_sheet(studio, rest[i]["treatment"], rest[i]["batch"]), rest[i]) for i in (int(i) for i in taken)
-    ]
+    taken = [rest[i] for i in sheets.evenly(len(rest), most)]
+    return [(sheets.small_sheet(studio, stratum["treatment"], stratum["batch"]), stratum) for stratum in taken]
 
 
 def _ladders(studio: sheets.Studio, effects: pl.DataFrame) -> tuple[list[tuple[sheets.Ladder, str]], int]:
@@ -289,13 +175,13 @@ def _ladders(studio: sheets.Studio, effects: pl.DataFrame) -> tuple[list[tuple[s
         one = pl.col("perturbation") == entry["perturbation"]
         own = dosed.filter(one & (pl.col("batch") == entry["batch"])).sort("dose_um", "treatment")
         combined = " + " in entry["perturbation"]
-        steps = own.unique("treatment", maintain_order=True).select("treatment", "dose_um").iter_rows()
+        steps = own.unique("treatment", keep="first", maintain_order=True).select("treatment", "dose_um").iter_rows()
         labelled = [(treatment if combined else f"{dose:g} µM", treatment) for treatment, dose in steps]
         ladder = sheets.dose_ladder(studio, entry["perturbation"], entry["batch"], labelled)
         columns = ("dose_um", "true_effect", "generated_effect")
         curves = [
             plots.DoseCurve(name(featurizer), *(table[column].cast(pl.Float64).to_numpy() for column in columns))
-            for featurizer in _in_order(own["featurizer"])
+            for featurizer in tables.in_order(own["featurizer"])
             for table in (own.filter(pl.col("featurizer") == featurizer),)
         ]
         ladders.append((ladder, plots.dose_response(curves)))
@@ -305,45 +191,9 @@ def _ladders(studio: sheets.Studio, effects: pl.DataFrame) -> tuple[list[tuple[s
 def _clouds(effects: pl.DataFrame) -> list[plots.Cloud]:
     batches = effects["batch"].n_unique()
     clouds: list[plots.Cloud] = []
-    for featurizer in _in_order(effects["featurizer"]):
+    for featurizer in tables.in_order(effects["featurizer"]):
         own = effects.filter(pl.col("featurizer") == featurizer)
         names = [f"{t}, {b}" if batches > 1 else t for t, b in own.select("treatment", "batch").iter_rows()]
         true, generated = (own[c].cast(pl.Float64).to_numpy() for c in ("true_effect", "generated_effect"))
         clouds.append(plots.Cloud(name(featurizer), true, generated, names))
     return clouds
-
-
-def _treatments(effects: pl.DataFrame, strata: pl.DataFrame) -> list[dict[str, Any]]:
-    """Lines of the table of treatments, worst first: the facts of a stratum, and its effects in each featurizer."""
-    by_key = {(row["batch"], row["treatment"], row["featurizer"]): row for row in effects.to_dicts()}
-    featurizers = _in_order(effects["featurizer"])
-    worst_first = strata.sort(EXPLAINED, nulls_last=False, maintain_order=True).head(TREATMENTS)
-    return [
-        {**line, "cells": [by_key.get((line["batch"], line["treatment"], featurizer)) for featurizer in featurizers]}
-        for line in worst_first.to_dicts()
-    ]
-
-
-def _fingerprint(rows: Sequence[Row], featurizer: str) -> list[tuple[str, str]]:
-    """What was the same for every number of a featurizer, and the range of what was not."""
-    prints: list[dict[str, Any]] = [
-        dict(_flat(row.get("fingerprint") or {})) for row in rows if row["featurizer"] == featurizer
-    ]
-    table: list[tuple[str, str]] = []
-    for key in _in_order(key for entry in prints for key in entry):
-        values = _in_order(entry[key] for entry in prints if key in entry)
-        shown = ", ".join(values[:6])
-        table.append((key, shown if len(values) <= 6 else f"{shown}, … {len(values)} values in all (in metrics.json)"))
-    return table
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Flatten nested dicts into (dotted key, text) pairs."""
-    pairs: list[tuple[str, str]] = []
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            branch: Mapping[str, Any] = value
-            pairs += _flat(branch, f"{prefix}{key}.")
-        else:
-            pairs.append((f"{prefix}{key}", plain(value)))
-    return pairs

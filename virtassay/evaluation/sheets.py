@@ -15,7 +15,7 @@ from PIL import Image
 
 from virtassay.data.store import Dataset
 from virtassay.evaluation.plots import png_uri
-from virtassay.pictures import composite, display_limits
+from virtassay.pictures import composite, display_limits, greys
 
 WIDTH = 1000  # pixels of the page that a row of pictures may fill
 LARGEST = 128  # larger images are shrunk for display, so that the file stays small
@@ -91,6 +91,11 @@ class Studio:
         height, width = self.real.info.image_shape[1:]
         return max(1, round(width * min(1, LARGEST / max(height, width))))
 
+    @property
+    def shrunk(self) -> bool:
+        """Whether the pictures are smaller than the images."""
+        return max(self.real.info.image_shape[1:]) > LARGEST
+
 
 def open_studio(real: Dataset, generated: Dataset) -> Studio:
     """Take the contrast limits from up to 300 treated and 300 control images of the real side."""
@@ -132,7 +137,7 @@ def dose_ladder(
 
     steps: (heading, treatment) of each dose. Of more than `most` doses, evenly spaced ones are shown.
     """
-    chosen = [steps[i] for i in np.unique(np.linspace(0, len(steps) - 1, min(most, len(steps))).round().astype(int))]
+    chosen = [steps[i] for i in evenly(len(steps), most)]
     zoom = max(1, round(84 / studio.size))
     room = (WIDTH - 90) // (len(chosen) + 1) - 8
     across = max(1, min(3, room // ((studio.size + GAP) * zoom)))
@@ -148,6 +153,11 @@ def dose_ladder(
     headings = ("control", *(heading for heading, _ in chosen))
     rows = (("Real", row(studio.real)), ("Generated", row(studio.generated)))
     return Ladder(perturbation, batch, headings, rows, len(steps))
+
+
+def evenly(n: int, most: int) -> list[int]:
+    """Choose at most `most` of n numbers, evenly spaced, both ends among them."""
+    return [int(i) for i in np.unique(np.linspace(0, n - 1, min(most, n)).round())]
 
 
 def _sides(studio: Studio, treatment: str, batch: str) -> tuple[tuple[str, Dataset, Pixels], ...]:
@@ -178,9 +188,8 @@ def _colour(studio: Studio, data: Dataset, rows: Pixels, columns: int, zoom: int
 def _grey(studio: Studio, data: Dataset, rows: Pixels, channel: int, columns: int, zoom: int) -> Picture | None:
     if not len(rows):
         return None
-    low, high = (float(x) for x in studio.limits[channel])
-    levels = (data.images(rows)[:, channel].astype(np.float64) - low) / max(high - low, 1e-9)
-    return _grid((255 * levels.clip(0, 1)).round().astype(np.uint8), columns, zoom)
+    levels = greys(data.images(rows)[:, [channel]], studio.limits[[channel]])[:, 0]
+    return _grid((255 * levels).round().astype(np.uint8), columns, zoom)
 
 
 def _grid(images: NDArray[np.uint8], columns: int, zoom: int) -> Picture:

@@ -122,11 +122,14 @@ def build(
     rows_generated = _by_stratum(theirs)
     strata = [
         Stratum(
-            *(str(first[key]) for key in ("stratum", "batch", "treatment", "perturbation_name")),
-            first["dose_sum"],
-            first["moa"],
-            at_most(rows, max_images, generator_for(seed, name, "real")),
-            at_most(rows_generated.get(name, NO_ROWS), max_images, generator_for(seed, name, "generated")),
+            name=name,
+            batch=first["batch"],
+            treatment=first["treatment"],
+            perturbation=first["perturbation_name"],
+            dose_um=first["dose_sum"],
+            moa=first["moa"],
+            real=at_most(rows, max_images, generator_for(seed, name, "real")),
+            generated=at_most(rows_generated.get(name, NO_ROWS), max_images, generator_for(seed, name, "generated")),
         )
         for name, rows in sorted(_by_stratum(judged).items())
         for first in [table.row(int(rows[0]), named=True)]
@@ -137,8 +140,8 @@ def build(
     known = {s.name for s in strata}
     if not known & set(rows_generated):
         raise ValueError(
-            f"no batch and treatment of {generated.root} ({named(sorted(rows_generated)) or 'controls only'}) is among those "
-            f"of split {split!r} of {real.root} ({named(sorted(known))}). Generate the treatments and batches of that split."
+            f"no batch and treatment of {generated.root} ({named(sorted(rows_generated)) or 'controls only'}) is among "
+            f"those of split {split!r} of {real.root} ({named(sorted(known))}). Generate what that split holds."
         )
     missing = [s.name for s in strata if len(s.generated) == 0]
     if missing:
@@ -161,7 +164,7 @@ def build(
         stand_in = at_most_names(all_training, POOLED_BATCHES, generator_for(seed, "pooled"))
         unseen = [b for b in batches if not seen[b]]
         warnings.append(f"batch(es) not in training, pooled training images stand in: {named(unseen)}.")
-    share = {b: float(t["is_control"].mean() or 0.0) for b, t in _partition(training, "batch").items()}  # type: ignore[arg-type]
+    share = {b: int(t["is_control"].sum()) / t.height for b, t in _partition(training, "batch").items()}
     pooled = np.concatenate([pools[b] for b in stand_in]) if stand_in else NO_ROWS
     pooled_share = float(np.mean([share[b] for b in stand_in])) if stand_in else 0.0
     treated_training = {
@@ -173,7 +176,8 @@ def build(
         warnings.append(f"fewer than three control wells, divided by image instead, in batch(es) {named(by_image)}.")
     elsewhere = _by_stratum(treated.filter((pl.col("split") != split).fill_null(True)))
     other_splits = {
-        s.name: at_most(elsewhere.get(s.name, NO_ROWS), len(s.real), generator_for(seed, s.name, "others")) for s in strata
+        s.name: at_most(elsewhere.get(s.name, NO_ROWS), len(s.real), generator_for(seed, s.name, "others"))
+        for s in strata
     }
     shares = {b: share[b] if seen.get(b, True) else pooled_share for b in treated_training}
     return World(strata, controls, treated_training, shares, other_splits, well, seed, warnings)

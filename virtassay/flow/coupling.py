@@ -3,13 +3,14 @@
 A coupling permutes inside a group (batch, treatment) only, so that a target never loses its condition.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 
+@runtime_checkable
 class Coupling(Protocol):
     """Map sources and targets (n, ...) and groups (n,) to the index (n,) that permutes the sources."""
 

@@ -1,13 +1,14 @@
 """Classifier-free guidance of a velocity."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from virtassay.flow.velocity import Velocity
 
 
+@runtime_checkable
 class Nullable(Protocol):
     """A condition that can drop its perturbation and keep the rest (batch, cell type)."""
 

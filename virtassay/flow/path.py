@@ -1,7 +1,7 @@
 """Paths: how x_t goes from the source x0 (t = 0) to the target x1 (t = 1), and the velocity to learn on the way."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -16,6 +16,7 @@ class PathSample(NamedTuple):
     velocity: Tensor
 
 
+@runtime_checkable
 class Path(Protocol):
     """Map sources and targets (n, ...) and times (n,) to the point of the path."""
 

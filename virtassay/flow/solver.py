@@ -5,7 +5,7 @@ whatever the network computes in.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -15,6 +15,7 @@ from virtassay.flow.velocity import Velocity
 Step = Callable[[Callable[[Tensor, Tensor], Tensor], Tensor, Tensor, Tensor], Tensor]
 
 
+@runtime_checkable
 class Solver(Protocol):
     """Solve for the state at times[-1] from the state x0 at times[0]."""
 

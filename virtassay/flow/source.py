@@ -5,13 +5,14 @@ that the same object serves training, where a step's seed draws it, and sampling
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 
+@runtime_checkable
 class Source(Protocol):
     """Map noise ~ N(0, I) and control images of the same batch, both (n, ...), to the source x0."""
 

@@ -1,12 +1,13 @@
 """Time: the laws that training draws t from, and the grids that solvers step along."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
+@runtime_checkable
 class TimeLaw(Protocol):
     """Draw n times in [0, 1)."""
 

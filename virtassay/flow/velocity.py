@@ -5,11 +5,12 @@ takes any of them.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 
+@runtime_checkable
 class Velocity(Protocol):
     """Map images `x` (n, ...), times `t` (n,) in [0, 1] and conditions of n images to dx/dt, shaped like `x`."""
 

@@ -27,7 +27,7 @@ from virtassay.training.ema import EMA
 log = logging.getLogger(__name__)
 
 
-class Stopped(KeyboardInterrupt):
+class Stopped(Exception):
     """The run was asked to stop (Ctrl-C, SIGTERM) and did so between two steps, with its checkpoint written."""
 
 

@@ -1,6 +1,5 @@
 """One run of training: the run folder, the Trainer with its callbacks, and the way it ends."""
 
-import importlib.metadata
 import json
 import logging
 import shutil
@@ -13,11 +12,12 @@ import torch
 import yaml
 from lightning.pytorch.loggers.logger import Logger
 
+from virtassay import __version__
 from virtassay.assay import FILES, VirtualAssay
 from virtassay.data.module import AssayData
 from virtassay.flow.solver import Solver
 from virtassay.precision import bf16_pays
-from virtassay.training.callbacks import ImagesBar, MetricsCSV, RunCheckpoint, SampleGrids
+from virtassay.training.callbacks import ImagesBar, MetricsCSV, RunCheckpoint, SampleGrids, Stopped
 from virtassay.training.ema import EMA
 from virtassay.training.module import FlowTraining
 
@@ -52,7 +52,7 @@ def fit(
     ema: EMA,
     solver: Solver,
     steps: int,
-    config: Mapping[str, Any],
+    settings: Mapping[str, Any],
     loggers: Sequence[Logger] = (),
     accelerator: str = "auto",
     devices: int = 1,
@@ -66,10 +66,10 @@ def fit(
     seed: int = 0,
 ) -> VirtualAssay:
     """Train `module` and write the run folder: config.yaml, vocabulary.json, metrics.csv, samples/, checkpoints/,
-    model.safetensors. `config` is stored as it is; `assay` shares the module's network and draws the grids.
+    model.safetensors. `settings` is stored as it is; `assay` shares the module's network and draws the grids.
     """
     size = data.minibatch_size
-    write_folder(run, data, config)
+    write_folder(run, data, settings)
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     bf16 = bf16_pays("cuda" if on_gpu else "cpu")
     if precision == "auto":
@@ -80,6 +80,7 @@ def fit(
     grids = SampleGrids(
         run, assay, data.validation, solver=solver, steps=steps, minibatch_size=size, bf16="bf16" in precision
     )
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no banners, no tips
     trainer = lightning.Trainer(
         accelerator=accelerator,
         devices=devices,
@@ -106,14 +107,17 @@ def fit(
         data.steps * size / len(data.train), f"{len(data.train):,}",
     )  # fmt: skip
     lightning.seed_everything(seed, verbose=False)
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if resume else None, weights_only=True)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if resume else None, weights_only=True)
+    except Stopped as stop:  # Lightning would turn a KeyboardInterrupt into its own exit
+        raise KeyboardInterrupt(str(stop)) from stop
     return VirtualAssay.load(run)
 
 
-def write_folder(run: Path, data: AssayData, config: Mapping[str, Any]) -> None:
+def write_folder(run: Path, data: AssayData, settings: Mapping[str, Any]) -> None:
     """Write what names the run: config.yaml and vocabulary.json (a resumed run writes them again, unchanged)."""
     run.mkdir(parents=True, exist_ok=True)
-    stored = {**config, "version": importlib.metadata.version("virtassay")}
+    stored = {**settings, "version": __version__}
     for name, text in (
         ("config.yaml", yaml.safe_dump(stored, sort_keys=False, allow_unicode=True)),
         ("vocabulary.json", json.dumps(data.vocabulary.as_json(), indent=1, ensure_ascii=False)),

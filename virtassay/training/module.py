@@ -7,7 +7,7 @@ import lightning
 import torch
 from torch import Tensor, nn
 
-from virtassay.data.images import dequantise, flip, to_model
+from virtassay.data.images import Normalisation, flip
 from virtassay.flow.coupling import Coupling
 from virtassay.flow.objective import FlowMatching
 from virtassay.flow.source import Source
@@ -31,6 +31,7 @@ class FlowTraining(lightning.LightningModule):
         self,
         *,
         network: nn.Module,
+        normalisation: Normalisation,
         source: Source,
         coupling: Coupling,
         objective: FlowMatching,
@@ -42,7 +43,7 @@ class FlowTraining(lightning.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.normalisation = network, normalisation
         self.source, self.coupling, self.objective, self.time_law = source, coupling, objective, time_law
         self.make_optimizer = optimizer
         self.dequantise_width, self.warmup_steps, self.decay, self.seed = dequantise_width, warmup_steps, decay, seed
@@ -65,9 +66,10 @@ class FlowTraining(lightning.LightningModule):
         torch.manual_seed(hash((self.seed, self.global_step, micro, self.global_rank)) & 0x7FFFFFFFFFFFFFFF)
 
     def training_step(self, batch: Minibatch, batch_idx: int) -> Tensor:
-        target = dequantise(flip(to_model(batch.target)), self.dequantise_width)
+        scale = self.normalisation
+        target = flip(scale.dequantise(scale.to_model(batch.target), self.dequantise_width))
         noise = torch.randn_like(target)
-        control = None if batch.control is None else flip(to_model(batch.control))
+        control = None if batch.control is None else flip(scale.to_model(batch.control))
         source = self.source(noise, control)
         source = source[self.coupling(source, target, batch.group)]
         t = self.time_law(len(target), target.device)
@@ -90,11 +92,12 @@ class FlowTraining(lightning.LightningModule):
 
     def validation_step(self, batch: Minibatch, batch_idx: int) -> None:
         """Measure the loss at fixed noise and times, with the right condition and with one of another treatment."""
-        target = to_model(batch.target)
+        scale = self.normalisation
+        target = scale.to_model(batch.target)
         n = len(target)
         fixed = torch.Generator().manual_seed(batch_idx)
         noise = torch.randn(target.shape, generator=fixed).to(target)
-        source = self.source(noise, None if batch.control is None else to_model(batch.control))
+        source = self.source(noise, None if batch.control is None else scale.to_model(batch.control))
         source = source[self.coupling(source, target, batch.group)]
         t = ((torch.randperm(n, generator=fixed) + 0.5) / n).to(target)
         point = self.objective.path(source, target, t)

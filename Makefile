@@ -1,0 +1,40 @@
+# Two commands: `make quickstart` and `make test`. Both make the environment they need in .venv, once.
+VENV       ?= .venv
+PYTHON     ?= $(shell command -v python3.11 || command -v python3)
+PYTEST     ?=
+
+BIN     := $(VENV)/bin
+INSTALL := $(BIN)/pip install --quiet -c requirements.lock
+RUN     := runs/quickstart
+
+.PHONY: quickstart test clean
+
+quickstart: $(VENV)/.installed
+	rm -rf $(RUN)
+	$(BIN)/virtassay prepare data=quickstart paths.datasets=$(RUN)/datasets
+	$(BIN)/virtassay train experiment=quickstart paths.datasets=$(RUN)/datasets
+	$(BIN)/virtassay sample run=$(RUN) like=test
+	$(BIN)/virtassay evaluate real=$(RUN)/datasets/quickstart generated=$(RUN)/generated out=$(RUN)/report
+
+test: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python -m pytest $(PYTEST)
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "virtassay needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created pyproject.toml requirements.lock
+	$(INSTALL) -e ".[imagenet]"
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.created pyproject.toml requirements.lock
+	$(INSTALL) -e ".[dev,imagenet]"
+	@touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf .venv $(RUN) build dist .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,22 @@
+"""Turn a screen into a dataset folder: `python prepare.py data=table …`; conf/data/ holds what there is."""
+
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from virtassay.cli import user_errors
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="prepare")
+@user_errors
+def main(cfg: DictConfig) -> None:
+    """Compose, instantiate (which prepares)."""
+    folder = Path(cfg.data.folder)
+    if folder.exists() and not cfg.data.prepare.overwrite:
+        raise FileExistsError(f"{folder} exists already: data.prepare.overwrite=true replaces it, data.folder=… is another.")
+    hydra.utils.instantiate(cfg.data.prepare)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""Arrays → pictures: colour composites, contact sheets and plate layouts, the same everywhere they are shown."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import polars as pl
+from matplotlib import font_manager
+from PIL import Image, ImageDraw, ImageFont
+
+from virtassay.data.store import Dataset
+
+# The colours that microscopists expect, by a word in the channel's name; others take the palette in turn
+_STAINS = {
+    ("dapi", "dna", "hoechst", "nucle"): (0.25, 0.45, 1.0),
+    ("tubulin", "microtub", "gfp", "channel1"): (0.15, 1.0, 0.25),
+    ("actin", "agp", "phalloidin", "membrane"): (1.0, 0.25, 0.2),
+    ("mito",): (1.0, 0.55, 0.1),
+    ("er", "endoplasm", "concanavalin"): (0.1, 0.85, 0.55),
+    ("golgi",): (1.0, 0.85, 0.2),
+    ("rna", "syto"): (0.85, 0.3, 0.95),
+}
+_PALETTE = ((0.2, 1.0, 0.3), (1.0, 0.25, 0.25), (1.0, 0.8, 0.2), (0.9, 0.3, 0.9), (0.2, 0.9, 0.9), (1.0, 0.55, 0.2))
+_GAP, _BACKGROUND, _INK, _FAINT = 2, (255, 255, 255), (25, 25, 25), (110, 110, 110)
+
+
+def stain_colours(channels: Sequence[str]) -> np.ndarray:
+    """Give each channel a colour (c, 3) by its name, or by its place where the name says nothing."""
+    colours, spare = [], iter(_PALETTE * 4)
+    for name in channels:
+        words = name.lower()
+        known = [c for keys, c in _STAINS.items() if any(words == k or (len(k) > 2 and k in words) for k in keys)]
+        colours.append(known[0] if known else next(spare))
+    return np.array(colours)
+
+
+def display_limits(images: np.ndarray, low: float = 1.0, high: float = 99.7) -> np.ndarray:
+    """Return the contrast limits (c, 2) of images (n, c, h, w): two percentiles of each channel."""
+    limits = np.percentile(images, [low, high], axis=(0, 2, 3)).T
+    limits[:, 1] = np.maximum(limits[:, 1], limits[:, 0] + 1)
+    return limits
+
+
+def greys(images: np.ndarray, limits: np.ndarray | None = None) -> np.ndarray:
+    """Stretch images (n, c, h, w) between their contrast limits to floats in [0, 1]."""
+    limits = display_limits(images) if limits is None else limits
+    low, high = (limits[:, i][None, :, None, None] for i in (0, 1))
+    return np.clip((images - low) / (high - low), 0, 1)
+
+
+def composite(images: np.ndarray, channels: Sequence[str], limits: np.ndarray | None = None) -> np.ndarray:
+    """Mix the channels of images (n, c, h, w) in their stains' colours: (n, h, w, 3) uint8."""
+    mixed = np.einsum("nchw,cd->nhwd", greys(images, limits), stain_colours(channels))
+    return (mixed.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def contact_sheet_array(
+    rows: Sequence[tuple[str, np.ndarray]],
+    channels: Sequence[str],
+    limits: np.ndarray | None = None,
+    title: str = "",
+    per_channel: bool = False,
+    zoom: int = 2,
+) -> np.ndarray:
+    """Draw rows of images (n, c, h, w) with their labels at the left: an RGB array (height, width, 3) uint8.
+
+    All rows share one contrast. `per_channel` adds each channel of the first images in grey, to the right.
+    """
+    if limits is None:
+        limits = display_limits(np.concatenate([images for _, images in rows if len(images)]))
+    strips = [_strip(images, channels, limits, per_channel, zoom) for _, images in rows]
+    font, bold = _font(13), _font(15, bold=True)
+    label_width = max((int(font.getlength(line)) for label, _ in rows for line in label.split("\n")), default=0) + 16
+    top = 30 if title else 4
+    heads = _heads(rows, channels, per_channel, zoom)
+    top += 20 if heads else 0
+    width = label_width + max((strip.shape[1] for strip in strips), default=0) + 8
+    height = top + sum(strip.shape[0] + 3 * _GAP for strip in strips) + 4
+    canvas = Image.new("RGB", (width, height), _BACKGROUND)
+    pen = ImageDraw.Draw(canvas)
+    if title:
+        pen.text((8, 6), title, fill=_INK, font=bold)
+    for left, head in heads:
+        pen.text((label_width + left, top - 18), head, fill=_FAINT, font=font)
+    y = top
+    for (label, _), strip in zip(rows, strips, strict=True):
+        canvas.paste(Image.fromarray(strip), (label_width, y))
+        lines = label.split("\n")
+        for number, line in enumerate(lines):
+            offset = (strip.shape[0] - 16 * len(lines)) // 2 + 16 * number
+            pen.text((8, y + offset), line, fill=_INK if number == 0 else _FAINT, font=font)
+        y += strip.shape[0] + 3 * _GAP
+    return np.asarray(canvas)
+
+
+def contact_sheet(
+    path: Path,
+    rows: Sequence[tuple[str, np.ndarray]],
+    channels: Sequence[str],
+    limits: np.ndarray | None = None,
+    title: str = "",
+    per_channel: bool = False,
+    zoom: int = 2,
+) -> None:
+    """Save `contact_sheet_array` as a PNG."""
+    Image.fromarray(contact_sheet_array(rows, channels, limits, title, per_channel, zoom)).save(path)
+
+
+def treatment_sheet(path: Path, dataset: Dataset, title: str = "", columns: int = 12, most: int = 40) -> None:
+    """Save a contact sheet of a dataset: the controls, then each treatment (the first `most`), `columns` images each.
+
+    Images are drawn at random over wells and batches, so that the sheet shows the spread and not one well.
+    """
+    shuffled = dataset.index.with_row_index("_row").sample(fraction=1, shuffle=True, seed=0)
+    groups = shuffled.group_by("is_control", "treatment").agg(pl.len(), pl.col("_row").head(columns))
+    groups = groups.sort(["is_control", "treatment"], descending=[True, False])
+    rows = [
+        (f"{name}\n{n:,} images", dataset.images(np.array(chosen)))
+        for _, name, n, chosen in groups.head(most).iter_rows()
+    ]
+    left_out = groups.height - len(rows)
+    title = f"{title or dataset.info.name}{f' · {left_out} further treatments not shown' if left_out > 0 else ''}"
+    limits = display_limits(np.concatenate([images for _, images in rows]))
+    zoom = max(1, round(72 / dataset.info.image_shape[1]))
+    contact_sheet(path, rows, dataset.info.channels, limits, title, zoom=zoom, per_channel=True)
+
+
+def plate_layout(path: Path, index: pl.DataFrame, most: int = 12) -> None:
+    """Save a picture of which well got what: a panel a plate (the first `most`), controls marked with a ring.
+
+    Wells are read as letter and number (B03); plates whose wells are named otherwise are left out.
+    """
+    wells = index.unique(["plate", "well"], maintain_order=True).with_columns(
+        row=pl.col("well").str.extract(r"^([A-Pa-p])\d+$").str.to_uppercase(), column=pl.col("well").str.extract(r"^[A-Pa-p](\d+)$").cast(pl.Int32)
+    )
+    wells = wells.drop_nulls(["row", "column"]).sort("plate", "well")
+    plates = wells["plate"].unique(maintain_order=True).to_list()[:most]
+    treatments = wells.sort("is_control", "treatment", descending=[True, False])["treatment"].unique(maintain_order=True)
+    colour = dict(zip(treatments, plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(treatments))), strict=True))
+    columns = max(1, min(3, len(plates)))
+    lines = max(1, -(-len(plates) // columns))
+    legend = min(len(treatments), 40)
+    figure, axes = plt.subplots(lines, columns, figsize=(5 * columns + 3, 3.6 * lines), squeeze=False)
+    for axis in axes.flat[len(plates) :]:
+        axis.set_axis_off()
+    for axis, plate in zip(axes.flat, plates, strict=False):
+        part = wells.filter(pl.col("plate") == plate)
+        y = np.array([ord(row) - 65 for row in part["row"]])
+        x = part["column"].to_numpy()
+        control = part["is_control"].to_numpy()
+        many = max(x.max(), 12) > 12 or y.max() > 7
+        axis.scatter(x, y, c=[colour[name] for name in part["treatment"]], s=45 if many else 150)
+        axis.scatter(x[control], y[control], facecolors="none", edgecolors="black", linewidths=1.4, s=45 if many else 150)
+        axis.set_xlim(0.3, (24 if many else 12) + 0.7)
+        axis.set_ylim((15 if many else 7) + 0.7, -0.7)
+        axis.set_yticks(range(16 if many else 8), [chr(65 + i) for i in range(16 if many else 8)], fontsize=7)
+        axis.set_xticks(range(1, 25 if many else 13, 2 if many else 1))
+        axis.tick_params(labelsize=7, length=0)
+        axis.set_title(f"{plate} · batch {part['batch'][0]}", fontsize=9)
+        axis.set_facecolor("#f4f4f4")
+    handles = [plt.Line2D([], [], marker="o", ls="", color=colour[name], label=name) for name in treatments[:legend]]
+    handles.append(plt.Line2D([], [], marker="o", ls="", markerfacecolor="none", color="black", label="control well"))
+    figure.tight_layout(rect=(0, 0, 1 - 3 / (5 * columns + 3), 1))
+    figure.legend(handles=handles, loc="center right", fontsize=7, frameon=False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _strip(
+    images: np.ndarray, channels: Sequence[str], limits: np.ndarray, per_channel: bool, zoom: int
+) -> np.ndarray:
+    tiles = list(composite(images, channels, limits))
+    if per_channel and len(images):
+        grey = (greys(images[:2], limits) * 255).round().astype(np.uint8)
+        for channel in range(images.shape[1]):
+            tiles += [np.repeat(one[channel][..., None], 3, axis=-1) for one in grey]
+    size = (images.shape[2] * zoom, images.shape[3] * zoom)
+    strip = np.full((size[0], max(1, len(tiles)) * (size[1] + _GAP), 3), 255, np.uint8)
+    for number, tile in enumerate(tiles):
+        left = number * (size[1] + _GAP)
+        strip[:, left : left + size[1]] = np.asarray(Image.fromarray(tile).resize(size[::-1], Image.Resampling.BICUBIC))
+    return strip
+
+
+def _heads(
+    rows: Sequence[tuple[str, np.ndarray]], channels: Sequence[str], per_channel: bool, zoom: int
+) -> list[tuple[int, str]]:
+    """Say where the grey columns of each channel begin; rows of unequal length have none."""
+    lengths = {len(images) for _, images in rows}
+    if not per_channel or len(lengths) != 1 or not rows:
+        return []
+    n = lengths.pop()
+    step = rows[0][1].shape[3] * zoom + _GAP
+    return [(0, "composite"), *((step * (n + min(2, n) * c), name) for c, name in enumerate(channels))]
+
+
+def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(
+        font_manager.findfont(font_manager.FontProperties(weight="bold" if bold else "normal")), size
+    )

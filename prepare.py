@@ -14,7 +14,7 @@ def main(cfg: DictConfig) -> None:
     """Compose, instantiate (which prepares)."""
     folder = Path(cfg.data.folder)
     if folder.exists() and not cfg.data.prepare.overwrite:
-        raise FileExistsError(f"{folder} exists already: data.prepare.overwrite=true replaces it, data.folder=… is another.")
+        raise FileExistsError(f"{folder} exists already: overwrite=true replaces it, data.folder=… names another.")
     hydra.utils.instantiate(cfg.data.prepare)
 
 

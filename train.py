@@ -13,6 +13,8 @@ from virtassay.cli import user_errors
 @user_errors
 def main(cfg: DictConfig) -> None:
     """Compose, instantiate, fit."""
+    import torch
+
     from virtassay.assay import VirtualAssay
     from virtassay.data.module import AssayData
     from virtassay.training.fit import claim
@@ -27,6 +29,7 @@ def main(cfg: DictConfig) -> None:
     cfg.condition.n_batches = len(data.vocabulary.batches)
     cfg.condition.n_cell_types = len(data.vocabulary.cell_types)
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # pyright: ignore[reportAssignmentType]
+    torch.manual_seed(cfg.seed)  # of the first weights; each step has a seed of its own
     module = hydra.utils.instantiate(cfg.training)(normalisation=data.vocabulary.normalisation)
     assay = VirtualAssay(module.network, module.source, data.vocabulary, data.molecules, config)
     fit = hydra.utils.instantiate(cfg.fit)  # partial: the yaml holds the choices, these are the parts

@@ -77,8 +77,8 @@ def user_errors(task: Callable[P, R]) -> Callable[P, R]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return task(*args, **kwargs)
-        except KeyboardInterrupt:
-            _stop("interrupted", INTERRUPTED)
+        except KeyboardInterrupt as error:
+            _stop(f"interrupted: {error}" if str(error) else "interrupted", INTERRUPTED)
         except Exception as error:
             cause = _cause(error)
             of_the_configuration = type(cause).__module__.startswith("omegaconf.")

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 from matplotlib import font_manager
+from matplotlib.lines import Line2D
 from PIL import Image, ImageDraw, ImageFont
 
 from virtassay.data.store import Dataset
@@ -26,6 +27,7 @@ _STAINS = {
     ("rna", "syto"): (0.85, 0.3, 0.95),
 }
 _PALETTE = ((0.2, 1.0, 0.3), (1.0, 0.25, 0.25), (1.0, 0.8, 0.2), (0.9, 0.3, 0.9), (0.2, 0.9, 0.9), (1.0, 0.55, 0.2))
+_PLATES = ((8, 12), (16, 24), (32, 48))  # rows × columns of 96, 384 and 1,536 wells
 _GAP, _BACKGROUND, _INK, _FAINT = 2, (255, 255, 255), (25, 25, 25), (110, 110, 110)
 
 
@@ -111,17 +113,27 @@ def contact_sheet(
     Image.fromarray(contact_sheet_array(rows, channels, limits, title, per_channel, zoom)).save(path)
 
 
+def ordered_treatments(index: pl.DataFrame) -> pl.DataFrame:
+    """Return the treatments of an index, one row each: controls first, then by name and rising dose."""
+    dose = pl.col("dose_um").list.sum() if "dose_um" in index.columns else pl.lit(0.0)
+    name = pl.col("perturbation").list.sort().list.join(" + ")
+    table = index.group_by("treatment").agg(pl.col("is_control").all(), name=name.first(), dose=dose.first())
+    table = table.with_columns(parts=pl.col("name").str.count_matches(" + ", literal=True))
+    return table.sort(~pl.col("is_control"), "parts", "name", "dose", "treatment")
+
+
 def treatment_sheet(path: Path, dataset: Dataset, title: str = "", columns: int = 12, most: int = 40) -> None:
     """Save a contact sheet of a dataset: the controls, then each treatment (the first `most`), `columns` images each.
 
     Images are drawn at random over wells and batches, so that the sheet shows the spread and not one well.
     """
     shuffled = dataset.index.with_row_index("_row").sample(fraction=1, shuffle=True, seed=0)
-    groups = shuffled.group_by("is_control", "treatment").agg(pl.len(), pl.col("_row").head(columns))
-    groups = groups.sort(["is_control", "treatment"], descending=[True, False])
+    groups = ordered_treatments(dataset.index).join(
+        shuffled.group_by("treatment").agg(pl.len(), pl.col("_row").head(columns)), on="treatment", how="left"
+    )
     rows = [
         (f"{name}\n{n:,} images", dataset.images(np.array(chosen)))
-        for _, name, n, chosen in groups.head(most).iter_rows()
+        for name, n, chosen in groups.head(most).select("treatment", "len", "_row").iter_rows()
     ]
     left_out = groups.height - len(rows)
     title = f"{title or dataset.info.name}{f' · {left_out} further treatments not shown' if left_out > 0 else ''}"
@@ -133,47 +145,59 @@ def treatment_sheet(path: Path, dataset: Dataset, title: str = "", columns: int 
 def plate_layout(path: Path, index: pl.DataFrame, most: int = 12) -> None:
     """Save a picture of which well got what: a panel a plate (the first `most`), controls marked with a ring.
 
-    Wells are read as letter and number (B03); plates whose wells are named otherwise are left out.
+    Wells are read as letter and number (B03, AA12); plates whose wells are named otherwise are left out.
     """
     wells = index.unique(["plate", "well"], maintain_order=True).with_columns(
-        row=pl.col("well").str.extract(r"^([A-Pa-p])\d+$").str.to_uppercase(), column=pl.col("well").str.extract(r"^[A-Pa-p](\d+)$").cast(pl.Int32)
+        row=pl.col("well").str.extract(r"^([A-Za-z]|A[A-Fa-f])\d+$").str.to_uppercase(),
+        column=pl.col("well").str.extract(r"^[A-Za-z]{1,2}(\d+)$").cast(pl.Int32),
     )
     wells = wells.drop_nulls(["row", "column"]).sort("plate", "well")
     plates = wells["plate"].unique(maintain_order=True).to_list()[:most]
-    treatments = wells.sort("is_control", "treatment", descending=[True, False])["treatment"].unique(maintain_order=True)
+    treatments = ordered_treatments(wells)["treatment"].to_list()
     colour = dict(zip(treatments, plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(treatments))), strict=True))
     columns = max(1, min(3, len(plates)))
-    lines = max(1, -(-len(plates) // columns))
+    height = max(1, -(-len(plates) // columns))
     legend = min(len(treatments), 40)
-    figure, axes = plt.subplots(lines, columns, figsize=(5 * columns + 3, 3.6 * lines), squeeze=False)
+    figure, axes = plt.subplots(
+        height, columns, figsize=(5 * columns + 3, max(3.6 * height, 0.17 * legend)), squeeze=False
+    )
     for axis in axes.flat[len(plates) :]:
         axis.set_axis_off()
     for axis, plate in zip(axes.flat, plates, strict=False):
         part = wells.filter(pl.col("plate") == plate)
-        y = np.array([ord(row) - 65 for row in part["row"]])
+        y = np.array([_row_number(row) for row in part["row"]])
         x = part["column"].to_numpy()
         control = part["is_control"].to_numpy()
-        many = max(x.max(), 12) > 12 or y.max() > 7
-        axis.scatter(x, y, c=[colour[name] for name in part["treatment"]], s=45 if many else 150)
-        axis.scatter(x[control], y[control], facecolors="none", edgecolors="black", linewidths=1.4, s=45 if many else 150)
-        axis.set_xlim(0.3, (24 if many else 12) + 0.7)
-        axis.set_ylim((15 if many else 7) + 0.7, -0.7)
-        axis.set_yticks(range(16 if many else 8), [chr(65 + i) for i in range(16 if many else 8)], fontsize=7)
-        axis.set_xticks(range(1, 25 if many else 13, 2 if many else 1))
+        lines, across = next((s for s in _PLATES if y.max() < s[0] and x.max() <= s[1]), (y.max() + 1, x.max()))
+        area = 150 * (8 / lines) ** 2 + 5
+        axis.scatter(x, y, c=[colour[name] for name in part["treatment"]], s=area)
+        axis.scatter(x[control], y[control], facecolors="none", edgecolors="black", linewidths=1.4, s=area)
+        axis.set_xlim(0.3, across + 0.7)
+        axis.set_ylim(lines - 0.3, -0.7)
+        axis.set_yticks(range(lines), [_row_letters(row) for row in range(lines)], fontsize=7)
+        axis.set_xticks(range(1, across + 1, across // 12 if across >= 12 else 1))
         axis.tick_params(labelsize=7, length=0)
         axis.set_title(f"{plate} · batch {part['batch'][0]}", fontsize=9)
         axis.set_facecolor("#f4f4f4")
-    handles = [plt.Line2D([], [], marker="o", ls="", color=colour[name], label=name) for name in treatments[:legend]]
-    handles.append(plt.Line2D([], [], marker="o", ls="", markerfacecolor="none", color="black", label="control well"))
+    if not plates:
+        axes[0, 0].text(0.5, 0.5, "no well is named like B03", ha="center")
+    handles = [Line2D([], [], marker="o", ls="", color=colour[name], label=name) for name in treatments[:legend]]
+    handles.append(Line2D([], [], marker="o", ls="", markerfacecolor="none", color="black", label="control well"))
     figure.tight_layout(rect=(0, 0, 1 - 3 / (5 * columns + 3), 1))
     figure.legend(handles=handles, loc="center right", fontsize=7, frameon=False)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
-def _strip(
-    images: np.ndarray, channels: Sequence[str], limits: np.ndarray, per_channel: bool, zoom: int
-) -> np.ndarray:
+def _row_letters(row: int) -> str:
+    return chr(65 + row) if row < 26 else "A" + chr(65 + row - 26)
+
+
+def _row_number(letters: str) -> int:
+    return ord(letters[-1]) - 65 + 26 * (len(letters) - 1)
+
+
+def _strip(images: np.ndarray, channels: Sequence[str], limits: np.ndarray, per_channel: bool, zoom: int) -> np.ndarray:
     tiles = list(composite(images, channels, limits))
     if per_channel and len(images):
         grey = (greys(images[:2], limits) * 255).round().astype(np.uint8)

@@ -1,5 +1,6 @@
 """Scaling: raw intensities → the stored integers, one range for each channel of the whole data set."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -15,7 +16,7 @@ class Scaling(Protocol):
 
 @dataclass(frozen=True)
 class Percentile:
-    """From the `low` to the `high` percentile of each channel over the controls of the training split, times `headroom`.
+    """From the `low` to the `high` percentile of each channel over the training split's controls, times `headroom`.
 
     Controls, so that a bright treatment does not change its own scale; the training split, so that nothing is learned
     from the images that judge. The headroom keeps treated cells that are brighter than any control from being clipped.
@@ -48,15 +49,17 @@ class Percentile:
 class Fixed:
     """Given limits, one pair for each channel (or one for all): low becomes 0, high the largest stored integer."""
 
-    low: float | tuple[float, ...]
-    high: float | tuple[float, ...]
+    low: float | Sequence[float]
+    high: float | Sequence[float]
 
     def limits(self, controls: np.ndarray) -> np.ndarray:
         n = controls.shape[1]
         try:
             low, high = (np.broadcast_to(np.asarray(value, float), (n,)) for value in (self.low, self.high))
         except ValueError:
-            raise ValueError(f"scaling gives low={self.low}, high={self.high} for {n} channels: one value each.") from None
+            raise ValueError(
+                f"scaling gives low={self.low}, high={self.high} for {n} channels: one value each."
+            ) from None
         if not (low < high).all():
             raise ValueError(f"scaling needs low < high in each channel, got low={self.low}, high={self.high}.")
         return np.stack([low, high], axis=1)

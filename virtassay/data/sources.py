@@ -1,16 +1,28 @@
 """Where raw images lie: in one stack, one file a crop, or one file a channel. Each source reads one row's image."""
 
+import shutil
+import string
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import imagecodecs
 import numpy as np
 import tifffile
-from PIL import Image
 
-TIFF = (".tif", ".tiff")
-PICTURE = (".png", ".jpg", ".jpeg")
+READERS = {  # by suffix; imagecodecs keeps 16-bit colour, which PIL would cut to 8
+    ".npy": lambda path: np.load(path, allow_pickle=False),
+    ".tif": tifffile.imread,
+    ".tiff": tifffile.imread,
+    ".png": lambda path: imagecodecs.png_decode(path.read_bytes()),
+    ".jpg": lambda path: imagecodecs.jpeg_decode(path.read_bytes()),
+    ".jpeg": lambda path: imagecodecs.jpeg_decode(path.read_bytes()),
+}
 
 
 class UnreadableImage(ValueError):
@@ -30,7 +42,8 @@ class ImageSource(Protocol):
 class Stack:
     """Row i of the table is image i of one npy file or of the array `key` of an npz file: (n, h, w[, c]).
 
-    `channels_first` for (n, c, h, w). An npy file is memory-mapped; an array of an npz file is read whole.
+    `channels_first` for (n, c, h, w). Nothing is read whole: an npy file is memory-mapped, and an array of an npz file
+    is unpacked into a temporary file first (TMPDIR says where).
     """
 
     path: str
@@ -43,31 +56,26 @@ class Stack:
         if not path.is_file():
             raise FileNotFoundError(f"there is no image stack {path}.")
         try:
-            stored = np.load(path, mmap_mode="r", allow_pickle=False)
-            if isinstance(stored, np.ndarray):
-                return stored
-            names = list(stored.keys())
-            key = self.key or names[0]
-            if key not in names:
-                raise UnreadableImage(f"{path} has no array {key!r}; it has {names}.")
-            return stored[key]
-        except (OSError, ValueError) as error:
-            raise UnreadableImage(f"the image stack {path} cannot be read: {error}.") from error
+            if path.suffix == ".npz":
+                return _unpacked(path, self.key)
+            return np.lib.format.open_memmap(path, mode="r")
+        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"the image stack {path} cannot be read: {error}.") from error
 
     def read(self, row: dict[str, Any]) -> np.ndarray:
-        if row["_row"] >= len(self._array):
+        if row["_number"] >= len(self._array):
             raise UnreadableImage(f"{self.name(row)} does not exist: the stack has {len(self._array)} images.")
-        return _channels_first(np.asarray(self._array[row["_row"]]), self.channels_first, self.name(row))
+        return _channels_first(np.asarray(self._array[row["_number"]]), self.channels_first, self.name(row))
 
     def name(self, row: dict[str, Any]) -> str:
-        return f"{self.path}[{row['_row']}]"
+        return f"{self.path}[{row['_number']}]"
 
 
 @dataclass(frozen=True)
 class FilePerCrop:
     """One file an image, npy, png, jpg or tif, named by a column of the table or by a `pattern` of its columns.
 
-    pattern: for example "{plate}/{well}_{site}.npy"; by default "{source_file}".
+    pattern: for example "{plate}/{well}_{site}.npy" or "{site:02d}.npy"; by default "{source_file}".
     """
 
     folder: str
@@ -79,22 +87,24 @@ class FilePerCrop:
         return _channels_first(read_file(path), self.channels_first, str(path))
 
     def name(self, row: dict[str, Any]) -> str:
-        return _fill(self.pattern, row)
+        return fill(self.pattern, row)
 
 
 @dataclass(frozen=True)
 class FilePerChannel:
     """One grey file a channel, named by a pattern with {channel}: "{plate}/{well}_s{site}_w{channel}.tif".
 
-    channels: what {channel} stands for, in the order of the dataset's channels.
+    channels: what {channel} stands for, in the order of the dataset's channels; it may name columns of the table in
+    turn, as in pattern "{channel}", channels ["{FileName_DNA}", "{FileName_Actin}"].
     """
 
     folder: str
     pattern: str
-    channels: tuple[str, ...]
+    channels: Sequence[str]
 
     def read(self, row: dict[str, Any]) -> np.ndarray:
-        paths = [Path(self.folder) / _fill(self.pattern, {**row, "channel": channel}) for channel in self.channels]
+        names = [fill(str(channel), row) for channel in self.channels]
+        paths = [Path(self.folder) / fill(self.pattern, {**row, "channel": name}) for name in names]
         planes = [read_file(path) for path in paths]
         for path, plane in zip(paths, planes, strict=True):
             if plane.ndim != 2 or plane.shape != planes[0].shape or plane.dtype != planes[0].dtype:
@@ -105,32 +115,55 @@ class FilePerChannel:
         return np.stack(planes)
 
     def name(self, row: dict[str, Any]) -> str:
-        return _fill(self.pattern, {**row, "channel": "*"})
+        return fill(self.pattern, {**row, "channel": "*"})
 
 
 def read_file(path: Path) -> np.ndarray:
     """Read one npy, png, jpg or tif file; raises UnreadableImage naming it."""
     if not path.is_file():
         raise UnreadableImage(f"the image {path} is missing.")
-    suffix = path.suffix.lower()
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UnreadableImage(f"the image {path} is of an unknown kind; {', '.join(READERS)} can be read.")
     try:
-        if suffix == ".npy":
-            return np.load(path, allow_pickle=False)
-        if suffix in TIFF:
-            return tifffile.imread(path)
-        if suffix in PICTURE:
-            with Image.open(path) as picture:
-                return np.asarray(picture)
+        return reader(path)
     except Exception as error:  # each library has its own; all of them mean that this file is not to be had
         raise UnreadableImage(f"the image {path} cannot be read: {error}.") from error
-    raise UnreadableImage(f"the image {path} is of an unknown kind; npy, png, jpg and tif can be read.")
 
 
-def _fill(pattern: str, row: dict[str, Any]) -> str:
+class _Formatter(string.Formatter):
+    def format_field(self, value: Any, format_spec: str) -> str:
+        # plates, wells and sites are kept as text, so that "007" stays; {site:02d} means the number
+        return format(int(value), format_spec) if format_spec.endswith("d") else format(value, format_spec)
+
+
+def fill(pattern: str, row: Mapping[str, Any]) -> str:
+    """Fill a pattern such as "{plate}/{well}_s{site:02d}.tif" from a row; raises ValueError naming what it lacks."""
     try:
-        return pattern.format(**row)
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"the pattern {pattern!r} needs a column that the table lacks: {error}. There are {list(row)}.") from error
+        return _Formatter().vformat(pattern, (), row)
+    except (KeyError, IndexError) as error:
+        raise ValueError(
+            f"the pattern {pattern!r} names {error}, which is no column of the table. There are {sorted(row)}."
+        ) from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"the pattern {pattern!r} cannot be filled from {dict(row)}: {error}.") from error
+
+
+def _unpacked(path: Path, key: str | None) -> np.ndarray:
+    with zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        if not names or (key or names[0]) not in names:
+            raise ValueError(f"there is no array {key!r} in it; it has {names}")
+        with tempfile.TemporaryFile() as file:  # nameless: its bytes go when the memory map goes
+            with archive.open(f"{key or names[0]}.npy") as packed:
+                shutil.copyfileobj(packed, file, 1 << 20)
+            file.seek(0)
+            version = np.lib.format.read_magic(file)
+            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = header(file)
+            if dtype.hasobject:
+                raise ValueError("it holds Python objects, which are never loaded")
+            return np.memmap(file, dtype, "r", file.tell(), shape, "F" if fortran else "C")
 
 
 def _channels_first(image: np.ndarray, channels_first: bool, name: str) -> np.ndarray:

@@ -4,7 +4,7 @@ Each function takes an index in normal form and returns it with the column `spli
 batches go to one side: images of one well are near copies of each other, and would leak.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -20,7 +20,7 @@ def split_by_well(index: pl.DataFrame, *, seed: int = 0, val: float = 0.1, test:
     """
     _check_fractions(val, test)
     random = np.random.default_rng(seed)
-    wells = index.with_columns(treatment(index)).unique([*WELL, "batch", "treatment"], maintain_order=True)
+    wells = index.with_columns(treatment(index)).unique(list(WELL), maintain_order=True)
     wells = wells.select(*WELL, "batch", "treatment").sort("batch", "treatment", *WELL)
     parts: list[pl.DataFrame] = []
     for _, stratum in wells.group_by("batch", "treatment", maintain_order=True):
@@ -48,7 +48,9 @@ def split_unseen_perturbation(
 
     treated = pl.when(holds(test)).then(pl.lit("test")).when(holds(val)).then(pl.lit("val"))
     if val:  # every other treated well is seen in training
-        return table.with_columns(split=pl.when("is_control").then("split").otherwise(treated.otherwise(pl.lit("train"))))
+        return table.with_columns(
+            split=pl.when("is_control").then("split").otherwise(treated.otherwise(pl.lit("train")))
+        )
     # no perturbations named for val: wells of the seen ones watch the training
     watched = pl.when(pl.col("split") == "val").then(pl.lit("val")).otherwise(pl.lit("train"))
     return table.with_columns(split=pl.when("is_control").then("split").otherwise(treated.otherwise(watched)))
@@ -58,23 +60,41 @@ def split_unseen_batch(
     index: pl.DataFrame, *, test: Sequence[str], val: Sequence[str] = (), seed: int = 0
 ) -> pl.DataFrame:
     """Hold out whole batches, by name; without `val` batches, a tenth of the training wells watches the training."""
-    return split_by_column(index, column="batch", test=test, val=val, seed=seed)
+    return split_by_values(index, test={"batch": test}, val={"batch": val} if val else None, seed=seed)
 
 
-def split_by_column(
-    index: pl.DataFrame, *, column: str, test: Sequence[str], val: Sequence[str] = (), seed: int = 0
+def split_by_values(
+    index: pl.DataFrame,
+    *,
+    test: Mapping[str, Sequence[str]],
+    val: Mapping[str, Sequence[str]] | None = None,
+    seed: int = 0,
 ) -> pl.DataFrame:
-    """Hold out the rows whose `column` (plate, batch, site, cell_type …) has one of the named values."""
-    if column not in index.columns:
-        raise InvalidIndex(f"the index has no column {column!r} to split by; it has {index.columns}.")
-    _check_names(column, {*test, *val}, set(index[column].drop_nulls()))
-    rest = pl.lit("train")
-    table = index
-    if not val:
-        table = split_by_well(index, seed=seed, val=0.1, test=0.0)
-        rest = pl.col("split")
-    held_out = pl.when(pl.col(column).is_in(list(test))).then(pl.lit("test"))
-    return table.with_columns(split=held_out.when(pl.col(column).is_in(list(val))).then(pl.lit("val")).otherwise(rest))
+    """Hold out the rows that have the named values: test={plate: [P3]}, val={site: ["4"]}, test={cell_type: [U2OS]} …
+
+    Where several columns are named, a row must match them all. Without `val`, a tenth of the wells that are left, at
+    least one of each stratum that has two, watches the training. Raises InvalidIndex on unknown columns or values.
+    """
+    tested = index.select(_matches(index, test)).to_series()
+    if val:
+        watched = index.select(_matches(index, val)).to_series()
+    else:
+        rest = split_by_well(index.filter(~tested), seed=seed, val=0.1, test=0.0)
+        watched = index["image_id"].is_in(rest.filter(pl.col("split") == "val")["image_id"].implode())
+    names = pl.when(tested).then(pl.lit("test")).when(watched).then(pl.lit("val")).otherwise(pl.lit("train"))
+    return index.with_columns(split=names)
+
+
+def _matches(index: pl.DataFrame, values: Mapping[str, Sequence[str]]) -> pl.Expr:
+    if not values:
+        raise InvalidIndex("name what to hold out: {column: [values]}.")
+    for column, wanted in values.items():
+        if column not in index.columns:
+            raise InvalidIndex(f"the index has no column {column!r} to split by; it has {index.columns}.")
+        _check_names(column, set(map(str, wanted)), set(index[column].cast(pl.String).drop_nulls()))
+    return pl.all_horizontal(
+        pl.col(column).cast(pl.String).is_in([str(value) for value in wanted]) for column, wanted in values.items()
+    ).fill_null(False)
 
 
 def _join(index: pl.DataFrame, wells: pl.DataFrame, on: list[str]) -> pl.DataFrame:

@@ -1,11 +1,14 @@
 """The dataset folder: an index and raw memory-mapped image arrays, written whole or not at all.
 
-    dataset.json    shape, dtype, channels, scaling, and a checksum of every other file; written last
-    index.parquet   one row an image; `shard` and `offset` say where its pixels lie
-    images/*.bin    raw little-endian (n, channels, height, width), in C order
+dataset.json    shape, dtype, channels, scaling, and a checksum of every other file; written last
+index.parquet   one row an image; `shard` and `offset` say where its pixels lie
+images/*.bin    raw little-endian (n, channels, height, width), in C order
 """
 
+import contextlib
+import errno
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -19,6 +22,7 @@ import polars as pl
 from virtassay import schema
 
 FORMAT, VERSION = "virtassay-dataset", 1
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a full or failing disk raises
 
 
 class BrokenDataset(ValueError):
@@ -41,7 +45,9 @@ class DatasetInfo:
         if self.dtype not in ("uint8", "uint16"):
             raise ValueError(f"images are stored as uint8 or uint16, got {self.dtype!r}: choose a scaling.")
         if len(self.channels) != self.image_shape[0]:
-            raise ValueError(f"{len(self.channels)} channel names {self.channels} for images of shape {self.image_shape}.")
+            raise ValueError(
+                f"{len(self.channels)} channel names {self.channels} for images of shape {self.image_shape}."
+            )
 
 
 @dataclass(frozen=True)
@@ -95,10 +101,12 @@ def open_dataset(root: str | Path, verify: bool = True) -> Dataset:
     try:
         stored = json.loads((root / "dataset.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BrokenDataset(f"{root} has no dataset.json: it is no dataset folder, or was half written. Prepare it again.") from None
+        raise BrokenDataset(
+            f"{root} has no dataset.json: it is no dataset folder, or was half written. Prepare it again."
+        ) from None
     except ValueError as error:
         raise BrokenDataset(f"{root}/dataset.json cannot be read ({error}). Prepare the dataset again.") from error
-    if stored.get("format") != FORMAT or stored.get("version") != VERSION:
+    if not isinstance(stored, dict) or stored.get("format") != FORMAT or stored.get("version") != VERSION:
         raise BrokenDataset(f"{root}/dataset.json is not of format {FORMAT!r}, version {VERSION}.")
     try:
         fields = {name: stored[name] for name in ("name", "dtype", "pixel_size_um", "scaling", "provenance")}
@@ -109,11 +117,19 @@ def open_dataset(root: str | Path, verify: bool = True) -> Dataset:
         index_file = stored["index"]["file"]
     except (KeyError, TypeError) as error:
         raise BrokenDataset(f"{root}/dataset.json lacks or garbles {error}. Prepare the dataset again.") from error
-    index = schema.validate(pl.read_parquet(root / index_file), str(root / index_file))
+    index = _read_index(root / index_file)
     if index.height != sum(len(part) for part in maps):
         raise BrokenDataset(f"{root}: {index.height} rows in the index and {sum(map(len, maps))} images.")
     _check_places(root, index, maps)
     return Dataset(root, info, index.with_columns(schema.treatment(index)), maps)
+
+
+def _read_index(path: Path) -> pl.DataFrame:
+    try:
+        table = pl.read_parquet(path)
+    except pl.exceptions.PolarsError as error:
+        raise BrokenDataset(f"{path} cannot be read ({error}). Prepare or copy the dataset again.") from error
+    return schema.validate(table, str(path))
 
 
 def _check_file(root: Path, entry: dict[str, Any], verify: bool) -> None:
@@ -156,7 +172,9 @@ class DatasetWriter:
     Whatever goes wrong (a full disk, Ctrl-C, a bad row), the sibling is removed and what stood at `root` stays.
     """
 
-    def __init__(self, root: str | Path, info: DatasetInfo, shard_bytes: int = 1 << 30, overwrite: bool = False) -> None:
+    def __init__(
+        self, root: str | Path, info: DatasetInfo, shard_bytes: int = 1 << 30, overwrite: bool = False
+    ) -> None:
         self.root, self.info, self.overwrite = Path(root), info, overwrite
         self.folder = self.root.parent / f".{self.root.name}.partial-{os.getpid()}"
         self.image_bytes = int(np.prod(info.image_shape)) * np.dtype(info.dtype).itemsize
@@ -168,7 +186,13 @@ class DatasetWriter:
 
     def __enter__(self) -> Self:
         if self.root.exists() and not self.overwrite:
-            raise FileExistsError(f"{self.root} exists already: choose another folder, or overwrite=true to replace it.")
+            raise FileExistsError(
+                f"{self.root} exists already: choose another folder, or overwrite=true to replace it."
+            )
+        if self.root.exists() and not (self.root / "dataset.json").is_file():  # a slip of the path must cost nothing
+            raise FileExistsError(
+                f"{self.root} is no dataset folder: overwrite=true replaces nothing else. Move it away."
+            )
         shutil.rmtree(self.folder, ignore_errors=True)
         (self.folder / "images").mkdir(parents=True)
         return self
@@ -179,16 +203,18 @@ class DatasetWriter:
             raise ValueError(f"{len(images)} images came with {rows.height} rows.")
         if images.dtype != self.info.dtype or images.shape[1:] != self.info.image_shape:
             raise ValueError(
-                f"images of {images.dtype} {images.shape[1:]} do not fit a dataset of {self.info.dtype} {self.info.image_shape}."
+                f"images of {images.dtype} {images.shape[1:]} do not fit a dataset of {self.info.dtype} "
+                f"{self.info.image_shape}."
             )
         done = 0
         while done < len(images):
-            if self.file is None or self.shards[-1]["n_images"] == self.shard_images:
-                self._next_shard()
+            file = self.file
+            if file is None or self.shards[-1]["n_images"] == self.shard_images:
+                file = self._next_shard()
             entry = self.shards[-1]
             part = images[done : done + self.shard_images - entry["n_images"]]
             data = np.ascontiguousarray(part, np.dtype(self.info.dtype).newbyteorder("<")).tobytes()
-            self.file.write(data)
+            file.write(data)
             self.digest.update(data)
             place = pl.int_range(entry["n_images"], entry["n_images"] + len(part), dtype=pl.Int64, eager=True)
             shard = pl.lit(len(self.shards) - 1, pl.Int32)
@@ -197,12 +223,26 @@ class DatasetWriter:
             entry["bytes"] += len(data)
             done += len(part)
 
-    def _next_shard(self) -> None:
+    def preview(self) -> Dataset:
+        """Return what has been appended so far as a dataset, to draw pictures of before the folder is renamed."""
+        if self.file is not None:
+            self.file.flush()
+        index = self._index()
+        maps = tuple(_map(self.folder, entry, self.info) for entry in self.shards)
+        return Dataset(self.folder, self.info, index.with_columns(schema.treatment(index)), maps)
+
+    def _index(self) -> pl.DataFrame:
+        if not self.tables:
+            raise schema.InvalidIndex(f"{self.root}: there are no images to write.")
+        return schema.validate(pl.concat(self.tables, how="diagonal_relaxed"), str(self.root))
+
+    def _next_shard(self) -> IO[bytes]:
         self._close_shard()
         name = f"images/{len(self.shards):05d}.bin"
         self.file = (self.folder / name).open("wb")
         self.digest = hashlib.sha256()
         self.shards.append({"file": name, "n_images": 0, "bytes": 0, "sha256": ""})
+        return self.file
 
     def _close_shard(self) -> None:
         if self.file is not None:
@@ -218,49 +258,61 @@ class DatasetWriter:
                 self._finish()
         except BaseException as late:
             self._discard()
-            raise self._explained(late) from late
+            self._explain(late)
+            raise
         if error is not None:
             self._discard()
-            if isinstance(error, OSError) and error.errno is not None:
-                raise self._explained(error) from error
+            self._explain(error)
 
-    def _explained(self, error: BaseException) -> BaseException:
-        if isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileExistsError | FileNotFoundError):
-            return OSError(error.errno, f"writing {self.root} failed: {os.strerror(error.errno)}. Nothing was left behind.")
-        return error
+    def _explain(self, error: BaseException) -> None:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            what = os.strerror(error.errno)
+            raise OSError(error.errno, f"writing {self.root} failed: {what}. Nothing was left behind.") from error
 
     def _discard(self) -> None:
         if self.file is not None:
             file, self.file = self.file, None
-            try:
+            with contextlib.suppress(OSError):  # the disk is full: what was buffered is being thrown away anyway
                 file.close()
-            except OSError:  # the disk is full: what was buffered is being thrown away anyway
-                pass
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _finish(self) -> None:
         self._close_shard()
-        if not self.tables:
-            raise schema.InvalidIndex(f"{self.root}: there are no images to write.")
-        index = schema.lower(schema.validate(pl.concat(self.tables, how="diagonal_relaxed"), str(self.root)))
-        path = self.folder / "index.parquet"
-        index.write_parquet(path)
-        entry = {"file": path.name, "bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-        stored = {"format": FORMAT, "version": VERSION, "n_images": index.height, **asdict(self.info), "index": entry, "shards": self.shards}
-        with (self.folder / "dataset.json").open("w", encoding="utf-8") as file:
-            json.dump(stored, file, indent=1, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
-        if self.root.exists():
-            old = self.folder.with_suffix(".old")
-            os.rename(self.root, old)
+        index = schema.lower(self._index())
+        buffer = io.BytesIO()  # polars' own writer would not say that the disk is full
+        index.write_parquet(buffer)
+        data = buffer.getvalue()
+        entry = {"file": "index.parquet", "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        head = {"format": FORMAT, "version": VERSION, "n_images": index.height}
+        stored = {**head, **asdict(self.info), "index": entry, "shards": self.shards}
+        _write(self.folder / "index.parquet", data)
+        _write(self.folder / "dataset.json", json.dumps(stored, indent=1, ensure_ascii=False).encode())
+        self._replace()
+
+    def _replace(self) -> None:
+        if not self.root.exists():
             os.rename(self.folder, self.root)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
+            return
+        old = self.folder.with_name(f"{self.folder.name}-old")
+        os.rename(self.root, old)
+        try:
             os.rename(self.folder, self.root)
+        except BaseException:
+            os.rename(old, self.root)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
 
 
-def write_dataset(root: str | Path, info: DatasetInfo, images: np.ndarray, index: pl.DataFrame, overwrite: bool = False) -> Path:
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_dataset(
+    root: str | Path, info: DatasetInfo, images: np.ndarray, index: pl.DataFrame, overwrite: bool = False
+) -> Path:
     """Write images and their index at once."""
     with DatasetWriter(root, info, overwrite=overwrite) as writer:
         writer.append(images, index)

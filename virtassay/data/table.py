@@ -1,5 +1,6 @@
 """Anybody's screen → a dataset folder: a table that says what was done to each image, and the images."""
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,12 +11,12 @@ import polars as pl
 from skimage.transform import resize
 from tqdm.auto import tqdm
 
-from virtassay.data.molecules import canonical_column
+from virtassay.data.annotation import make_index, read_table
 from virtassay.data.scaling import Scaling, rescale
 from virtassay.data.sources import ImageSource, UnreadableImage
-from virtassay.data.store import DatasetInfo, DatasetWriter, open_dataset
+from virtassay.data.store import DatasetInfo, DatasetWriter
 from virtassay.pictures import plate_layout, treatment_sheet
-from virtassay.schema import COLUMNS, InvalidIndex, require_controls, validate
+from virtassay.schema import InvalidIndex
 
 log = logging.getLogger(__name__)
 CHUNK = 256  # images held at once: memory does not grow with the screen
@@ -30,11 +31,12 @@ def prepare_table(
     images: ImageSource,
     channels: Sequence[str],
     scaling: Scaling | None,
-    split: Callable[[pl.DataFrame], pl.DataFrame],
+    split: Callable[[pl.DataFrame], pl.DataFrame] | None,
     columns: Mapping[str, str] | None = None,
     constants: Mapping[str, Any] | None = None,
     keep: Mapping[str, Sequence[Any]] | None = None,
     controls: Sequence[str] | None = None,
+    separator: str | None = None,
     crop: int | None = None,
     size: int | None = None,
     dtype: str = "uint8",
@@ -44,101 +46,75 @@ def prepare_table(
 ) -> Path:
     """Write the dataset folder of a screen, with a contact sheet and a plate layout.
 
-    table: csv or parquet, a row an image. columns: {column of the index: column of the table}; unmapped columns are
-    kept under their own names. constants: {column of the index: one value for all}. keep: {column of the table: values}
-    of the rows to keep. controls: names of perturbations that are controls (instead of a column is_control); their dose
-    is left out. crop: centre crop in raw pixels; size: edge that the crop is resized to. scaling: None where the images
-    are stored as they are (already 8 or 16 bit and scaled). on_error: "raise", or "skip" to leave unreadable images out
-    (skipped.csv names them). Raises InvalidIndex, UnreadableImage and ValueError naming rows, files and the fix.
+    table: csv, tsv or parquet, a row an image. columns: {column of the index: column of the table, or a pattern of its
+    columns such as "{experiment}_{plate}"}; unmapped columns are kept under their own names. constants: {column of the
+    index: one value for all}. keep: {column of the table: values} of the rows to keep. controls: names of perturbations
+    that are controls (instead of a column is_control); their dose is left out. separator: what stands between the
+    perturbations (SMILES, genes, doses) of a combination. crop: centre crop in raw pixels; size: edge that the crop is
+    resized to. scaling: None where the images are stored as they are (already 8 or 16 bit and scaled). split: None
+    where the table has a column for it. pixel_size_um: of the raw images. on_error: "raise", or "skip" to leave
+    unreadable images out (skipped.csv names them). Raises InvalidIndex, UnreadableImage and ValueError naming rows,
+    files and the fix.
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error={on_error!r}: give raise or skip.")
     if not 1 <= len(channels) <= 12:
         raise ValueError(f"{len(channels)} channels: an image has 1 to 12.")
-    source = "the table" if isinstance(table, pl.DataFrame) else str(table)
-    raw = table if isinstance(table, pl.DataFrame) else read_table(Path(table))
-    index = make_index(raw, source, columns or {}, constants or {}, keep or {}, controls)
-    index = split(index)
+    provenance: dict[str, Any] = {"source": "a table in memory"}
+    if not isinstance(table, pl.DataFrame):
+        path, table = Path(table), read_table(Path(table), columns or {}, constants or {})
+        provenance = {"source": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    source = provenance["source"]
+    index = make_index(table, source, columns or {}, constants or {}, keep or {}, controls, separator)
+    index = _split(index, split, source)
     reader = _Reader(images, tuple(channels), crop, size, on_error == "skip")
     limits = None if scaling is None else scaling.limits(reader.some_controls(index))
-    shape, raw_dtype = reader.look(index)
+    raw, shape, raw_dtype = reader.look(index)
     if scaling is None and raw_dtype != dtype:
-        raise ValueError(f"the images are {raw_dtype} and shall be stored as {dtype}: choose a scaling, or dtype={raw_dtype}.")
+        raise ValueError(
+            f"the images are {raw_dtype} and shall be stored as {dtype}: choose a scaling, or dtype={raw_dtype}."
+        )
+    if pixel_size_um is not None:
+        pixel_size_um *= (crop or raw[1]) / shape[1]
     info = DatasetInfo(
         name=Path(root).name,
         channels=tuple(channels),
         image_shape=shape,
         dtype=dtype,
         pixel_size_um=pixel_size_um,
-        scaling=None if limits is None else {"kind": type(scaling).__name__, "low": limits[:, 0].tolist(), "high": limits[:, 1].tolist()},
-        provenance={"source": source, "skipped": 0},
+        scaling=None if limits is None else {"kind": type(scaling).__name__, **_ranges(limits)},
+        provenance=provenance | {"raw": f"{raw_dtype} {raw}", "crop": crop, "skipped": 0},
     )
+    clipped = np.zeros(len(channels))
     with DatasetWriter(root, info, overwrite=overwrite) as writer:
         for part, rows in reader.chunks(index):
-            writer.append(part if limits is None else rescale(part, limits, dtype), rows.drop("_row"))
+            stored = part if limits is None else rescale(part, limits, dtype)
+            clipped += 0 if limits is None else (part > limits[:, 1, None, None]).mean((2, 3)).sum(0)
+            writer.append(stored, rows.drop("_number"))
         if reader.skipped and info.provenance is not None:
             info.provenance["skipped"] = len(reader.skipped)
-            pl.DataFrame(reader.skipped, schema=["image_id", "reason"], orient="row").write_csv(writer.folder / "skipped.csv")
+            skipped = pl.DataFrame(reader.skipped, schema=["image_id", "reason"], orient="row")
+            (writer.folder / "skipped.csv").write_text(skipped.write_csv(), encoding="utf-8")
             log.warning("%d images were left out; %s/skipped.csv names them", len(reader.skipped), root)
-    draw_pictures(Path(root))
+        dataset = writer.preview()
+        treatment_sheet(writer.folder / "contact_sheet.png", dataset, title=info.name)
+        plate_layout(writer.folder / "plate_layout.png", dataset.index)
+    for name, fraction in zip(channels, clipped / len(dataset), strict=True):
+        if fraction > 0.01:
+            log.warning("%.1f %% of the pixels of %s are brighter than its scaling: raise it", 100 * fraction, name)
+    log.info("wrote %d images to %s; look at contact_sheet.png and plate_layout.png there", len(dataset), root)
     return Path(root)
 
 
-def draw_pictures(root: Path) -> None:
-    """Write contact_sheet.png and plate_layout.png into a dataset folder."""
-    dataset = open_dataset(root, verify=False)
-    treatment_sheet(root / "contact_sheet.png", dataset)
-    plate_layout(root / "plate_layout.png", dataset.index)
-    log.info("wrote %d images to %s; look at contact_sheet.png and plate_layout.png there", len(dataset), root)
+def _ranges(limits: np.ndarray) -> dict[str, list[float]]:
+    return {"low": limits[:, 0].tolist(), "high": limits[:, 1].tolist()}
 
 
-def read_table(path: Path) -> pl.DataFrame:
-    """Read a csv or parquet table; raises FileNotFoundError or InvalidIndex."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no table {path}: correct data.prepare.table, or paths.data where it lies.")
-    try:
-        return pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, infer_schema_length=None)
-    except pl.exceptions.PolarsError as error:
-        raise InvalidIndex(f"{path} cannot be read as a table: {error}.") from error
-
-
-def make_index(
-    raw: pl.DataFrame,
-    source: str,
-    columns: Mapping[str, str],
-    constants: Mapping[str, Any],
-    keep: Mapping[str, Sequence[Any]],
-    controls: Sequence[str] | None,
-) -> pl.DataFrame:
-    """Turn a table into an index in normal form, plus `_row`, the number of each row in the table."""
-    if raw.height == 0:
-        raise InvalidIndex(f"{source}: the table is empty; it needs one row for each image.")
-    wrong = sorted(set(columns) - set(COLUMNS)) + sorted(set(constants) - set(COLUMNS))
-    if wrong:
-        raise InvalidIndex(f"{source}: {wrong} are no columns of the index; those are {list(COLUMNS)}.")
-    missing = sorted((set(columns.values()) | set(keep)) - set(raw.columns))
-    if missing:
-        raise InvalidIndex(f"{source}: the mapping names column(s) {missing}; the table has {raw.columns}.")
-    table = raw.with_row_index("_row")
-    for name, values in keep.items():
-        table = table.filter(pl.col(name).is_in(list(values)))
-    if table.height == 0:
-        raise InvalidIndex(f"{source}: no row is left by keep={dict(keep)}; {raw.height} rows were read.")
-    table = table.with_columns(**{name: pl.col(of) for name, of in columns.items()})
-    table = table.with_columns(**{name: pl.lit(value) for name, value in constants.items()})
-    if controls is not None:
-        table = table.with_columns(is_control=pl.col("perturbation").is_in(list(controls)))
-    if "image_id" not in table.columns:
-        table = table.with_columns(image_id=pl.format("row-{}", "_row"))
-    index = validate(table, source)
-    if "smiles" in index.columns:
-        empty = pl.element().is_in(["", "NA", "nan"])
-        index = index.with_columns(pl.col("smiles").list.eval(pl.when(~empty).then(pl.element())))
-        index = index.with_columns(canonical_column(index["smiles"], source))
-    if "dose_um" in index.columns:  # a control has no dose: its 0 (or its solvent's %) is not a concentration of it
-        nothing = pl.col("dose_um").list.eval(pl.lit(None, pl.Float64))
-        index = index.with_columns(dose_um=pl.when("is_control").then(nothing).otherwise("dose_um"))
-    require_controls(index, source)
+def _split(index: pl.DataFrame, split: Callable[[pl.DataFrame], pl.DataFrame] | None, source: str) -> pl.DataFrame:
+    if split is not None:
+        return split(index)
+    if "split" not in index.columns or index["split"].null_count():
+        raise InvalidIndex(f"{source}: without a split function, each row needs train, val or test in column 'split'.")
     return index
 
 
@@ -157,23 +133,21 @@ class _Reader:
         chosen = index.filter(pl.col("is_control") & (pl.col("split") == "train"))
         if not chosen.height:
             raise InvalidIndex("the training split holds no control images to scale on: change the split.")
-        return self._some(chosen.gather_every(max(1, chosen.height // SCALED_ON)).head(SCALED_ON))
+        images = [image for _, image in self._read(chosen.gather_every(-(-chosen.height // SCALED_ON)), [])]
+        if not images:
+            raise UnreadableImage("none of the control images of the training split can be read.")
+        return np.stack(images)
 
-    def look(self, index: pl.DataFrame) -> tuple[tuple[int, int, int], str]:
-        """Return the shape (c, h, w) after cropping and resizing, and the raw dtype."""
-        for start in range(0, index.height, CHUNK):
-            images = self._some(index[start : start + 1])
-            if len(images) and self.first is not None:
-                return images.shape[1:], str(self.first[2])
+    def look(self, index: pl.DataFrame) -> tuple[tuple[int, ...], tuple[int, int, int], str]:
+        """Return the raw shape (c, h, w), that after cropping and resizing, and the raw dtype."""
+        for _, image in self._read(index, []):
+            if self.first is not None:
+                return self.first[1], (len(image), *image.shape[1:]), str(self.first[2])
         raise UnreadableImage("none of the images can be read.")
-
-    def _some(self, rows: pl.DataFrame) -> np.ndarray:
-        images = [image for _, image in self._read(rows, [])]
-        return np.stack(images) if images else np.empty((0, len(self.channels), 1, 1), np.uint8)
 
     def chunks(self, index: pl.DataFrame) -> Iterator[tuple[np.ndarray, pl.DataFrame]]:
         """Yield (images, their rows) over the index, CHUNK rows at a time."""
-        with tqdm(total=index.height, unit="img", desc="prepare", dynamic_ncols=True) as bar:
+        with tqdm(total=index.height, unit=" images", desc="preparing", dynamic_ncols=True) as bar:
             for start in range(0, index.height, CHUNK):
                 rows = index[start : start + CHUNK]
                 read = list(self._read(rows, self.skipped))
@@ -196,7 +170,9 @@ class _Reader:
 
     def _check(self, image: np.ndarray, name: str) -> None:
         if len(image) != len(self.channels):
-            raise UnreadableImage(f"{name} has {len(image)} channels, and {len(self.channels)} are named: {self.channels}.")
+            raise UnreadableImage(
+                f"{name} has {len(image)} channels, and {len(self.channels)} are named: {', '.join(self.channels)}."
+            )
         if str(image.dtype) not in DTYPES:
             raise UnreadableImage(f"{name} is {image.dtype}; images are one of {', '.join(DTYPES)}.")
         if not np.isfinite(image).all():
@@ -218,5 +194,10 @@ class _Reader:
             image = image[:, top : top + self.crop, left : left + self.crop]
         if self.size is None or image.shape[1:] == (self.size, self.size):
             return image
-        smaller = resize(image, (len(image), self.size, self.size), order=1, anti_aliasing=True, preserve_range=True)
-        return smaller.astype(image.dtype) if np.issubdtype(image.dtype, np.floating) else smaller.round().astype(image.dtype)
+        if image.shape[1] != image.shape[2]:
+            raise ValueError(f"size={self.size} would squeeze images of {height}×{width} pixels: give a crop as well.")
+        shape = (len(image), self.size, self.size)
+        fitted = np.asarray(resize(image, shape, order=1, anti_aliasing=True, preserve_range=True))
+        if np.issubdtype(image.dtype, np.integer):
+            fitted = fitted.round()
+        return fitted.astype(image.dtype)

@@ -4,6 +4,8 @@ Source: Peebles & Xie 2023 (arXiv 2212.09748). The four switches of MiT (Jones e
 constructor arguments: `projection_dropout`, `long_skips`, `rms_norm`, and the condition encoder itself.
 """
 
+from collections.abc import Sequence
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -48,7 +50,7 @@ class DiT(nn.Module):
     def __init__(
         self,
         *,
-        image_shape: tuple[int, int, int],
+        image_shape: Sequence[int],  # (c, h, w)
         condition: nn.Module,
         patch: int,
         depth: int,

@@ -65,13 +65,14 @@ class PixelHead(nn.Module):
         self.patch = patch
         self.unfold = nn.Conv2d(inputs, (refine or channels) * patch**2, 1)
         self.mix = nn.Conv2d(refine + channels, refine, 3, padding=1) if refine else None
-        self.last = nn.Conv2d(refine, channels, 3, padding=1) if refine else self.unfold
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        self.paint = nn.Conv2d(refine, channels, 3, padding=1) if refine else None
+        last = self.paint or self.unfold
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def forward(self, maps: Tensor, image: Tensor) -> Tensor:
         fine = nn.functional.pixel_shuffle(self.unfold(maps), self.patch)
-        if self.mix is None:
+        if self.mix is None or self.paint is None:
             return fine
         mixed = self.mix(torch.cat([fine, image.to(fine)], dim=1))
-        return self.last(nn.functional.silu(mixed))
+        return self.paint(nn.functional.silu(mixed))

@@ -3,6 +3,8 @@
 Source: Dhariwal & Nichol 2021 (arXiv 2105.05233), without its class-specific parts and with zero-started gates.
 """
 
+from collections.abc import Sequence
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -61,10 +63,10 @@ class UNet(nn.Module):
     def __init__(
         self,
         *,
-        image_shape: tuple[int, int, int],
+        image_shape: Sequence[int],  # (c, h, w)
         condition: nn.Module,
         channels: int,
-        multipliers: tuple[int, ...],
+        multipliers: Sequence[int],
         blocks: int,
         width: int,
         attention_levels: int = 1,
@@ -112,7 +114,9 @@ class UNet(nn.Module):
                 stage.append(block(now + skips.pop(), size, level))
                 now = size
             self.up.append(stage)
-            self.grow.append(nn.Conv2d(now, now, 3, padding=1) if level else nn.Identity())
+            # convolve, then double: a quarter of the work of the usual order, and fewer channels to carry up
+            self.grow.append(nn.Conv2d(now, levels[level - 1], 3, padding=1) if level else nn.Identity())
+            now = levels[max(level - 1, 0)]
         self.norm = nn.GroupNorm(_groups(now + levels[0]), now + levels[0])
         self.head = PixelHead(now + levels[0], image_channels, patch, refine)
 
@@ -131,7 +135,7 @@ class UNet(nn.Module):
             for residual, attention in stage:
                 x = attention(residual(torch.cat([x, skips.pop()], dim=1), vector))
             if isinstance(grow, nn.Conv2d):
-                x = grow(nn.functional.interpolate(x, scale_factor=2, mode="nearest"))
+                x = nn.functional.interpolate(grow(x), scale_factor=2, mode="nearest")
         x = torch.cat([x, skips.pop()], dim=1)
         return self.head(nn.functional.silu(self.norm(x)), image)
 

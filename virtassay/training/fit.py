@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,6 @@ def fit(
     validate_every_images: int = 100_000,
     checkpoint_every_images: int = 50_000,
     resume: bool = False,
-    seed: int = 0,
 ) -> VirtualAssay:
     """Train `module` and write the run folder: config.yaml, vocabulary.json, metrics.csv, samples/, checkpoints/,
     model.safetensors. `settings` is stored as it is; `assay` shares the module's network and draws the grids.
@@ -106,9 +106,12 @@ def fit(
         run, n_parameters / 1e6, precision, data.steps, size, f"{data.steps * size:,}",
         data.steps * size / len(data.train), f"{len(data.train):,}",
     )  # fmt: skip
-    lightning.seed_everything(seed, verbose=False)
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if resume else None, weights_only=True)
+        with warnings.catch_warnings():
+            # it is: minibatches are numbered by the step, and the sampler begins at the step of the checkpoint
+            warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)  # Lightning and torch 2.13
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if resume else None, weights_only=True)
     except Stopped as stop:  # Lightning would turn a KeyboardInterrupt into its own exit
         raise KeyboardInterrupt(str(stop)) from stop
     return VirtualAssay.load(run)

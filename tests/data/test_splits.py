@@ -1,0 +1,105 @@
+"""Splits hold out whole wells, perturbations and batches, and nothing leaks."""
+
+import polars as pl
+import pytest
+
+from virtassay.data import splits
+from virtassay.schema import InvalidIndex, validate
+
+DRUGS = ["DMSO", "DMSO", "DMSO", "DMSO", "taxol", "taxol", "taxol", "nocodazole", "nocodazole", "ALLN"]
+
+
+@pytest.fixture(scope="module")
+def index() -> pl.DataFrame:
+    """Two batches of one plate each, ten wells a plate, five images a well; the last well holds a combination."""
+    table = []
+    for batch in ("b1", "b2"):
+        for number, drug in enumerate([*DRUGS, "both"]):
+            parts = ["taxol", "ALLN"] if drug == "both" else [drug]
+            for site in range(5):
+                table.append(
+                    {
+                        "image_id": f"{batch}-{number}-{site}", "plate": f"{batch}P1", "well": f"A{number + 1:02d}",
+                        "batch": batch, "perturbation": parts, "is_control": drug == "DMSO", "site": str(site),
+                        "dose_um": [None if drug == "DMSO" else 1.0] * len(parts),
+                    }
+                )  # fmt: skip
+    return validate(pl.DataFrame(table))
+
+
+def sides(index: pl.DataFrame, *by: str) -> dict:
+    found = index.group_by(*by).agg(pl.col("split").unique().sort())
+    return {row[:-1] if len(by) > 1 else row[0]: row[-1] for row in found.iter_rows()}
+
+
+def check(before: pl.DataFrame, after: pl.DataFrame) -> None:
+    assert after["image_id"].equals(before["image_id"])  # nothing lost, doubled or reordered
+    assert after["split"].is_in(["train", "val", "test"]).all()
+
+
+def test_by_well_whole_wells_are_held_out_in_every_stratum_that_can_spare_them(index: pl.DataFrame):
+    split = splits.split_by_well(index, seed=1, val=0.1, test=0.25)
+    check(index, split)
+    assert all(len(names) == 1 for names in sides(split, "plate", "well").values())
+    strata = split.with_columns(drug=pl.col("perturbation").list.join("+"))
+    for (_, drug), names in sides(strata, "batch", "drug").items():
+        wells = DRUGS.count(drug) or 1
+        assert names == {1: ["train"], 2: ["test", "train"]}.get(wells, ["test", "train", "val"])
+
+
+def test_by_well_depends_on_the_seed_and_not_on_the_order_of_rows(index: pl.DataFrame):
+    first = splits.split_by_well(index, seed=1)
+    again = splits.split_by_well(index.sample(fraction=1, shuffle=True, seed=3), seed=1)
+    assert sides(first, "image_id") == sides(again, "image_id")
+    assert sides(first, "image_id") != sides(splits.split_by_well(index, seed=2), "image_id")
+
+
+@pytest.mark.parametrize(("val", "test"), [(0.5, 0.5), (-0.1, 0.2), (0.1, 1.0)])
+def test_fractions_must_leave_something_to_learn_from(index: pl.DataFrame, val: float, test: float):
+    with pytest.raises(ValueError, match="leave some for training"):
+        splits.split_by_well(index, val=val, test=test)
+
+
+@pytest.mark.parametrize("val", [(), ("nocodazole",)])
+def test_an_unseen_perturbation_is_unseen_in_combinations_too(index: pl.DataFrame, val: tuple[str, ...]):
+    split = splits.split_unseen_perturbation(index, test=["ALLN"], val=val)
+    check(index, split)
+    holds = pl.col("perturbation").list.contains("ALLN")
+    assert split.filter(holds)["split"].unique().to_list() == ["test"]
+    assert split.filter(~holds & ~pl.col("is_control") & (pl.col("split") == "test")).is_empty()
+    if val:
+        assert split.filter(pl.col("perturbation").list.contains("nocodazole"))["split"].unique().to_list() == ["val"]
+    for batch in ("b1", "b2"):
+        controls = split.filter(pl.col("is_control") & (pl.col("batch") == batch))
+        assert set(controls["split"]) == {"train", "val", "test"}
+    assert all(len(names) == 1 for names in sides(split, "plate", "well").values())
+
+
+def test_an_unseen_batch_is_unseen(index: pl.DataFrame):
+    split = splits.split_unseen_batch(index, test=["b2"])
+    check(index, split)
+    assert sides(split, "batch") == {"b1": ["train", "val"], "b2": ["test"]}
+    assert all(len(names) == 1 for names in sides(split, "plate", "well").values())
+    assert sides(splits.split_unseen_batch(index, test=["b2"], val=["b1"]), "batch") == {"b1": ["val"], "b2": ["test"]}
+
+
+def test_by_values_every_named_column_must_match(index: pl.DataFrame):
+    split = splits.split_by_values(index, test={"batch": ["b2"], "well": ["A05", "A06"]}, val={"site": [4]})
+    check(index, split)
+    tested = (pl.col("batch") == "b2") & pl.col("well").is_in(["A05", "A06"])
+    assert split.filter(tested)["split"].unique().to_list() == ["test"]
+    assert split.filter(~tested & (pl.col("site") == "4"))["split"].unique().to_list() == ["val"]
+    assert split.filter(~tested & (pl.col("site") != "4"))["split"].unique().to_list() == ["train"]
+
+
+def test_names_that_are_not_there_are_told_with_those_that_are(index: pl.DataFrame):
+    with pytest.raises(InvalidIndex, match=r"\['taxl'\] to hold out are not in the index; there are .*'taxol'"):
+        splits.split_unseen_perturbation(index, test=["taxl"])
+    with pytest.raises(InvalidIndex, match=r"\['b3'\] to hold out are not in the index; there are \['b1', 'b2'\]"):
+        splits.split_unseen_batch(index, test=["b3"])
+    with pytest.raises(InvalidIndex, match="no column 'plat' to split by"):
+        splits.split_by_values(index, test={"plat": ["b1P1"]})
+    with pytest.raises(InvalidIndex, match="name what to hold out"):
+        splits.split_by_values(index, test={})
+    with pytest.raises(InvalidIndex, match="are needed"):
+        splits.split_unseen_perturbation(index, test=[])

@@ -1,0 +1,559 @@
+"""Anybody's screen → a dataset folder: every way that images lie, and every way that tables and images are wrong."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import polars as pl
+import pytest
+import tifffile
+from omegaconf import OmegaConf
+from skimage.transform import resize
+
+from virtassay.data.molecules import InvalidSmiles
+from virtassay.data.public import IMPA_COLUMNS, prepare_bbbc021_impa
+from virtassay.data.scaling import Fixed, Percentile, rescale
+from virtassay.data.sources import FilePerChannel, FilePerCrop, Stack, UnreadableImage
+from virtassay.data.splits import split_by_values, split_by_well
+from virtassay.data.store import Dataset, open_dataset
+from virtassay.data.table import prepare_table
+from virtassay.schema import InvalidIndex
+
+N, C, H, W = 24, 3, 12, 12
+CHANNELS = ("DAPI", "actin", "tubulin")
+COLUMNS = {"perturbation": "compound", "dose_um": "conc", "well": "Well", "batch": "week"}
+
+
+def pixels(dtype: str = "uint8", channels: int = C) -> np.ndarray:
+    """Random images (n, h, w, c); treated ones are brighter than controls."""
+    top = np.iinfo(dtype).max // 2
+    images = np.random.default_rng(0).integers(0, top, (N, H, W, channels))
+    return (images + top * (np.arange(N) % 4 != 0)[:, None, None, None]).astype(dtype)
+
+
+def screen() -> pl.DataFrame:
+    """Two plates of twelve wells, an image a well; every fourth well is DMSO, the others taxol at two doses."""
+    number = np.arange(N)
+    control = number % 4 == 0
+    return pl.DataFrame(
+        {
+            "plate": [f"00{i // 12}" for i in number],
+            "Well": [f"{'AB'[i % 12 // 6]}{i % 6 + 1:02d}" for i in number],
+            "week": "w1",
+            "site": "1",
+            "compound": np.where(control, "DMSO", "taxol"),
+            "conc": np.where(control, 0.0, np.where(number % 4 == 1, 0.3, 3.0)),
+            "smiles": np.where(control, "", "CCO"),
+            "file": [f"crop{i}" for i in number],
+        }
+    )
+
+
+@pytest.fixture
+def prepare(tmp_path: Path) -> Callable[..., Dataset]:
+    """Prepare the screen into tmp_path/out; keyword arguments override; a DataFrame as `table` is written as csv."""
+
+    def run(**changes: Any) -> Dataset:
+        table = changes.pop("table", screen())
+        if isinstance(table, pl.DataFrame):
+            table.write_csv(tmp_path / "screen.csv")
+            table = tmp_path / "screen.csv"
+        if "images" not in changes:
+            np.save(tmp_path / "stack.npy", pixels())
+            changes["images"] = Stack(str(tmp_path / "stack.npy"))
+        settings = {
+            "channels": CHANNELS, "scaling": None, "split": partial(split_by_well, seed=0), "columns": COLUMNS,
+            "controls": ["DMSO"], "root": tmp_path / "out", "table": table,
+        }  # fmt: skip
+        return open_dataset(prepare_table(**(settings | changes)))
+
+    return run
+
+
+def first(images: np.ndarray) -> np.ndarray:
+    return np.moveaxis(images, -1, 1)
+
+
+# every way that images lie
+
+
+def stack_npy(folder: Path, images: np.ndarray) -> Stack:
+    np.save(folder / "a.npy", images)
+    return Stack(str(folder / "a.npy"))
+
+
+def stack_npz(folder: Path, images: np.ndarray) -> Stack:
+    np.savez_compressed(folder / "a.npz", other=np.zeros(3), images=np.asfortranarray(images))
+    return Stack(str(folder / "a.npz"), key="images")
+
+
+def stack_channels_first(folder: Path, images: np.ndarray) -> Stack:
+    np.save(folder / "a.npy", first(images))
+    return Stack(str(folder / "a.npy"), channels_first=True)
+
+
+def crop_npy(folder: Path, images: np.ndarray) -> FilePerCrop:
+    for i, image in enumerate(images):
+        np.save(folder / f"crop{i}.npy", image)
+    return FilePerCrop(str(folder), "{file}.npy")
+
+
+def crop_tif(folder: Path, images: np.ndarray) -> FilePerCrop:
+    for i, image in enumerate(first(images)):
+        tifffile.imwrite(folder / f"crop{i}.tif", image, compression="lzw", photometric="minisblack")
+    return FilePerCrop(str(folder), "{file}.tif", channels_first=True)
+
+
+def crop_png(folder: Path, images: np.ndarray) -> FilePerCrop:
+    for i, image in enumerate(images):
+        (folder / f"crop{i}.png").write_bytes(imagecodecs.png_encode(image))
+    return FilePerCrop(str(folder), "{file}.png")
+
+
+def channel_tif(folder: Path, images: np.ndarray) -> FilePerChannel:
+    for row, image in zip(screen().iter_rows(named=True), images, strict=True):
+        (folder / row["plate"]).mkdir(exist_ok=True)
+        for c in range(image.shape[2]):
+            tifffile.imwrite(folder / row["plate"] / f"{row['Well']}_s01_w{c + 1}.tif", image[..., c])
+    return FilePerChannel(str(folder), "{plate}/{well}_s{site:02d}_w{channel}.tif", ["1", "2", "3"])
+
+
+SOURCES = [stack_npy, stack_npz, stack_channels_first, crop_npy, crop_tif, crop_png, channel_tif]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.__name__)
+def test_images_are_found_wherever_they_lie(prepare: Callable, tmp_path: Path, source: Callable, dtype: str):
+    images = pixels(dtype)
+    dataset = prepare(images=source(tmp_path, images), dtype=dtype)
+    np.testing.assert_array_equal(dataset.images(), first(images))
+    assert dataset.info.channels == CHANNELS and dataset.info.dtype == dtype
+    for name in ("contact_sheet.png", "plate_layout.png"):
+        assert (dataset.root / name).stat().st_size > 3000
+    assert not (dataset.root / "skipped.csv").exists()
+
+
+@pytest.mark.parametrize("channels", [1, 12])
+def test_one_to_twelve_channels(prepare: Callable, tmp_path: Path, channels: int):
+    images = pixels(channels=channels)
+    names = [f"w{i}" for i in range(channels)]
+    dataset = prepare(images=stack_npy(tmp_path, images), channels=names)
+    np.testing.assert_array_equal(dataset.images(), first(images))
+    if channels == 1:  # grey images need no axis for it
+        dataset = prepare(images=stack_npy(tmp_path, images[..., 0]), channels=names, overwrite=True)
+        np.testing.assert_array_equal(dataset.images(), first(images))
+    with pytest.raises(ValueError, match="13 channels: an image has 1 to 12"):
+        prepare(channels=[str(i) for i in range(13)])
+
+
+def test_channel_files_may_be_named_by_columns(prepare: Callable, tmp_path: Path):
+    images = pixels()
+    crop_npy(tmp_path, images[..., 0])
+    source = FilePerChannel(str(tmp_path), "{channel}.npy", ["{file}", "{file}", "{file}"])
+    np.testing.assert_array_equal(prepare(images=source).images()[:, 1], images[..., 0])
+
+
+# what becomes of the table
+
+
+def test_the_table_becomes_an_index(prepare: Callable):
+    index = prepare().index
+    assert index["plate"].unique().sort().to_list() == ["000", "001"]  # text stays text
+    assert index["image_id"].to_list() == [f"row-{i}" for i in range(N)]
+    assert index["treatment"].unique().sort().to_list() == ["DMSO", "taxol 0.3 µM", "taxol 3 µM"]
+    controls = index.filter("is_control")
+    assert controls["perturbation"].to_list() == [["DMSO"]] * 6
+    assert controls["dose_um"].to_list() == [[None]] * 6 and controls["smiles"].to_list() == [[None]] * 6
+    assert index["file"].to_list() == screen()["file"].to_list()  # further columns are kept
+    assert index["split"].unique().sort().to_list() == ["test", "train", "val"]
+
+
+def test_constants_keep_patterns_and_reserved_names(prepare: Callable):
+    table = screen().with_columns(treatment=pl.lit("x"), good=pl.Series([True] * 16 + [False] * 8))
+    dataset = prepare(
+        table=table,
+        columns=COLUMNS | {"image_id": "{plate}-{Well}", "plate": "{week}_{plate}"},
+        constants={"cell_type": "MCF7", "split": "train"},
+        keep={"good": [True], "plate": ["000", "001"], "conc": [0, 3]},
+        split=None,
+    )
+    kept = table.filter(pl.col("good") & pl.col("conc").is_in([0.0, 3.0]))
+    np.testing.assert_array_equal(
+        dataset.images(), first(pixels())[table.with_row_index().join(kept, on="file", how="semi")["index"].to_numpy()]
+    )
+    assert dataset.index["image_id"][0] == "000-A01" and dataset.index["plate"][0] == "w1_000"
+    assert dataset.index["cell_type"].unique().to_list() == ["MCF7"]
+    assert dataset.index["treatment_raw"].unique().to_list() == ["x"]
+
+
+def test_combinations_are_separated(prepare: Callable):
+    both = pl.col("conc") == 3
+    table = screen().with_columns(
+        compound=pl.when(both).then(pl.lit("taxol + ALLN")).otherwise("compound"),
+        conc=pl.when(both).then(pl.lit("3 + 1")).otherwise(pl.col("conc").cast(pl.String)),
+        smiles=pl.when(both).then(pl.lit("CCO + CC")).otherwise("smiles"),
+    )
+    index = prepare(table=table, separator="+").index
+    assert index["treatment"].unique().sort().to_list() == ["ALLN 1 µM + taxol 3 µM", "DMSO", "taxol 0.3 µM"]
+    with pytest.raises(InvalidIndex, match=r"'dose_um' holds text at row 2 \(\"3 \+ much\"|'3 \+ much'\)"):
+        prepare(table=table.with_columns(pl.col("conc").str.replace("1", "much")), separator="+", overwrite=True)
+
+
+def test_parquet_and_tsv_are_read_too(prepare: Callable, tmp_path: Path):
+    screen().write_parquet(tmp_path / "screen.parquet")
+    screen().write_csv(tmp_path / "screen.tsv", separator="\t")
+    one, two = (prepare(table=tmp_path / name, overwrite=True).index for name in ("screen.parquet", "screen.tsv"))
+    assert one.equals(two)
+
+
+# scaling, cropping, resizing
+
+
+def test_percentiles_are_of_the_training_controls_only(prepare: Callable, tmp_path: Path):
+    images = pixels("uint16")
+    split = partial(split_by_values, test={"plate": ["001"]}, val={"well": ["A05"]})
+    seen = first(images)[[0, 8]]  # controls of plate 000 but A05
+    low, high = np.percentile(seen, [1, 99], axis=(0, 2, 3))
+    dataset = prepare(images=stack_npy(tmp_path, images), scaling=Percentile(1, 99, headroom=1.0), split=split)
+    assert dataset.info.scaling is not None
+    np.testing.assert_allclose(dataset.info.scaling["low"], low)
+    np.testing.assert_allclose(dataset.info.scaling["high"], high)
+    expected = (first(images) - low[:, None, None]) / (high - low)[:, None, None]
+    np.testing.assert_array_equal(dataset.images(), (expected.clip(0, 1) * 255).round())
+    # what is judged does not change what is learned from
+    images[12:] = 65535
+    again = prepare(
+        images=stack_npy(tmp_path, images), scaling=Percentile(1, 99, headroom=1.0), split=split, overwrite=True
+    )
+    assert again.info.scaling == dataset.info.scaling
+
+
+def test_headroom_widens_the_range_upwards():
+    controls = np.arange(100, 201, dtype=np.uint8).reshape(1, 1, 1, 101)
+    np.testing.assert_allclose(Percentile(0, 100, headroom=1.5).limits(controls), [[100, 250]])
+    with pytest.raises(ValueError, match="would clip"):
+        Percentile(headroom=0.5)
+    with pytest.raises(ValueError, match="low < high"):
+        Percentile(99, 1)
+    with pytest.raises(ValueError, match=r"channel\(s\) \[1\] are constant"):
+        Percentile().limits(np.stack([controls[0], np.ones_like(controls[0])], 1))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_fixed_scaling_is_exact_and_clips(dtype: str):
+    top = np.iinfo(dtype).max
+    limits = Fixed([0, 0.0], [1, 10.0]).limits(np.zeros((1, 2, 1, 1)))
+    images = np.array([[[[0.0, 1.0, 2.0]], [[-1.0, 5.0, 10.0]]]])
+    np.testing.assert_array_equal(rescale(images, limits, dtype)[0, :, 0], [[0, top, top], [0, round(top / 2), top]])
+    for wrong in (Fixed([0, 0], [1, 1]), Fixed(1, 0)):
+        with pytest.raises(ValueError, match=r"one value each|low < high"):
+            wrong.limits(np.zeros((1, 3, 1, 1)))
+
+
+def test_floats_need_a_range(prepare: Callable, tmp_path: Path):
+    source = stack_npy(tmp_path, (pixels() / 255).astype(np.float32))
+    with pytest.raises(ValueError, match="range is unknown: give one"):
+        prepare(images=source, scaling=Percentile())
+    with pytest.raises(ValueError, match="float32 and shall be stored as uint8: choose a scaling"):
+        prepare(images=source)
+    np.testing.assert_array_equal(prepare(images=source, scaling=Fixed(0.0, 1.0)).images(), first(pixels()))
+
+
+def test_crop_and_resize(prepare: Callable, tmp_path: Path):
+    images = first(pixels())
+    cropped = prepare(crop=8)
+    np.testing.assert_array_equal(cropped.images(), images[:, :, 2:10, 2:10])
+    both = prepare(crop=8, size=4, pixel_size_um=0.5, overwrite=True)
+    expected = resize(images[5, :, 2:10, 2:10], (3, 4, 4), order=1, anti_aliasing=True, preserve_range=True)
+    np.testing.assert_array_equal(both.images()[5], np.asarray(expected).round())
+    assert both.info.pixel_size_um == 1.0 and both.info.image_shape == (3, 4, 4)
+    with pytest.raises(ValueError, match="crop=13 is larger than the images, 12×12"):
+        prepare(crop=13, overwrite=True)
+    source = stack_npy(tmp_path, pixels()[:, :, :10])
+    with pytest.raises(ValueError, match="would squeeze images of 12×10 pixels: give a crop"):
+        prepare(images=source, size=8, overwrite=True)
+    assert prepare(images=source, overwrite=True).info.image_shape == (3, 12, 10)
+
+
+# wrong tables
+
+
+def with_row(row: int, **values: Any) -> pl.DataFrame:
+    table = screen().with_row_index("_n")
+    changed = [pl.when(pl.col("_n") == row).then(pl.lit(v)).otherwise(pl.col(k)).alias(k) for k, v in values.items()]
+    return table.with_columns(changed).drop("_n")
+
+
+WRONG_TABLES = {
+    "empty": (screen().head(0), {}, "the table is empty"),
+    "no such column": (screen(), {"columns": COLUMNS | {"moa": "MOA"}}, r"\['MOA'\] are not in the table, which has"),
+    "no such index column": (screen(), {"columns": {"drug": "compound"}}, r"\['drug'\] are no columns of the index"),
+    "missing column": (screen().drop("plate"), {}, r"\['plate'\] are missing"),
+    "no perturbation": (screen(), {"columns": {"well": "Well", "batch": "week"}}, r"\['perturbation', 'is_control'\]"),
+    "dose as text": (with_row(5, conc="0.3 uM"), {}, "'dose_um' holds String where numbers are expected"),
+    "negative dose": (with_row(5, conc=-1.0), {}, r"'dose_um' is negative or not finite at row 5"),
+    "same image_id": (screen(), {"columns": COLUMNS | {"image_id": "week"}}, "'image_id' repeats at row 0"),
+    "empty well": (with_row(7, Well=""), {}, "'well' is empty at row 7"),
+    "no controls": (with_row(7, week="w9", plate="007"), {}, r"no control images in batch\(es\) \['w9'\]"),
+    "well in two batches": (with_row(3, plate="001", week="w2"), {}, "more than one batch .*make them unique"),
+    "well of two treatments": (with_row(1, Well="A01"), {}, r"more than one treatment \(000 A01"),
+    "keep nothing": (screen(), {"keep": {"plate": ["000"], "week": ["w2"]}}, r"keep names \['w2'\], not in column"),
+    "keep in no column": (screen(), {"keep": {"Plate": ["000"]}}, r"\['Plate'\] are not in the table"),
+    "keep words in numbers": (screen(), {"keep": {"conc": ["high"]}}, "keep names .*, which holds Float"),
+    "unknown split": (screen(), {"constants": {"split": "trian"}, "split": None}, "'split' is unknown at row 0"),
+    "no split": (screen(), {"split": None}, "without a split function"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG_TABLES)
+def test_a_wrong_table_is_explained_and_nothing_is_written(prepare: Callable, tmp_path: Path, case: str):
+    table, changes, message = WRONG_TABLES[case]
+    with pytest.raises(InvalidIndex, match=message) as caught:
+        prepare(table=table, **changes)
+    assert "screen.csv" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_smiles_that_is_none_is_named_with_its_row(prepare: Callable, capfd: pytest.CaptureFixture[str]):
+    with pytest.raises(InvalidSmiles, match=r"screen.csv: 1 SMILES cannot be parsed \(row 6: 'C1CC'\)"):
+        prepare(table=with_row(6, smiles="C1CC"))
+    assert "SMILES Parse" not in capfd.readouterr().err
+
+
+def test_a_table_that_is_no_table(prepare: Callable, tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=r"there is no table .*nowhere.csv"):
+        prepare(table=tmp_path / "nowhere.csv")
+    (tmp_path / "bad.parquet").write_text("not a parquet")
+    (tmp_path / "bad.csv").write_text("")
+    for name in ("bad.parquet", "bad.csv"):
+        with pytest.raises(InvalidIndex, match=f"{name} cannot be read as a table"):
+            prepare(table=tmp_path / name)
+
+
+# wrong images
+
+
+def damage_missing(folder: Path) -> str:
+    (folder / "crop7.npy").unlink()
+    return "crop7.npy is missing"
+
+
+def damage_unreadable(folder: Path) -> str:
+    (folder / "crop7.npy").write_bytes(b"no image")
+    return "crop7.npy cannot be read"
+
+
+def damage_pickled(folder: Path) -> str:
+    np.save(folder / "crop7.npy", np.array([{}]), allow_pickle=True)
+    return "crop7.npy cannot be read"
+
+
+def damage_size(folder: Path) -> str:
+    np.save(folder / "crop7.npy", pixels()[0, :, :5])
+    return r"crop7.npy is uint8 \(3, 12, 5\), where crop0.npy is uint8 \(3, 12, 12\)"
+
+
+def damage_dtype(folder: Path) -> str:
+    np.save(folder / "crop7.npy", pixels("uint16")[0])
+    return r"crop7.npy is uint16 \(3, 12, 12\), where crop0.npy is uint8"
+
+
+def damage_channels(folder: Path) -> str:
+    np.save(folder / "crop7.npy", pixels()[0, :, :, :2])
+    return "crop7.npy has 2 channels, and 3 are named: DAPI, actin, tubulin"
+
+
+DAMAGES = [damage_missing, damage_unreadable, damage_pickled, damage_size, damage_dtype, damage_channels]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_wrong_image_is_named_or_left_out_and_listed(prepare: Callable, tmp_path: Path, damage: Callable):
+    source = crop_npy(tmp_path, pixels())
+    message = damage(tmp_path)
+    with pytest.raises(UnreadableImage, match=f"{message}.*on_error=skip"):
+        prepare(images=source)
+    assert not (tmp_path / "out").exists()
+    dataset = prepare(images=source, on_error="skip")
+    assert len(dataset) == N - 1 and "row-7" not in dataset.index["image_id"]
+    np.testing.assert_array_equal(dataset.images(), np.delete(first(pixels()), 7, axis=0))
+    skipped = pl.read_csv(dataset.root / "skipped.csv")
+    assert skipped["image_id"].to_list() == ["row-7"] and "crop7.npy" in skipped["reason"][0]
+    assert dataset.info.provenance is not None and dataset.info.provenance["skipped"] == 1
+
+
+def test_a_broken_file_of_every_kind_is_named(prepare: Callable, tmp_path: Path):
+    for suffix in ("tif", "png", "jpg", "npy", "xyz"):
+        (tmp_path / f"all.{suffix}").write_bytes(b"no image")
+        with pytest.raises(UnreadableImage, match=f"all.{suffix} (cannot be read|is of an unknown kind)"):
+            prepare(images=FilePerCrop(str(tmp_path), f"all.{suffix}"))
+    with pytest.raises(UnreadableImage, match="none of the images can be read"):
+        prepare(images=FilePerCrop(str(tmp_path), "all.npy"), on_error="skip")
+
+
+def test_a_stack_that_is_too_short_missing_or_garbled(prepare: Callable, tmp_path: Path):
+    with pytest.raises(UnreadableImage, match=r"a.npy\[10\] does not exist: the stack has 10 images"):
+        prepare(images=stack_npy(tmp_path, pixels()[:10]))
+    with pytest.raises(FileNotFoundError, match="there is no image stack"):
+        prepare(images=Stack(str(tmp_path / "nowhere.npy")))
+    stack_npz(tmp_path, pixels())
+    with pytest.raises(ValueError, match=r"no array 'imgs' in it; it has \['other', 'images'\]"):
+        prepare(images=Stack(str(tmp_path / "a.npz"), key="imgs"))
+    (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"a.npz cannot be read"):
+        prepare(images=Stack(str(tmp_path / "a.npz")))
+
+
+def test_a_pattern_that_cannot_be_filled_is_explained(prepare: Callable, tmp_path: Path):
+    with pytest.raises(ValueError, match=r"names 'wells', which is no column of the table. There are"):
+        prepare(images=FilePerCrop(str(tmp_path), "{wells}.npy"))
+    with pytest.raises(ValueError, match="cannot be filled"):
+        prepare(images=FilePerCrop(str(tmp_path), "{well:02d}.npy"))
+
+
+def test_channels_that_are_not_alike_are_named(prepare: Callable, tmp_path: Path):
+    source = channel_tif(tmp_path, pixels())
+    tifffile.imwrite(tmp_path / "000" / "A03_s01_w2.tif", pixels()[0, :5, :, 0])
+    with pytest.raises(UnreadableImage, match=r"A03_s01_w2.tif is uint8 \(5, 12\), where A03_s01_w1.tif is"):
+        prepare(images=source)
+
+
+def test_interrupted_reading_leaves_what_was_there(prepare: Callable, tmp_path: Path):
+    prepare()
+    before = (tmp_path / "out" / "dataset.json").read_bytes()
+
+    class Interrupted(Stack):
+        def read(self, row: dict[str, Any]) -> np.ndarray:
+            if row["_number"] == 20:
+                raise KeyboardInterrupt
+            return super().read(row)
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(images=Interrupted(str(tmp_path / "stack.npy")), overwrite=True)
+    assert (tmp_path / "out" / "dataset.json").read_bytes() == before
+    assert not list(tmp_path.glob(".out*"))
+    with pytest.raises(FileExistsError, match="exists already"):
+        prepare()
+
+
+# public screens
+
+
+def test_the_shared_bbbc021_crops_as_configured(shared_data: Path, repo: Path, tmp_path: Path):
+    from hydra.utils import instantiate
+
+    config = OmegaConf.create(
+        {
+            "paths": {"data": str(shared_data / "bbbc021"), "datasets": str(tmp_path)},
+            "data": OmegaConf.load(repo / "conf" / "data" / "bbbc021_crops.yaml"),
+        }
+    )
+    dataset = open_dataset(instantiate(config.data.prepare))
+    assert len(dataset) == 4598 and dataset.info.image_shape == (3, 48, 48)
+    seen = {"DMSO", "cyclohexamide 5 µM", "cyclohexamide 15 µM", "cyclohexamide 50 µM", "taxol 0.3 µM"}
+    for split in ("train", "test"):
+        assert set(dataset.split(split).index["treatment"]) == seen
+    assert set(dataset.split("test").index["plate"]) == {"Week4_27861", "Week4_27542"}
+    wells = dataset.index.group_by("plate", "well").agg(pl.col("split").unique())
+    assert not wells.filter(pl.col("split").list.contains("test") & (pl.col("split").list.len() > 1)).height
+    saturated = (dataset.where(~pl.col("is_control")).images() == 255).mean((0, 2, 3))
+    assert (saturated < 0.005).all()
+
+
+def drop_of_impa(folder: Path, crops: Path, n: int = 60) -> pl.DataFrame:
+    """Write some of the shared crops the way IMPA's drop holds them."""
+    table = pl.read_csv(crops / "crops.csv", infer_schema_length=None)
+    table = table.filter(pl.col("plate").str.starts_with("Week4_27801") & pl.col("compound").is_in(["DMSO", "taxol"]))
+    table = pl.concat([table.filter(pl.col("compound") == "taxol"), table.filter(pl.col("compound") == "DMSO").head(n)])
+    fields = pl.read_csv(crops / "BBBC021_v1_image.csv").select(
+        "TableNumber", "ImageNumber", plate="Image_Metadata_Plate_DAPI", well="Image_Metadata_Well_DAPI"
+    )
+    fields = fields.unique(["plate", "well"], keep="first", maintain_order=True)
+    table = table.join(fields, on=["plate", "well"], how="left", maintain_order="left")
+    with np.load(crops / "crops.npz") as archive:
+        images = archive["images"][table["row"].to_numpy()]
+    keys = []
+    for row, image in zip(table.iter_rows(named=True), images, strict=True):
+        week, number = row["plate"].split("_")
+        name = f"{row['TableNumber']}_{row['ImageNumber']}_{len(keys)}.0"
+        (folder / week / number).mkdir(parents=True, exist_ok=True)
+        small = resize(image / image.max(), (96, 96), anti_aliasing=True)
+        np.save(
+            folder / week / number / f"{name}.npy", (np.asarray(small) * 255).round().astype(np.uint8)[..., [1, 2, 0]]
+        )
+        keys.append(f"{week}_{number}_{name}")
+    control = table["compound"] == "DMSO"
+    drop = pl.DataFrame(
+        {
+            "SAMPLE_KEY": keys, "CPD_NAME": table["compound"], "ANNOT": table["moa"], "STATE": (~control).cast(pl.Int8),
+            "SPLIT": pl.Series(["test" if i % 3 == 0 else "train" for i in range(len(keys))]),
+            "BATCH": table["week"], "DOSE": table["concentration_um"],
+        }
+    )  # fmt: skip
+    drop.with_row_index("").write_csv(folder / "bbbc021_df_all.csv")
+    return table
+
+
+def test_impas_drop_of_bbbc021(shared_data: Path, tmp_path: Path):
+    crops = shared_data / "bbbc021"
+    made = drop_of_impa(tmp_path, crops)
+    compounds, fields = crops / "BBBC021_v1_compound.csv", crops / "BBBC021_v1_image.csv"
+    root = prepare_bbbc021_impa(root=tmp_path / "out", folder=tmp_path, compounds=compounds, fields=fields)
+    dataset = open_dataset(root)
+    index = dataset.index
+    assert dataset.info.image_shape == (3, 96, 96) and dataset.info.channels == ("actin", "tubulin", "DAPI")
+    assert index["well"].to_list() == made["well"].to_list() and index["plate"].unique().to_list() == ["Week4_27801"]
+    assert index["batch"].unique().to_list() == ["Week4"]
+    assert set(index["split"]) >= {"train", "test"}
+    assert (index["split"] == "test").to_list() == [i % 3 == 0 for i in range(len(index))]
+    taxol = index.filter(pl.col("treatment") == "taxol 0.3 µM")
+    assert taxol["smiles"].list.first().null_count() == 0 and taxol["moa"].unique().to_list() == [
+        "Microtubule stabilizers"
+    ]
+    row = index.row(5, named=True)
+    week, number, rest = row["SAMPLE_KEY"].split("_", 2)
+    np.testing.assert_array_equal(
+        dataset.images(np.array([5]))[0], np.moveaxis(np.load(tmp_path / week / number / f"{rest}.npy"), -1, 0)
+    )
+    bare = open_dataset(prepare_bbbc021_impa(root=tmp_path / "bare", folder=tmp_path))
+    assert "smiles" not in bare.index.columns or bare.index["smiles"].list.drop_nulls().list.len().sum() == 0
+
+
+def test_a_table_that_is_not_impas_is_explained(tmp_path: Path):
+    pl.DataFrame({"SAMPLE_KEY": ["a"]}).write_csv(tmp_path / "bbbc021_df_all.csv")
+    with pytest.raises(InvalidIndex, match="is this IMPA's table"):
+        prepare_bbbc021_impa(root=tmp_path / "out", folder=tmp_path)
+    pl.DataFrame({name: ["x"] for name in IMPA_COLUMNS}).write_csv(tmp_path / "bbbc021_df_all.csv")
+    with pytest.raises(InvalidIndex, match=r"SAMPLE_KEY \['x'\] is not like Week1_22123_1_11_3.0"):
+        prepare_bbbc021_impa(root=tmp_path / "out", folder=tmp_path)
+
+
+def test_a_real_plate_of_whole_fields(shared_data: Path, tmp_path: Path):
+    plate = shared_data / "sbs_plate"
+    table = pl.read_csv(plate / "plate_map.csv").with_columns(
+        number=pl.int_range(1, 97).cast(pl.String).str.zfill(2), well=pl.format("{}{}", "Row", "Column")
+    )
+    compound = pl.when(pl.col("SBS_Doses") == 0).then(pl.lit("none")).otherwise(pl.lit("A"))
+    second = pl.col("Row").is_in(list("EFGH")) & (pl.col("SBS_Doses") > 0)
+    table = table.with_columns(compound=pl.when(second).then(pl.lit("B")).otherwise(compound))
+    root = prepare_table(
+        root=tmp_path / "sbs",
+        table=table,
+        columns={"perturbation": "compound", "dose_um": "SBS_Doses"},
+        constants={"plate": "sbs", "batch": "sbs"},
+        controls=["none"],
+        keep={"Column": [1, 2, 3, 8]},
+        images=FilePerChannel(
+            str(plate / "images"), "{channel}-{number}-{Row}-{Column:02d}.tif", ["Channel1", "Channel2"]
+        ),
+        channels=("GFP", "DNA"),
+        size=64,
+        scaling=Percentile(),
+        split=partial(split_by_well, val=0.0),
+    )
+    dataset = open_dataset(root)
+    assert len(dataset) == 32 and dataset.info.image_shape == (2, 64, 64)
+    assert json.loads((root / "dataset.json").read_text())["scaling"]["kind"] == "Percentile"

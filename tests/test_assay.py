@@ -1,0 +1,141 @@
+"""VirtualAssay and sampling: seeds name images, requests are checked, run folders of strangers cannot execute code."""
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from tests.toy_screen import write_screen
+from tests.training.test_runs import train
+from virtassay.assay import BrokenRun, VirtualAssay, build
+from virtassay.data.store import open_dataset
+from virtassay.data.vocabulary import UnknownToModel
+from virtassay.flow.solver import heun, midpoint
+from virtassay.requests import expand, inline_requests, like_dataset, read_requests
+from virtassay.sampling import image_seeds, write_samples
+from virtassay.schema import InvalidIndex
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("assay")
+    write_screen(folder / "screen")
+    return train(folder, "images_total=800", "optimizer.lr=3e-3", "fit.validate_every_images=800")
+
+
+@pytest.fixture(scope="module")
+def assay(run) -> VirtualAssay:
+    return VirtualAssay.load(run)
+
+
+def made(assay: VirtualAssay, table: pl.DataFrame, seeds: np.ndarray, **options) -> np.ndarray:
+    parts = assay.generate(table, seeds, **{"solver": heun, "steps": 3, **options})
+    return np.concatenate([images for images, _ in parts])
+
+
+def test_an_image_depends_on_its_seed_and_request_alone(assay):
+    table = inline_requests({"perturbation": ["DMSO", "taxol"], "dose_um": 3.0, "batch": "week1", "n": 5}, assay.vocabulary)
+    seeds = image_seeds(table["image_id"], 0)
+    whole = made(assay, table, seeds)
+    assert whole.shape == (10, 2, 12, 12) and whole.dtype == np.uint8
+    parts = made(assay, table, seeds, minibatch_size=3).astype(int)
+    assert abs(parts - whole).max() <= 1  # other minibatches: rounding at most
+    backwards = made(assay, table.reverse(), seeds[::-1].copy()).astype(int)
+    assert abs(backwards[::-1] - whole).max() <= 1
+    assert (made(assay, table, seeds + 1) != whole).mean() > 0.5
+
+
+def test_guidance_counts_and_changes_treated_images(assay):
+    table = inline_requests({"perturbation": "ethanol", "dose_um": 3.0, "n": 4}, assay.vocabulary)
+    seeds = image_seeds(table["image_id"], 0)
+    (plain, calls), = assay.generate(table, seeds, solver=midpoint, steps=4)
+    (guided, twice), = assay.generate(table, seeds, solver=midpoint, steps=4, guidance_scale=3.0)
+    assert (calls, twice) == (8, 16)
+    assert (plain != guided).any()
+
+
+def test_samples_are_a_dataset_folder_with_seeds_and_provenance(assay, run, tmp_path):
+    dataset = open_dataset(run.parents[1] / "screen")
+    requests = like_dataset(dataset, "test")
+    root = write_samples(
+        assay, requests, root=tmp_path / "made", solver=partial(heun), steps=2, guidance_scale=1.0, minibatch_size=32, seed=0
+    )
+    again = open_dataset(root)
+    assert len(again) == len(dataset.split("test"))
+    assert again.info.provenance is not None and again.info.provenance["nfe"] == 4
+    assert again.index["seed"].is_unique().all()
+    wanted = dataset.split("test").index["treatment"].value_counts().sort("treatment")
+    assert again.index["treatment"].value_counts().sort("treatment").equals(wanted)
+    assert (root / "contact_sheet.png").exists()
+    few = like_dataset(dataset, "test", most=3)
+    assert few.height == 6 * 3
+
+
+def test_requests_are_read_expanded_and_refused_by_name(assay, tmp_path):
+    table = pl.DataFrame({"perturbation": ["taxol", "DMSO"], "dose_um": [3.0, None], "batch": ["week1", "week2"], "n": [2, 3]})
+    table.write_csv(tmp_path / "r.csv")
+    index = read_requests(tmp_path / "r.csv", assay.vocabulary)
+    assert index.height == 5 and index["is_control"].to_list() == [False] * 2 + [True] * 3
+    unseen = inline_requests({"smiles": "c1ccccc1O", "dose_um": [1.0, 3.0], "n": 1}, assay.vocabulary)
+    assert made(assay, unseen, np.arange(2)).shape[0] == 2  # fingerprints: an unseen compound can be generated
+    for bad, message in (
+        (table.head(0), "empty"),
+        (table.with_columns(colour=pl.lit(1)), "colour"),
+        (table.drop("perturbation"), "perturbation"),
+        (table.with_columns(n=pl.lit(0)), "'n'"),
+        (table.with_columns(n=pl.lit("many")), "'n'"),
+        (table.with_columns(dose_um=pl.lit("3 uM")), "dose_um"),
+    ):
+        with pytest.raises(InvalidIndex, match=message):
+            expand(bad, assay.vocabulary, "r.csv")
+    with pytest.raises(FileNotFoundError, match=r"none\.csv"):
+        read_requests(tmp_path / "none.csv", assay.vocabulary)
+    strange = inline_requests({"perturbation": "unheard-of"}, assay.vocabulary)
+    with pytest.raises(UnknownToModel, match="unheard-of"):
+        made(assay, strange, np.arange(1))
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "vocabulary.json", "model.safetensors"])
+def test_a_run_folder_with_a_missing_or_damaged_file_is_named(run, tmp_path, name):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (copy / name).write_bytes(b"\x00 damaged")
+    with pytest.raises(BrokenRun, match="copy"):
+        VirtualAssay.load(copy)
+    (copy / name).unlink()
+    with pytest.raises(BrokenRun, match=name):
+        VirtualAssay.load(copy)
+    with pytest.raises(BrokenRun, match="does not exist"):
+        VirtualAssay.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["os.system", "builtins.eval", "virtassay.assay.importlib.import_module", "virtassay.data.store.shutil.rmtree",
+     "virtassay.assay.build", "virtassay.flow.source.torch.load", "torch.nn.Linear", "virtassay.no.such.Class", "x"],
+)  # fmt: skip
+def test_a_run_folder_cannot_name_anything_but_classes_of_virtassay(run, tmp_path, target):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["source"] = {"_target_": target, "command": f"touch {tmp_path / 'harm'}"}
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(BrokenRun, match="no class of virtassay"):
+        VirtualAssay.load(copy)
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_config_with_python_objects_is_refused(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (copy / "config.yaml").write_text(f"network: !!python/object/apply:os.system ['touch {tmp_path / 'harm'}']\n")
+    with pytest.raises(BrokenRun):
+        VirtualAssay.load(copy)
+    assert not (tmp_path / "harm").exists()
+
+
+def test_build_makes_nested_objects():
+    source = build({"_target_": "virtassay.flow.source.Noise"})
+    assert type(source).__name__ == "Noise"
+    assert build({"a": [1, {"_target_": "virtassay.flow.path.Linear"}]})["a"][0] == 1

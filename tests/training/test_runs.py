@@ -1,0 +1,176 @@
+"""Whole runs through the real script and config, on a tiny screen: exact resuming, stopping, refusing, the run folder."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from safetensors.torch import load_file
+
+from tests.toy_screen import train_overrides, write_screen
+from virtassay.data.module import AssayData
+from virtassay.training.module import FlowTraining, NonFiniteLoss
+
+REPO = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPO))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("runs")
+    write_screen(place / "screen")
+    return place
+
+
+def train(folder: Path, *overrides: str) -> Path:
+    """Run train.py's task with overrides, in this process; returns the run folder."""
+    from train import main
+
+    with initialize_config_dir(version_base="1.3", config_dir=str(REPO / "conf")):
+        cfg = compose("train", overrides=train_overrides(folder, *overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    from omegaconf import OmegaConf
+
+    own = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    main.__wrapped__.__wrapped__(own)  # inside hydra.main and user_errors
+    return Path(cfg.run)
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model.safetensors")
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_leaves_its_folder_and_its_numbers(folder):
+    run = train(folder, "name=whole")
+    assert {p.name for p in run.iterdir()} >= {"config.yaml", "vocabulary.json", "model.safetensors", "metrics.csv"}
+    assert sorted(p.name for p in (run / "samples").iterdir()) == ["0000000040.png", "0000000080.png"]
+    metrics = pl.read_csv(run / "metrics.csv")
+    assert metrics.columns == ["images", "step", "seconds", "name", "value"]
+    assert set(metrics["name"]) >= {"train/loss", "val/loss", "val/swap_gain", "val/swap_z", "val/swap_cosine"}
+    assert metrics["images"].max() == 80
+
+
+def test_a_resumed_run_equals_one_that_was_not_stopped_to_the_bit(folder):
+    whole = weights(train(folder, "name=whole2"))
+    half = train(folder, "name=halves", "images_total=40")
+    assert not same(weights(half), whole)
+    assert same(weights(train(folder, "name=halves", "resume=true")), whole)
+    other = weights(train(folder, "name=other_seed", "seed=1"))
+    assert not same(other, whole)  # the comparison can fail
+
+
+def test_gradients_accumulated_over_micro_steps_see_the_same_images(folder):
+    train(folder, "name=micro", "fit.device_minibatch_size=4")
+    seen = pl.read_csv(folder / "runs" / "micro" / "metrics.csv")
+    assert seen["images"].max() == 80 and seen["step"].max() == 10
+
+
+def test_sigterm_stops_between_steps_with_a_checkpoint_and_resuming_is_exact(folder, tmp_path):
+    overrides = ["images_total=4000", "fit.validate_every_images=4000", "fit.checkpoint_every_images=100000"]
+    whole = weights(train(folder, "name=unbroken", *overrides))
+    command = [sys.executable, str(REPO / "train.py"), *train_overrides(folder, "name=broken", *overrides)]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=tmp_path, stderr=log, env={**os.environ, "PYTHONPATH": str(REPO)})
+        metrics = folder / "runs" / "broken" / "metrics.csv"
+        deadline = time.monotonic() + 120
+        while not metrics.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(timeout=60)
+    said = (tmp_path / "log").read_text()
+    assert code == 130, said
+    assert "resume=true" in said and "Traceback" not in said
+    assert (folder / "runs" / "broken" / "checkpoints" / "last.ckpt").exists()
+    assert same(weights(train(folder, "name=broken", "resume=true", *overrides)), whole)
+
+
+def test_a_run_is_not_written_over_by_accident(folder):
+    train(folder, "name=precious")
+    with pytest.raises(FileExistsError, match="resume=true"):
+        train(folder, "name=precious")
+    train(folder, "name=precious", "overwrite=true")
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        train(folder, "name=never_begun", "resume=true")
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_images_and_checkpoint(folder, monkeypatch):
+    original = FlowTraining.training_step
+
+    def poisoned(self, batch, batch_idx):
+        if self.global_step == 6:
+            with torch.no_grad():
+                next(self.network.parameters()).fill_(float("nan"))
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(FlowTraining, "training_step", poisoned)
+    with pytest.raises(NonFiniteLoss, match=r"step 6.*week\d-.*last.ckpt with resume=true"):
+        train(folder, "name=poisoned")
+    assert all(value.isfinite().all() for value in weights(folder / "runs" / "poisoned").values())
+
+
+def test_training_learns_and_uses_the_treatment(folder):
+    run = train(folder, "name=learns", "images_total=6400", "optimizer.lr=3e-3", "fit.validate_every_images=3200")
+    metrics = pl.read_csv(run / "metrics.csv")
+    loss = metrics.filter(pl.col("name") == "val/loss")["value"]
+    assert loss[-1] < 0.8 * 2.0  # an untrained network has loss 2: unit noise and standardised data
+    assert metrics.filter(pl.col("name") == "val/swap_z")["value"][-1] > 3
+
+
+def test_the_global_minibatch_does_not_depend_on_workers(folder):
+    def first_rows(workers: int) -> list[int]:
+        data = AssayData(
+            folder=folder / "screen", minibatch_size=8, images_total=80, molecules=None, workers=workers, needs_control=True
+        )
+
+        class Trainer:
+            accumulate_grad_batches, world_size, global_rank, global_step = 1, 1, 0, 3
+
+        data.trainer = Trainer()  # pyright: ignore[reportAttributeAccessIssue]
+        batch = next(iter(data.train_dataloader()))
+        assert batch.control.shape == batch.target.shape
+        return batch.row.tolist()
+
+    assert first_rows(0) == first_rows(1)
+
+
+def test_wandb_offline_works_without_an_account(folder, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    run = train(folder, "name=logged", "logger=wandb", "images_total=16")
+    assert list((run / "wandb").glob("offline-run-*"))
+
+
+def test_every_experiment_fits_a_step_at_a_tiny_width(folder):
+    tiny = {
+        "quickstart": [],
+        "bbbc021_crops": [],
+        "bbbc021": ["network.depth=4", "network.width=16", "network.heads=2", "loader.workers=0", "network.patch=2"],
+    }
+    there = {path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml")}
+    assert there == set(tiny)
+    for name, more in tiny.items():
+        with initialize_config_dir(version_base="1.3", config_dir=str(REPO / "conf")):
+            common = [o for o in train_overrides(folder, f"name=tiny_{name}", "images_total=8") if "network=" not in o]
+            if name == "bbbc021":
+                common = [o for o in common if not o.startswith(("network.", "molecules", "condition.width"))]
+            cfg = compose("train", overrides=[f"experiment={name}", *common, *more], return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        from omegaconf import OmegaConf
+
+        from train import main
+
+        main.__wrapped__.__wrapped__(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
+        assert (Path(cfg.run) / "model.safetensors").exists()
+
+

@@ -1,0 +1,147 @@
+"""Anybody's table of what was done to each image → the index in normal form."""
+
+import string
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from virtassay.data.molecules import canonical_column
+from virtassay.data.sources import fill
+from virtassay.schema import COLUMNS, COMBINED, InvalidIndex, offenders, require_controls, treatment, validate
+
+EMPTY = ("", "NA", "N/A", "nan", "NaN", "None", "null")  # how tables write "not given"
+RESERVED = ("shard", "offset", "treatment")  # what the store adds to an index
+
+
+def read_table(path: Path, columns: Mapping[str, str], constants: Mapping[str, Any]) -> pl.DataFrame:
+    """Read a csv, tsv or parquet table; raises FileNotFoundError or InvalidIndex.
+
+    Columns that hold names (plate, well, site, batch …) are read as text, so that plate 007 stays 007.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no table {path}: correct data.prepare.table, or paths.data where it lies.")
+    try:
+        if path.suffix == ".parquet":
+            return pl.read_parquet(path)
+        separator = "\t" if path.suffix in (".tsv", ".txt") else ","
+        header = pl.read_csv(path, separator=separator, n_rows=0).columns
+        text = {columns.get(name, name) for name, dtype in COLUMNS.items() if dtype in (pl.String, pl.List(pl.String))}
+        text |= {part for of in columns.values() for _, part, _, _ in string.Formatter().parse(of) if part}
+        text -= {columns.get(name, name) for name in ("dose_um", "x_px", "y_px", "is_control")} | set(constants)
+        return pl.read_csv(
+            path,
+            separator=separator,
+            infer_schema_length=None,
+            null_values=list(EMPTY),
+            schema_overrides={name: pl.String for name in header if name in text},
+        )
+    except pl.exceptions.PolarsError as error:
+        raise InvalidIndex(f"{path} cannot be read as a table: {error}.") from error
+
+
+def make_index(
+    raw: pl.DataFrame,
+    source: str,
+    columns: Mapping[str, str],
+    constants: Mapping[str, Any],
+    keep: Mapping[str, Sequence[Any]],
+    controls: Sequence[str] | None,
+    separator: str | None,
+) -> pl.DataFrame:
+    """Turn a table into an index in normal form, plus `_number`, the number of each row in the table.
+
+    See `virtassay.data.table.prepare_table` for the arguments. Raises InvalidIndex or InvalidSmiles naming rows.
+    """
+    if raw.height == 0:
+        raise InvalidIndex(f"{source}: the table is empty; it needs one row for each image.")
+    wrong = sorted((set(columns) | set(constants)) - set(COLUMNS))
+    if wrong:
+        raise InvalidIndex(f"{source}: {wrong} are no columns of the index; those are {list(COLUMNS)}.")
+    missing = sorted(({of for of in columns.values() if "{" not in of} | set(keep)) - set(raw.columns))
+    if missing:
+        raise InvalidIndex(f"{source}: column(s) {missing} are not in the table, which has {raw.columns}.")
+    table = raw.with_row_index("_number")
+    for name, values in keep.items():
+        table = table.filter(_among(table[name], values, source))
+    if table.height == 0:
+        raise InvalidIndex(f"{source}: no row is left by keep={dict(keep)}; {raw.height} rows were read.")
+    if keep:
+        source = f"{source} (rows counted after keep)"
+    mapped = {name: _column(table, of) for name, of in columns.items()}
+    table = table.rename({name: f"{name}_raw" for name in RESERVED}, strict=False)
+    table = table.with_columns(**mapped).with_columns(**{name: pl.lit(value) for name, value in constants.items()})
+    table = table.with_columns(pl.col(name).replace(list(EMPTY), None) for name in _texts(table))
+    if separator is not None:
+        table = table.with_columns(_parts(table, name, separator, source) for name in _texts(table))
+    if controls is not None and "perturbation" in table.columns:
+        first = (
+            pl.col("perturbation") if table["perturbation"].dtype == pl.String else pl.col("perturbation").list.first()
+        )
+        alone = pl.lit(True) if table["perturbation"].dtype == pl.String else pl.col("perturbation").list.len() == 1
+        table = table.with_columns(is_control=first.is_in([str(name) for name in controls]) & alone)
+    if "image_id" not in table.columns:
+        table = table.with_columns(image_id=pl.format("row-{}", "_number"))
+    index = validate(table, source)
+    if "smiles" in index.columns:
+        index = index.with_columns(canonical_column(index["smiles"], source))
+    if "dose_um" in index.columns:  # a control has no dose: its 0 (or its solvent's %) is not a concentration of it
+        nothing = pl.col("dose_um").list.eval(pl.lit(None, pl.Float64))
+        index = index.with_columns(dose_um=pl.when("is_control").then(nothing).otherwise("dose_um"))
+    _check_wells(index, source)
+    require_controls(index, source)
+    return index
+
+
+def _column(table: pl.DataFrame, of: str) -> pl.Series:
+    if "{" not in of:
+        return table[of]
+    return pl.Series([fill(of, row) for row in table.iter_rows(named=True)], dtype=pl.String)
+
+
+def _among(column: pl.Series, values: Sequence[Any], source: str) -> pl.Series:
+    try:
+        wanted = pl.Series(list(values)).cast(column.dtype, strict=True)
+    except pl.exceptions.PolarsError as error:
+        raise InvalidIndex(
+            f"{source}: keep names {list(values)} for column {column.name!r}, which holds {column.dtype}."
+        ) from error
+    absent = wanted.filter(~wanted.is_in(column.unique().implode()))
+    if len(absent):
+        there = column.unique().sort().head(20).to_list()
+        raise InvalidIndex(
+            f"{source}: keep names {absent.to_list()}, not in column {column.name!r}; there are {there}."
+        )
+    return column.is_in(wanted.implode())
+
+
+def _texts(table: pl.DataFrame) -> list[str]:
+    return [name for name in COMBINED if name in table.columns and table[name].dtype == pl.String]
+
+
+def _parts(table: pl.DataFrame, name: str, separator: str, source: str) -> pl.Series:
+    parts = table[name].str.split(separator).list.eval(pl.element().str.strip_chars().replace(list(EMPTY), None))
+    if name != "dose_um":
+        return parts
+    doses = parts.list.eval(pl.element().cast(pl.Float64, strict=False))
+    wrong = parts.list.eval(pl.element().is_null()).list.sum() < doses.list.eval(pl.element().is_null()).list.sum()
+    if wrong.any():
+        raise InvalidIndex(
+            f"{source}: column 'dose_um' holds text at {offenders(table, wrong, name)}; write bare numbers in µM."
+        )
+    return doses
+
+
+def _check_wells(index: pl.DataFrame, source: str) -> None:
+    """A well, (plate, well), has one treatment in one batch; otherwise splits by well would mix what they hold out."""
+    named = index.with_columns(treatment(index))
+    for name in ("batch", "treatment"):
+        mixed = named.group_by("plate", "well", maintain_order=True).agg(pl.col(name).unique().sort())
+        mixed = mixed.filter(pl.col(name).list.len() > 1)
+        if mixed.height:
+            shown = "; ".join(f"{plate} {well}: {values}" for plate, well, values in mixed.head(3).iter_rows())
+            raise InvalidIndex(
+                f"{source}: {mixed.height} well(s) have more than one {name} ({shown}). Where plate names repeat "
+                'between batches, make them unique: columns: {plate: "{batch}_{plate}"}, naming columns of the table.'
+            )

@@ -10,10 +10,9 @@ RUN     := runs/quickstart
 .PHONY: quickstart test clean
 
 quickstart: $(VENV)/.installed
-	rm -rf $(RUN)
-	$(BIN)/virtassay prepare data=quickstart paths.datasets=$(RUN)/datasets
-	$(BIN)/virtassay train experiment=quickstart paths.datasets=$(RUN)/datasets
-	$(BIN)/virtassay sample run=$(RUN) like=test
+	$(BIN)/virtassay prepare data=quickstart paths.datasets=$(RUN)/datasets data.prepare.overwrite=true
+	$(BIN)/virtassay train experiment=quickstart paths.datasets=$(RUN)/datasets overwrite=true
+	$(BIN)/virtassay sample run=$(RUN) like=test most=40 solver=midpoint steps=12 overwrite=true
 	$(BIN)/virtassay evaluate real=$(RUN)/datasets/quickstart generated=$(RUN)/generated out=$(RUN)/report
 
 test: $(VENV)/.installed-dev

@@ -1,6 +1,7 @@
-"""Generate images: `python sample.py run=runs/quickstart requests=table.csv out=generated/mine`; see conf/sample.yaml."""
+"""Generate images: `python sample.py run=runs/quickstart requests=table.csv`; conf/sample.yaml holds every choice."""
 
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -31,7 +32,7 @@ def main(cfg: DictConfig) -> None:
     elif cfg.requests is not None:
         requests = read_requests(Path(cfg.requests), assay.vocabulary)
     else:
-        fields = OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(INLINE)))
+        fields: dict[str, Any] = OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(INLINE)))  # pyright: ignore
         requests = inline_requests(fields, assay.vocabulary)
     write_samples(
         assay,

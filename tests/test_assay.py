@@ -38,7 +38,9 @@ def made(assay: VirtualAssay, table: pl.DataFrame, seeds: np.ndarray, **options)
 
 
 def test_an_image_depends_on_its_seed_and_request_alone(assay):
-    table = inline_requests({"perturbation": ["DMSO", "taxol"], "dose_um": 3.0, "batch": "week1", "n": 5}, assay.vocabulary)
+    table = inline_requests(
+        {"perturbation": ["DMSO", "taxol"], "dose_um": 3.0, "batch": "week1", "n": 5}, assay.vocabulary
+    )
     seeds = image_seeds(table["image_id"], 0)
     whole = made(assay, table, seeds)
     assert whole.shape == (10, 2, 12, 12) and whole.dtype == np.uint8
@@ -52,8 +54,8 @@ def test_an_image_depends_on_its_seed_and_request_alone(assay):
 def test_guidance_counts_and_changes_treated_images(assay):
     table = inline_requests({"perturbation": "ethanol", "dose_um": 3.0, "n": 4}, assay.vocabulary)
     seeds = image_seeds(table["image_id"], 0)
-    (plain, calls), = assay.generate(table, seeds, solver=midpoint, steps=4)
-    (guided, twice), = assay.generate(table, seeds, solver=midpoint, steps=4, guidance_scale=3.0)
+    ((plain, calls),) = assay.generate(table, seeds, solver=midpoint, steps=4)
+    ((guided, twice),) = assay.generate(table, seeds, solver=midpoint, steps=4, guidance_scale=3.0)
     assert (calls, twice) == (8, 16)
     assert (plain != guided).any()
 
@@ -62,7 +64,14 @@ def test_samples_are_a_dataset_folder_with_seeds_and_provenance(assay, run, tmp_
     dataset = open_dataset(run.parents[1] / "screen")
     requests = like_dataset(dataset, "test")
     root = write_samples(
-        assay, requests, root=tmp_path / "made", solver=partial(heun), steps=2, guidance_scale=1.0, minibatch_size=32, seed=0
+        assay,
+        requests,
+        root=tmp_path / "made",
+        solver=partial(heun),
+        steps=2,
+        guidance_scale=1.0,
+        minibatch_size=32,
+        seed=0,
     )
     again = open_dataset(root)
     assert len(again) == len(dataset.split("test"))
@@ -76,7 +85,9 @@ def test_samples_are_a_dataset_folder_with_seeds_and_provenance(assay, run, tmp_
 
 
 def test_requests_are_read_expanded_and_refused_by_name(assay, tmp_path):
-    table = pl.DataFrame({"perturbation": ["taxol", "DMSO"], "dose_um": [3.0, None], "batch": ["week1", "week2"], "n": [2, 3]})
+    table = pl.DataFrame(
+        {"perturbation": ["taxol", "DMSO"], "dose_um": [3.0, None], "batch": ["week1", "week2"], "n": [2, 3]}
+    )
     table.write_csv(tmp_path / "r.csv")
     index = read_requests(tmp_path / "r.csv", assay.vocabulary)
     assert index.height == 5 and index["is_control"].to_list() == [False] * 2 + [True] * 3

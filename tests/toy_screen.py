@@ -1,4 +1,4 @@
-"""A very small screen and run for tests: 12×12 px, two batches, three treatments, a network of a few thousand weights."""
+"""A very small screen and run for tests: 12×12 px, two batches, three treatments, a tiny network."""
 
 from pathlib import Path
 

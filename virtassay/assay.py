@@ -70,7 +70,9 @@ class VirtualAssay:
         except BrokenRun:
             raise
         except Exception as error:
-            raise BrokenRun(f"the run folder {folder} cannot be read: {error}. Is a file damaged, or of another run?") from error
+            raise BrokenRun(
+                f"the run folder {folder} cannot be read: {error}. Is a file damaged, or of another run?"
+            ) from error
         digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
         return cls(network.to(device).eval(), source, vocabulary, molecules, config, digest)
 
@@ -92,6 +94,8 @@ class VirtualAssay:
         requests: an index in normal form (schema.validate). seeds: (n,), one for each image, which depends on nothing
         else. controls: (n, c, h, w) stored integers, where the source starts from them.
         """
+        if self.source.needs_control and controls is None:
+            raise ValueError(f"this model starts from control images ({self.source}): give `controls`, one a request.")
         table = self.vocabulary.encode(requests, self.molecules, "requests")
         device = next(self.network.parameters()).device
         times = uniform_grid(steps).to(device)
@@ -99,7 +103,7 @@ class VirtualAssay:
         self.network.eval()
         for first in range(0, len(table), minibatch_size):
             rows = slice(first, first + minibatch_size)
-            noise = seeded_noise(torch.from_numpy(seeds[rows]), self.vocabulary.image_shape).to(device)
+            noise = seeded_noise(torch.tensor(seeds[rows]), self.vocabulary.image_shape).to(device)
             control = None if controls is None else scale.to_model(torch.from_numpy(controls[rows])).to(device)
             condition = table.condition(rows).to(device)
             counted = Counted(self._velocity(bf16))

@@ -58,7 +58,7 @@ def write_samples(
         "generated_by": f"virtassay {__version__}",
         "model_sha256": assay.model_sha256,
         "run": assay.config.get("run"),
-        "solver": getattr(solver, "func", solver).__name__,
+        "solver": getattr(getattr(solver, "func", solver), "__name__", str(solver)),
         "steps": steps,
         "guidance_scale": guidance_scale,
         "precision": "bf16" if bf16 else "float32",
@@ -79,7 +79,8 @@ def write_samples(
         tqdm(total=requests.height, unit="img", desc="sample", dynamic_ncols=True) as bar,
     ):
         done = 0
-        for images, nfe in made:
+        for images, calls in made:
+            nfe = calls
             writer.append(images, requests[done : done + len(images)])
             done += len(images)
             bar.update(len(images))

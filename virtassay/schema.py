@@ -99,7 +99,9 @@ def validate(table: pl.DataFrame, source: str = "index") -> pl.DataFrame:
         element = pl.element()
         bad = table["dose_um"].list.eval((element < 0) | element.is_infinite() | element.is_nan()).list.any()
         if bad.fill_null(False).any():
-            raise fail(f"column 'dose_um' is negative or not finite at {offenders(table, bad, 'dose_um')}; give µM ≥ 0.")
+            raise fail(
+                f"column 'dose_um' is negative or not finite at {offenders(table, bad, 'dose_um')}; give µM ≥ 0."
+            )
     for name, allowed in (("split", SPLITS), ("perturbation_type", PERTURBATION_TYPES)):
         if name in table.columns:
             bad = table[name].is_not_null() & ~table[name].is_in(list(allowed))
@@ -125,7 +127,9 @@ def _typed(table: pl.DataFrame, name: str, dtype: pl.DataType, fail) -> pl.Serie
     elif inner == pl.Boolean and given != pl.Boolean:
         ok = given.is_integer() and column.drop_nulls().is_in([0, 1]).all()
         if not ok:
-            raise fail(f"column {name!r} holds {given}: {offenders(table, column.is_not_null(), name)}; write true/false.")
+            raise fail(
+                f"column {name!r} holds {given}: {offenders(table, column.is_not_null(), name)}; write true/false."
+            )
     if listed and not isinstance(column.dtype, pl.List):
         present = column.cast(inner, strict=True)
         lifted = table.select(pl.concat_list(present.alias(name)))[name]
@@ -161,11 +165,12 @@ def require_controls(table: pl.DataFrame, source: str = "index") -> None:
     if len(lonely):
         raise InvalidIndex(
             f"{source}: no control images in batch(es) {sorted(lonely)[:5]}"
-            f"{f' and {len(lonely) - 5} more' if len(lonely) > 5 else ''}. Effects are measured against the controls of "
-            "the same batch: mark them in 'is_control', or leave those batches out."
+            f"{f' and {len(lonely) - 5} more' if len(lonely) > 5 else ''}. Effects are measured against the controls "
+            "of the same batch: mark them in 'is_control', or leave those batches out."
         )
 
 
+@dataclass(frozen=True)
 class _Tensors:
     """What Condition and Minibatch share: they are bundles of tensors with one leading dimension n."""
 

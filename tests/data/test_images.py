@@ -4,27 +4,32 @@ import numpy as np
 import pytest
 import torch
 
-from virtassay.data.images import dequantise, flip, to_model, to_stored
+from virtassay.data.images import Normalisation, flip
+
+
+PLAIN = Normalisation.identity(1)
 
 
 def test_all_256_values_survive_the_round_trip():
     values = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
-    floats = to_model(values)
+    floats = PLAIN.to_model(values)
     assert floats.min() == -1 and floats.max() == 1
-    assert torch.equal(to_stored(floats), values)
-    assert torch.equal(to_stored(dequantise(floats, 1 / 128) - 1 / 256), values)  # the noise stays inside a step
+    assert torch.equal(PLAIN.to_stored(floats), values)
+    assert torch.equal(
+        PLAIN.to_stored(PLAIN.dequantise(floats, 1 / 128) - 1 / 256), values
+    )  # the noise stays inside a step
 
 
 def test_all_65536_values_survive_the_round_trip():
     values = torch.from_numpy(np.arange(65536, dtype=np.uint16).reshape(1, 1, 256, 256))
-    back = to_stored(to_model(values), torch.uint16)
+    back = PLAIN.to_stored(PLAIN.to_model(values), torch.uint16)
     assert np.array_equal(back.numpy(), values.numpy())
 
 
 def test_what_lies_outside_is_clamped_and_other_types_are_refused():
-    assert to_stored(torch.tensor([-3.0, 5.0])).tolist() == [0, 255]
+    assert PLAIN.to_stored(torch.tensor([[[-3.0, 5.0]]])).flatten().tolist() == [0, 255]
     with pytest.raises(ValueError, match="uint8 or uint16"):
-        to_model(torch.zeros(2))
+        PLAIN.to_model(torch.zeros(2))
 
 
 def test_flips_are_drawn_for_each_image_and_axis():
@@ -36,7 +41,19 @@ def test_flips_are_drawn_for_each_image_and_axis():
 
 def test_dequantisation_is_uniform_and_can_be_switched_off():
     zeros = torch.zeros(1, 1, 200, 200)
-    noise = dequantise(zeros, 1 / 128)
-    assert 0 <= noise.min() and noise.max() < 1 / 128
+    noise = PLAIN.dequantise(zeros, 1 / 128)
+    assert noise.min() >= 0 and noise.max() < 1 / 128
     assert noise.mean().item() == pytest.approx(1 / 256, rel=0.02)
-    assert torch.equal(dequantise(zeros, 0.0), zeros)
+    assert torch.equal(PLAIN.dequantise(zeros, 0.0), zeros)
+
+
+def test_standardised_images_have_mean_0_and_spread_1_and_come_back_exactly():
+    random = np.random.default_rng(0)
+    for dtype in (np.uint8, np.uint16):
+        images = (random.gamma(2, 20, (50, 3, 8, 8)) * [[[1]], [[2]], [[0.5]]]).clip(0, 255).astype(dtype)
+        scale = Normalisation.of(images)
+        floats = scale.to_model(torch.from_numpy(images))
+        assert floats.mean((0, 2, 3)).abs().max() < 1e-3 and (floats.std((0, 2, 3)) - 1).abs().max() < 1e-3
+        assert np.array_equal(scale.to_stored(floats, getattr(torch, images.dtype.name)).numpy(), images)
+    with pytest.raises(ValueError, match=r"channel\(s\) \[1\] are constant"):
+        Normalisation.of(np.stack([images[:, 0], np.zeros_like(images[:, 0])], axis=1))

@@ -203,6 +203,15 @@ def test_combinations_are_separated(prepare: Callable):
         prepare(table=table.with_columns(pl.col("conc").str.replace("1", "much")), separator="+", overwrite=True)
 
 
+@pytest.mark.parametrize("dtype", [pl.Int32, pl.Categorical])
+def test_perturbations_may_be_numbers_or_categories_in_a_parquet(prepare: Callable, tmp_path: Path, dtype: type):
+    names = pl.when(pl.col("compound") == "DMSO").then(pl.lit("1138")).otherwise(pl.lit("7"))
+    screen().with_columns(compound=names.cast(dtype)).write_parquet(tmp_path / "a.parquet")
+    index = prepare(table=tmp_path / "a.parquet", controls=[1138]).index
+    assert set(index["perturbation"].list.first()) == {"1138", "7"}
+    assert index["is_control"].to_list() == (screen()["compound"] == "DMSO").to_list()
+
+
 def test_parquet_and_tsv_are_read_too(prepare: Callable, tmp_path: Path):
     screen().write_parquet(tmp_path / "screen.parquet")
     screen().write_csv(tmp_path / "screen.tsv", separator="\t")
@@ -279,6 +288,14 @@ def test_crop_and_resize(prepare: Callable, tmp_path: Path):
     assert prepare(images=source, overwrite=True).info.image_shape == (3, 12, 10)
 
 
+def test_sizes_and_channel_names_make_sense(prepare: Callable):
+    for wrong in ({"crop": 0}, {"crop": -3}, {"size": 0}):
+        with pytest.raises(ValueError, match="give pixels, 1 or more"):
+            prepare(**wrong)
+    with pytest.raises(ValueError, match="each needs a name of its own"):
+        prepare(channels=("DAPI", "actin", "actin"))
+
+
 # wrong tables
 
 
@@ -292,11 +309,12 @@ WRONG_TABLES = {
     "empty": (screen().head(0), {}, "the table is empty"),
     "no such column": (screen(), {"columns": COLUMNS | {"moa": "MOA"}}, r"\['MOA'\] are not in the table, which has"),
     "no such index column": (screen(), {"columns": {"drug": "compound"}}, r"\['drug'\] are no columns of the index"),
-    "missing column": (screen().drop("plate"), {}, r"\['plate'\] are missing"),
-    "no perturbation": (screen(), {"columns": {"well": "Well", "batch": "week"}}, r"\['perturbation', 'is_control'\]"),
+    "missing column": (screen().drop("plate"), {}, r"nothing is given for \['plate'\]; the table has \['Well'"),
+    "no drug": (screen(), {"columns": {"well": "Well", "batch": "week"}}, r"for \['perturbation', 'is_c"),
     "dose as text": (with_row(5, conc="0.3 uM"), {}, "'dose_um' holds String where numbers are expected"),
     "negative dose": (with_row(5, conc=-1.0), {}, r"'dose_um' is negative or not finite at row 5"),
     "same image_id": (screen(), {"columns": COLUMNS | {"image_id": "week"}}, "'image_id' repeats at row 0"),
+    "no such control": (screen(), {"controls": ["DMSO", "dmso"]}, r"controls names \['dmso'\], .* there are \['DMSO'"),
     "empty well": (with_row(7, Well=""), {}, "'well' is empty at row 7"),
     "no controls": (with_row(7, week="w9", plate="007"), {}, r"no control images in batch\(es\) \['w9'\]"),
     "well in two batches": (with_row(3, plate="001", week="w2"), {}, "more than one batch .*make them unique"),
@@ -385,12 +403,36 @@ def test_a_wrong_image_is_named_or_left_out_and_listed(prepare: Callable, tmp_pa
     assert dataset.info.provenance is not None and dataset.info.provenance["skipped"] == 1
 
 
+def test_one_odd_image_at_the_front_does_not_oust_all_others(prepare: Callable, tmp_path: Path):
+    source = crop_npy(tmp_path, pixels())
+    np.save(tmp_path / "crop0.npy", pixels()[0, :, :5])
+    with pytest.raises(
+        UnreadableImage, match=r"crop0.npy is uint8 \(3, 12, 5\), where crop1.npy is uint8 \(3, 12, 12\)"
+    ):
+        prepare(images=source)
+    dataset = prepare(images=source, on_error="skip")
+    assert len(dataset) == N - 1 and "row-0" not in dataset.index["image_id"]
+
+
+def test_leaving_out_all_controls_of_a_batch_is_an_error(prepare: Callable, tmp_path: Path):
+    source = crop_npy(tmp_path, pixels())
+    batch = screen().with_row_index("_n").filter((pl.col("week") == "w2") & (pl.col("compound") == "DMSO"))["_n"]
+    for number in batch:
+        (tmp_path / f"crop{number}.npy").unlink()
+    message = rf"{len(batch)} images were left out, .*crop{batch[0]}.npy is missing.*no control images in batch"
+    with pytest.raises(InvalidIndex, match=message):
+        prepare(images=source, on_error="skip")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_broken_file_of_every_kind_is_named(prepare: Callable, tmp_path: Path):
     for suffix in ("tif", "png", "jpg", "npy", "xyz"):
         (tmp_path / f"all.{suffix}").write_bytes(b"no image")
         with pytest.raises(UnreadableImage, match=f"all.{suffix} (cannot be read|is of an unknown kind)"):
             prepare(images=FilePerCrop(str(tmp_path), f"all.{suffix}"))
-    with pytest.raises(UnreadableImage, match="none of the images can be read"):
+    with pytest.raises(
+        UnreadableImage, match="none of 12 images spread over the table can be read: the image .*all.xyz"
+    ):
         prepare(images=FilePerCrop(str(tmp_path), "all.npy"), on_error="skip")
 
 

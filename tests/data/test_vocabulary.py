@@ -6,12 +6,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from virtassay.data.images import Normalisation
 from virtassay.data.molecules import Morgan
 from virtassay.data.store import DatasetInfo
 from virtassay.data.vocabulary import UnknownToModel, Vocabulary
 from virtassay.schema import NULL, validate
 
 INFO = DatasetInfo("x", ("a",), (1, 4, 4), "uint8")
+SCALE = Normalisation((-0.8,), (0.2,))
 
 
 def index(**columns: list) -> pl.DataFrame:
@@ -32,7 +34,7 @@ TRAINED = index(
     dose_um=[None, 0.3, 30.0, None],
     smiles=["CS(C)=O", "CCCN", "OCC", None],
 )
-MODEL = Vocabulary.from_index(TRAINED, info=INFO, dose_in_label=False)
+MODEL = Vocabulary.from_index(TRAINED, info=INFO, normalisation=SCALE, dose_in_label=False)
 
 
 def test_controls_are_a_perturbation_without_structure():
@@ -75,7 +77,7 @@ def test_an_unknown_batch_is_the_null_and_an_unknown_cell_type_is_refused(caplog
 
 
 def test_labels_of_compound_and_dose():
-    model = Vocabulary.from_index(TRAINED, info=INFO, dose_in_label=True)
+    model = Vocabulary.from_index(TRAINED, info=INFO, normalisation=SCALE, dose_in_label=True)
     assert "taxol 0.3 µM" in model.perturbations
     with pytest.raises(UnknownToModel, match="taxol 1 µM"):
         model.encode(index(perturbation=["taxol"], dose_um=[1.0]), None)

@@ -24,6 +24,7 @@ def test_power_profile_weighs_step_t_by_t_to_the_exponent():
     for t in range(1, steps + 1):
         weights *= ema.beta(t)
         weights[t - 1] = 1 - ema.beta(t)
+    assert ema.exponent is not None
     wanted = np.arange(1, steps + 1) ** ema.exponent
     assert np.allclose(weights, wanted / wanted.sum(), atol=1e-3)
     centre = (weights * np.arange(steps)).sum()
@@ -37,7 +38,9 @@ def test_constant_decay_is_warmed_up_and_reached():
     assert ema.beta(100_000) == 0.999
 
 
-@pytest.mark.parametrize("arguments", [{}, {"decay": 0.9, "relative_width": 0.1}, {"decay": 1.0}, {"relative_width": 0.5}])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"decay": 0.9, "relative_width": 0.1}, {"decay": 1.0}, {"relative_width": 0.5}]
+)
 def test_contradictory_averages_are_refused(arguments):
     with pytest.raises(ValueError, match="ema"):
         EMA(**arguments)

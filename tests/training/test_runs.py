@@ -1,4 +1,4 @@
-"""Whole runs through the real script and config, on a tiny screen: exact resuming, stopping, refusing, the run folder."""
+"""Whole runs through the real script and config, on a tiny screen: resuming, stopping, refusing, the run folder."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def train(folder: Path, *overrides: str) -> Path:
     HydraConfig.instance().set_config(cfg)
     from omegaconf import OmegaConf
 
-    own = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     main.__wrapped__.__wrapped__(own)  # inside hydra.main and user_errors
     return Path(cfg.run)
 
@@ -130,7 +130,12 @@ def test_training_learns_and_uses_the_treatment(folder):
 def test_the_global_minibatch_does_not_depend_on_workers(folder):
     def first_rows(workers: int) -> list[int]:
         data = AssayData(
-            folder=folder / "screen", minibatch_size=8, images_total=80, molecules=None, workers=workers, needs_control=True
+            folder=folder / "screen",
+            minibatch_size=8,
+            images_total=80,
+            molecules=None,
+            workers=workers,
+            needs_control=True,
         )
 
         class Trainer:
@@ -170,7 +175,5 @@ def test_every_experiment_fits_a_step_at_a_tiny_width(folder):
 
         from train import main
 
-        main.__wrapped__.__wrapped__(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
+        main.__wrapped__.__wrapped__(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
         assert (Path(cfg.run) / "model.safetensors").exists()
-
-

@@ -9,7 +9,7 @@ import polars as pl
 
 from virtassay.data.molecules import canonical_column
 from virtassay.data.sources import fill
-from virtassay.schema import COLUMNS, COMBINED, InvalidIndex, offenders, require_controls, treatment, validate
+from virtassay.schema import COLUMNS, COMBINED, REQUIRED, InvalidIndex, offenders, require_controls, treatment, validate
 
 EMPTY = ("", "NA", "N/A", "nan", "NaN", "None", "null")  # how tables write "not given"
 RESERVED = ("shard", "offset", "treatment")  # what the store adds to an index
@@ -72,10 +72,14 @@ def make_index(
     mapped = {name: _column(table, of) for name, of in columns.items()}
     table = table.rename({name: f"{name}_raw" for name in RESERVED}, strict=False)
     table = table.with_columns(**mapped).with_columns(**{name: pl.lit(value) for name, value in constants.items()})
+    table = table.with_columns(
+        _as_text(table[name]) for name in COMBINED if name in table.columns and name != "dose_um"
+    )
     table = table.with_columns(pl.col(name).replace(list(EMPTY), None) for name in _texts(table))
     if separator is not None:
         table = table.with_columns(_parts(table, name, separator, source) for name in _texts(table))
     if controls is not None and "perturbation" in table.columns:
+        _check_controls(table["perturbation"], controls, source)
         first = (
             pl.col("perturbation") if table["perturbation"].dtype == pl.String else pl.col("perturbation").list.first()
         )
@@ -83,6 +87,13 @@ def make_index(
         table = table.with_columns(is_control=first.is_in([str(name) for name in controls]) & alone)
     if "image_id" not in table.columns:
         table = table.with_columns(image_id=pl.format("row-{}", "_number"))
+    unmapped = [name for name in REQUIRED if name not in table.columns]
+    if unmapped:
+        raise InvalidIndex(
+            f"{source}: nothing is given for {unmapped}; the table has {raw.columns}. Map columns by columns: "
+            "{batch: week, …}, give one value for all by constants: {batch: b1, …}, and name the controls by "
+            "controls: [DMSO] or map is_control."
+        )
     index = validate(table, source)
     if "smiles" in index.columns:
         index = index.with_columns(canonical_column(index["smiles"], source))
@@ -114,6 +125,22 @@ def _among(column: pl.Series, values: Sequence[Any], source: str) -> pl.Series:
             f"{source}: keep names {absent.to_list()}, not in column {column.name!r}; there are {there}."
         )
     return column.is_in(wanted.implode())
+
+
+def _as_text(column: pl.Series) -> pl.Series:
+    """Names may be stored as numbers or categories in parquet: siRNA 1138."""
+    return column.cast(pl.List(pl.String) if isinstance(column.dtype, pl.List) else pl.String)
+
+
+def _check_controls(perturbation: pl.Series, controls: Sequence[str], source: str) -> None:
+    there = perturbation.explode(empty_as_null=False) if isinstance(perturbation.dtype, pl.List) else perturbation
+    known = set(there.drop_nulls())
+    absent = [str(name) for name in controls if str(name) not in known]
+    if absent:
+        raise InvalidIndex(
+            f"{source}: controls names {absent}, which are no perturbations of the table; there are "
+            f"{sorted(known)[:20]}. Write a list, spelt as there: controls: [DMSO]."
+        )
 
 
 def _texts(table: pl.DataFrame) -> list[str]:

@@ -15,8 +15,9 @@ _LEVELS = {torch.uint8: 255, torch.uint16: 65535}
 class Normalisation:
     """model = (u − mean) / spread for each channel, with u = 2 · stored / max − 1 in [−1, 1].
 
-    Mean 0 and spread 1 is the published x / 127.5 − 1. Fluorescence is mostly dark background, u ≈ −0.8 ± 0.2, which unit
-    noise drowns until t ≈ 0.8: standardised on the training images, a flow spends its times where cells take shape.
+    Mean 0 and spread 1 is the published x / 127.5 − 1. Fluorescence is mostly dark background, u ≈ −0.8 ± 0.2, which
+    unit noise drowns until t ≈ 0.8: standardised on the training images, a flow spends its times where cells take
+    shape.
     """
 
     mean: tuple[float, ...]

@@ -109,9 +109,7 @@ class AssayData(lightning.LightningDataModule):
         self.train_conditions = self.vocabulary.encode(self.train.index, molecules, source)
         self.validation, self.validation_conditions = self._validation(molecules, validation_images, source)
 
-    def _validation(
-        self, molecules: Morgan | None, n: int, source: str
-    ) -> tuple[ImageDataset, ConditionTable]:
+    def _validation(self, molecules: Morgan | None, n: int, source: str) -> tuple[ImageDataset, ConditionTable]:
         held_out = self.dataset.split("val")
         chosen = np.random.default_rng(self.seed).permutation(len(held_out))[:n]
         mask = np.zeros(len(held_out), bool)

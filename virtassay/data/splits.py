@@ -66,8 +66,8 @@ def split_unseen_batch(
 def split_by_values(
     index: pl.DataFrame,
     *,
-    test: Mapping[str, Sequence[str]],
-    val: Mapping[str, Sequence[str]] | None = None,
+    test: Mapping[str, Sequence[str | int]],
+    val: Mapping[str, Sequence[str | int]] | None = None,
     seed: int = 0,
 ) -> pl.DataFrame:
     """Hold out the rows that have the named values: test={plate: [P3]}, val={site: ["4"]}, test={cell_type: [U2OS]} …
@@ -85,7 +85,7 @@ def split_by_values(
     return index.with_columns(split=names)
 
 
-def _matches(index: pl.DataFrame, values: Mapping[str, Sequence[str]]) -> pl.Expr:
+def _matches(index: pl.DataFrame, values: Mapping[str, Sequence[str | int]]) -> pl.Expr:
     if not values:
         raise InvalidIndex("name what to hold out: {column: [values]}.")
     for column, wanted in values.items():

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from virtassay.data.scaling import Scaling, rescale
 from virtassay.data.sources import ImageSource, UnreadableImage
 from virtassay.data.store import DatasetInfo, DatasetWriter
 from virtassay.pictures import plate_layout, treatment_sheet
-from virtassay.schema import InvalidIndex
+from virtassay.schema import InvalidIndex, require_controls
 
 log = logging.getLogger(__name__)
 CHUNK = 256  # images held at once: memory does not grow with the screen
 SCALED_ON = 512  # control images that the limits are estimated on
+SURVEYED = 64  # images whose commonest size and type is the dataset's
 DTYPES = ("uint8", "uint16", "float32", "float64")
 
 
@@ -60,6 +62,11 @@ def prepare_table(
         raise ValueError(f"on_error={on_error!r}: give raise or skip.")
     if not 1 <= len(channels) <= 12:
         raise ValueError(f"{len(channels)} channels: an image has 1 to 12.")
+    if len(set(channels)) < len(channels):
+        raise ValueError(f"channels {list(channels)}: each needs a name of its own.")
+    for name, value in (("crop", crop), ("size", size)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name}={value}: give pixels, 1 or more, or null to leave the images as they are.")
     provenance: dict[str, Any] = {"source": "a table in memory"}
     if not isinstance(table, pl.DataFrame):
         path, table = Path(table), read_table(Path(table), columns or {}, constants or {})
@@ -68,8 +75,8 @@ def prepare_table(
     index = make_index(table, source, columns or {}, constants or {}, keep or {}, controls, separator)
     index = _split(index, split, source)
     reader = _Reader(images, tuple(channels), crop, size, on_error == "skip")
-    limits = None if scaling is None else scaling.limits(reader.some_controls(index))
     raw, shape, raw_dtype = reader.look(index)
+    limits = None if scaling is None else scaling.limits(reader.some_controls(index))
     if scaling is None and raw_dtype != dtype:
         raise ValueError(
             f"the images are {raw_dtype} and shall be stored as {dtype}: choose a scaling, or dtype={raw_dtype}."
@@ -97,6 +104,9 @@ def prepare_table(
             (writer.folder / "skipped.csv").write_text(skipped.write_csv(), encoding="utf-8")
             log.warning("%d images were left out; %s/skipped.csv names them", len(reader.skipped), root)
         dataset = writer.preview()
+        if reader.skipped:  # they may have been all the controls of a batch
+            left_out = f"{len(reader.skipped)} images were left out, the first because {reader.skipped[0][1]}"
+            require_controls(dataset.index, f"{source} ({left_out.rstrip('.')})")
         treatment_sheet(writer.folder / "contact_sheet.png", dataset, title=info.name)
         plate_layout(writer.folder / "plate_layout.png", dataset.index)
     for name, fraction in zip(channels, clipped / len(dataset), strict=True):
@@ -126,7 +136,7 @@ class _Reader:
     ) -> None:
         self.images, self.channels, self.crop, self.size, self.skip = images, channels, crop, size, skip
         self.skipped: list[tuple[str, str]] = []
-        self.first: tuple[str, tuple[int, ...], np.dtype] | None = None
+        self.typical: tuple[str, tuple[int, ...], np.dtype] | None = None
 
     def some_controls(self, index: pl.DataFrame) -> np.ndarray:
         """Read up to SCALED_ON control images of the training split, spread over it."""
@@ -140,10 +150,16 @@ class _Reader:
 
     def look(self, index: pl.DataFrame) -> tuple[tuple[int, ...], tuple[int, int, int], str]:
         """Return the raw shape (c, h, w), that after cropping and resizing, and the raw dtype."""
-        for _, image in self._read(index, []):
-            if self.first is not None:
-                return self.first[1], (len(image), *image.shape[1:]), str(self.first[2])
-        raise UnreadableImage("none of the images can be read.")
+        # the commonest of images spread over the index: one odd image, were it the first, must not oust all others
+        unread: list[tuple[str, str]] = []
+        spread = list(self._checked(index.gather_every(-(-index.height // SURVEYED)), unread))
+        if not spread:
+            raise UnreadableImage(f"none of {len(unread)} images spread over the table can be read: {unread[0][1]}")
+        (shape, dtype), _ = Counter((image.shape, image.dtype) for _, _, image in spread).most_common(1)[0]
+        name = next(name for _, name, image in spread if (image.shape, image.dtype) == (shape, dtype))
+        self.typical = (name, shape, dtype)
+        height, width = self._fit(np.zeros(shape, dtype)).shape[1:]
+        return shape, (shape[0], height, width), str(dtype)
 
     def chunks(self, index: pl.DataFrame) -> Iterator[tuple[np.ndarray, pl.DataFrame]]:
         """Yield (images, their rows) over the index, CHUNK rows at a time."""
@@ -156,17 +172,22 @@ class _Reader:
                 bar.update(rows.height)
 
     def _read(self, rows: pl.DataFrame, skipped: list[tuple[str, str]]) -> Iterator[tuple[int, np.ndarray]]:
+        for number, _, image in self._checked(rows, skipped):
+            yield number, self._fit(image)
+
+    def _checked(self, rows: pl.DataFrame, skipped: list[tuple[str, str]]) -> Iterator[tuple[int, str, np.ndarray]]:
         scalars = rows.with_columns(pl.col(c).list.first() for c, t in rows.schema.items() if isinstance(t, pl.List))
         for number, row in enumerate(scalars.iter_rows(named=True)):
             try:
                 image = self.images.read(row)
-                self._check(image, self.images.name(row))
+                name = self.images.name(row)
+                self._check(image, name)
             except UnreadableImage as error:
                 if not self.skip:
                     raise UnreadableImage(f"{error} on_error=skip leaves such images out and lists them.") from error
                 skipped.append((row["image_id"], str(error)))
                 continue
-            yield number, self._fit(image)
+            yield number, name, image
 
     def _check(self, image: np.ndarray, name: str) -> None:
         if len(image) != len(self.channels):
@@ -177,11 +198,10 @@ class _Reader:
             raise UnreadableImage(f"{name} is {image.dtype}; images are one of {', '.join(DTYPES)}.")
         if not np.isfinite(image).all():
             raise UnreadableImage(f"{name} holds values that are not finite.")
-        if self.first is None:
-            self.first = (name, image.shape, image.dtype)
-        if (image.shape, image.dtype) != self.first[1:]:
+        if self.typical is not None and (image.shape, image.dtype) != self.typical[1:]:
+            other, shape, dtype = self.typical
             raise UnreadableImage(
-                f"{name} is {image.dtype} {image.shape}, where {self.first[0]} is {self.first[2]} {self.first[1]}: "
+                f"{name} is {image.dtype} {image.shape}, where {other} is {dtype} {shape}: "
                 "all images of a dataset have one size and type."
             )
 

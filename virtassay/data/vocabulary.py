@@ -61,7 +61,7 @@ class Vocabulary:
     batches: tuple[str, ...]
     cell_types: tuple[str, ...]
     channels: tuple[str, ...]
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]  # (c, h, w)
     dtype: str
     pixel_size_um: float | None
     scaling: dict[str, Any] | None
@@ -88,7 +88,9 @@ class Vocabulary:
                     labels[label] = smiles
         # Controls are a perturbation of their own: their solvent's structure would say that they are one more compound
         names = sorted(labels.keys() | controls)
-        doses = np.array([d for row in index["dose_um"] for d in row if d]) if "dose_um" in index.columns else np.empty(0)
+        doses = (
+            np.array([d for row in index["dose_um"] for d in row if d]) if "dose_um" in index.columns else np.empty(0)
+        )
         logs = np.log10(doses) if len(doses) else np.zeros(1)
         return cls(
             perturbations=tuple(names),
@@ -137,7 +139,7 @@ class Vocabulary:
                     unknown.setdefault(label, i)
                     continue
                 perturbation[i, j] = len(number) if known is None else known
-                if described and label not in self.controls:
+                if smiles is not None and described and label not in self.controls:
                     structure[i, j] = molecule_rows.setdefault(smiles, len(molecule_rows) + 1)
                 if dose:
                     log_dose[i, j] = (np.log10(dose) - self.dose_centre) / self.dose_spread
@@ -169,7 +171,9 @@ class Vocabulary:
         number = {name: i for i, name in enumerate(self.batches)}
         new = sorted(set(index["batch"]) - set(number))
         if new:
-            log.warning("%s: batch(es) %s were not in training: the learned null batch stands for them", source, new[:5])
+            log.warning(
+                "%s: batch(es) %s were not in training: the learned null batch stands for them", source, new[:5]
+            )
         return np.array([number.get(name, NULL) for name in index["batch"]], np.int64)
 
     def _cell_types(self, index: pl.DataFrame, source: str) -> np.ndarray:
@@ -189,7 +193,7 @@ class Vocabulary:
         """Read vocabulary.json."""
         stored = json.loads(path.read_text(encoding="utf-8"))
         scale = stored.pop("normalisation")
-        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
         normalisation = Normalisation(tuple(scale["mean"]), tuple(scale["spread"]))
         return cls(**fields, normalisation=normalisation)
 

@@ -42,4 +42,4 @@ class GaussianPair:
 
     def _gain(self, t: Tensor) -> Tensor:
         covariance, cross = self._covariances(t)
-        return torch.linalg.solve(covariance, cross, left=False)
+        return cross @ torch.linalg.inv(covariance)

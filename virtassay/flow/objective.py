@@ -31,8 +31,6 @@ class FlowMatching:
         point = self.path(x0, x1, t)
         return self.error(velocity(point.x_t, t, condition), point.velocity)
 
-    def error(
-        self, predicted: Float[Tensor, "n *shape"], wanted: Float[Tensor, "n *shape"]
-    ) -> Float[Tensor, " n"]:
+    def error(self, predicted: Float[Tensor, "n *shape"], wanted: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:
         """Return the mean squared error of each image, in float32 whatever the network computed in."""
         return (predicted.float() - wanted.float()).square().flatten(1).mean(1)

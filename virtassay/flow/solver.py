@@ -5,6 +5,7 @@ whatever the network computes in.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -56,6 +57,6 @@ def _solve(step: Step, velocity: Velocity, x0: Tensor, condition: Any, times: Te
         return velocity(x, t.to(x).expand(len(x)), condition).to(x)
 
     x = x0
-    for t, after in zip(times[:-1], times[1:], strict=True):
+    for t, after in pairwise(times):
         x = step(at, x, t, (after - t).to(x))
     return x

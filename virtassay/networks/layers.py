@@ -15,6 +15,7 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, width: int, frequencies: int = 128) -> None:
         super().__init__()
+        self.rates: Tensor
         # t lies in [0, 1] where DiT's lies in [0, 1000]: the factor keeps its range of wavelengths
         rates = 1000 * torch.exp(-math.log(10_000) * torch.arange(frequencies) / frequencies)
         self.register_buffer("rates", rates, persistent=False)
@@ -66,9 +67,9 @@ class PixelHead(nn.Module):
         self.unfold = nn.Conv2d(inputs, (refine or channels) * patch**2, 1)
         self.mix = nn.Conv2d(refine + channels, refine, 3, padding=1) if refine else None
         self.paint = nn.Conv2d(refine, channels, 3, padding=1) if refine else None
-        last = self.paint or self.unfold
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        last = self.unfold if self.paint is None else self.paint
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, maps: Tensor, image: Tensor) -> Tensor:
         fine = nn.functional.pixel_shuffle(self.unfold(maps), self.patch)

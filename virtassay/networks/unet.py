@@ -3,7 +3,7 @@
 Source: Dhariwal & Nichol 2021 (arXiv 2105.05233), without its class-specific parts and with zero-started gates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from einops import rearrange
@@ -56,8 +56,9 @@ class UNet(nn.Module):
     """A Velocity: (n, c, h, w) images, (n,) times and n conditions → (n, c, h, w).
 
     channels: of the first level; level i has channels × multipliers[i] at 1/2^i of its size. Attention at the last
-    `attention_levels` levels. `patch` > 1 works on overlapping patches of that many pixels (`refine` as in PixelHead): on
-    a CPU the layers at full size are what takes the time. h and w must be divisible by patch · 2^(levels − 1).
+    `attention_levels` levels. `patch` > 1 works on overlapping patches of that many pixels (`refine` as in
+    PixelHead): on a CPU the layers at full size are what takes the time. h and w must be
+    divisible by patch · 2^(levels − 1).
     """
 
     def __init__(
@@ -82,7 +83,8 @@ class UNet(nn.Module):
         if height % factor or breadth % factor:
             raise ValueError(
                 f"images of {height}×{breadth} px cannot be cut into patches of {patch} and halved {len(levels) - 1} "
-                f"times: their sides must be divisible by {factor}. Use fewer network.multipliers, or prepare the images at another size."
+                f"times: their sides must be divisible by {factor}. Use fewer network.multipliers, or prepare the "
+                "images at another size."
             )
         self.condition = condition
         self.time = TimeEmbedding(width)
@@ -125,19 +127,26 @@ class UNet(nn.Module):
         image, x = x, self.stem(x)
         skips = [x]
         for stage, shrink in zip(self.down, self.shrink, strict=True):
-            for residual, attention in stage:
+            for residual, attention in pairs(stage):
                 x = attention(residual(x, vector))
                 skips.append(x)
             x = shrink(x)
         residual, attention = self.middle
         x = attention(residual(x, vector))
         for stage, grow in zip(self.up, self.grow, strict=True):
-            for residual, attention in stage:
+            for residual, attention in pairs(stage):
                 x = attention(residual(torch.cat([x, skips.pop()], dim=1), vector))
             if isinstance(grow, nn.Conv2d):
                 x = nn.functional.interpolate(grow(x), scale_factor=2, mode="nearest")
         x = torch.cat([x, skips.pop()], dim=1)
         return self.head(nn.functional.silu(self.norm(x)), image)
+
+
+def pairs(stage: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
+    """Iterate over the (residual block, attention) pairs of a stage."""
+    for block in stage.children():
+        residual, attention = block.children()
+        yield residual, attention
 
 
 def _groups(channels: int) -> int:

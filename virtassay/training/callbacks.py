@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
 from virtassay.assay import VirtualAssay
+from virtassay.data.pairing import Controls
 from virtassay.data.store import Dataset
 from virtassay.flow.solver import Solver
 from virtassay.pictures import contact_sheet, display_limits
@@ -66,12 +67,15 @@ class RunCheckpoint(Checkpoint):
     ) -> None:
         whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         due = trainer.global_step % self.every_steps == 0 and trainer.global_step != self.saved_step
-        if whole_step and (due or self.asked is not None):
+        asked = self.asked is not None
+        if trainer.world_size > 1:  # a signal reaches processes at different steps; they must stop at the same one
+            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
+        if whole_step and (due or asked):
             self.save(trainer)
-        if whole_step and self.asked is not None:
+        if whole_step and asked:
             raise Stopped(
-                f"stopped by {signal.Signals(self.asked).name} after step {trainer.global_step}; nothing is lost. "
-                "The same command with resume=true goes on."
+                f"stopped by {signal.Signals(self.asked or signal.SIGTERM).name} after step {trainer.global_step}; "
+                "nothing is lost. The same command with resume=true goes on."
             )
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -165,7 +169,8 @@ class SampleGrids(Callback):
     """Draw generated beside real images of a few treatments at each validation: samples/<images seen>.png.
 
     The treatments are the first control and the strata with most validation images; seeds are the same each time, so
-    that pictures of different times compare. Must stand before the EMA in the list of callbacks: it draws with its weights.
+    that pictures of different times compare. Must stand before the EMA in the list of callbacks, to draw with its
+    weights.
     """
 
     def __init__(
@@ -184,6 +189,7 @@ class SampleGrids(Callback):
         self.folder, self.assay, self.images = run / "samples", assay, images
         self.solver, self.steps, self.minibatch_size, self.bf16 = solver, steps, minibatch_size, bf16
         self.rows = _rows_to_draw(images.index, treatments, columns)
+        self.controls = Controls.of(images.index, "validation split") if assay.source.needs_control else None
 
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -200,7 +206,7 @@ class SampleGrids(Callback):
                 seeds,
                 solver=self.solver,
                 steps=self.steps,
-                controls=real if self.assay.source.needs_control else None,
+                controls=None if self.controls is None else self.images.images(self._controls(numbers)),
                 bf16=self.bf16,
             )
             made = np.concatenate([part for part, _ in parts])
@@ -218,6 +224,10 @@ class SampleGrids(Callback):
             per_channel=True,
         )
         torch.set_rng_state(random_state)
+
+    def _controls(self, numbers: np.ndarray) -> np.ndarray:
+        assert self.controls is not None  # asked only where the source starts from controls
+        return self.controls.draw(numbers, np.random.default_rng(0))
 
 
 def _rows_to_draw(index: pl.DataFrame, treatments: int, columns: int) -> list[tuple[str, np.ndarray]]:

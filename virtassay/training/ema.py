@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def power_function_exponent(relative_width: float) -> float:
@@ -45,11 +45,14 @@ class EMA(WeightAveraging):
     def _average(self, averaged: Sequence[Tensor], current: Sequence[Tensor], n_averaged: Tensor | int) -> None:
         weight = 1 - self.beta(int(n_averaged) + 1)
         floats = [(a, c) for a, c in zip(averaged, current, strict=True) if a.is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in floats], [c for _, c in floats], weight)
+        torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]  # as torch's own averages do
+            [a for a, _ in floats], [c for _, c in floats], weight
+        )
 
     def network_state(self) -> dict[str, Tensor]:
         """Return the averaged weights of the module's `network`."""
         model = self._average_model
         if model is None:
             raise RuntimeError("the average exists only while fitting.")
-        return {name: value.detach().contiguous() for name, value in model.module.network.state_dict().items()}
+        network: nn.Module = model.module.network  # pyright: ignore[reportAssignmentType]
+        return {name: value.detach().contiguous() for name, value in network.state_dict().items()}

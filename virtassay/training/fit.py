@@ -110,7 +110,9 @@ def fit(
         with warnings.catch_warnings():
             # it is: minibatches are numbered by the step, and the sampler begins at the step of the checkpoint
             warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)  # Lightning and torch 2.13
+            warnings.filterwarnings(
+                "ignore", message=".*LeafSpec.*", category=FutureWarning
+            )  # Lightning and torch 2.13
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if resume else None, weights_only=True)
     except Stopped as stop:  # Lightning would turn a KeyboardInterrupt into its own exit
         raise KeyboardInterrupt(str(stop)) from stop

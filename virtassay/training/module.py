@@ -80,7 +80,7 @@ class FlowTraining(lightning.LightningModule):
         return loss
 
     def _stop_on_non_finite(self, batch: Minibatch) -> None:
-        ids = self.trainer.datamodule.image_ids(batch.row)
+        ids = getattr(self.trainer, "datamodule").image_ids(batch.row)  # noqa: B009  # Lightning sets it, untyped
         checkpoint = self.trainer.checkpoint_callback
         back = getattr(checkpoint, "path", None)
         raise NonFiniteLoss(

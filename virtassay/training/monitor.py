@@ -73,9 +73,9 @@ def warn_if_ignored(use: dict[str, Tensor]) -> None:
     """Log a warning in plain words when a swapped drug makes no difference that can be told from chance."""
     if use and use["swap_z"] < MINIMUM_Z:
         log.warning(
-            "The model ignores the perturbation so far: told another treatment, its loss is as low (z = %.1f, should be "
-            "above %.0f; cosine between both velocities %.4f). Train longer, check in the contact sheet that treated "
-            "images differ from controls, or lower condition.dropout.",
+            "The model ignores the perturbation so far: told another treatment, its loss is as low (z = %.1f, should "
+            "be above %.0f; cosine between both velocities %.4f). Train longer, check in the contact sheet that "
+            "treated images differ from controls, or lower condition.dropout.",
             use["swap_z"],
             MINIMUM_Z,
             use["swap_cosine"],

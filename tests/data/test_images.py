@@ -6,7 +6,6 @@ import torch
 
 from virtassay.data.images import Normalisation, flip
 
-
 PLAIN = Normalisation.identity(1)
 
 

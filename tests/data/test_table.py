@@ -406,9 +406,7 @@ def test_a_wrong_image_is_named_or_left_out_and_listed(prepare: Callable, tmp_pa
 def test_one_odd_image_at_the_front_does_not_oust_all_others(prepare: Callable, tmp_path: Path):
     source = crop_npy(tmp_path, pixels())
     np.save(tmp_path / "crop0.npy", pixels()[0, :, :5])
-    with pytest.raises(
-        UnreadableImage, match=r"crop0.npy is uint8 \(3, 12, 5\), where crop1.npy is uint8 \(3, 12, 12\)"
-    ):
+    with pytest.raises(UnreadableImage, match=r"crop0.npy is uint8 \(3, 12, 5\), where crop1.npy is"):
         prepare(images=source)
     dataset = prepare(images=source, on_error="skip")
     assert len(dataset) == N - 1 and "row-0" not in dataset.index["image_id"]
@@ -416,12 +414,12 @@ def test_one_odd_image_at_the_front_does_not_oust_all_others(prepare: Callable, 
 
 def test_leaving_out_all_controls_of_a_batch_is_an_error(prepare: Callable, tmp_path: Path):
     source = crop_npy(tmp_path, pixels())
-    batch = screen().with_row_index("_n").filter((pl.col("week") == "w2") & (pl.col("compound") == "DMSO"))["_n"]
+    batch = screen().with_row_index("_n").filter((pl.col("plate") == "001") & (pl.col("compound") == "DMSO"))["_n"]
     for number in batch:
         (tmp_path / f"crop{number}.npy").unlink()
     message = rf"{len(batch)} images were left out, .*crop{batch[0]}.npy is missing.*no control images in batch"
     with pytest.raises(InvalidIndex, match=message):
-        prepare(images=source, on_error="skip")
+        prepare(images=source, columns=COLUMNS | {"batch": "plate"}, on_error="skip")
     assert not (tmp_path / "out").exists()
 
 
@@ -430,9 +428,7 @@ def test_a_broken_file_of_every_kind_is_named(prepare: Callable, tmp_path: Path)
         (tmp_path / f"all.{suffix}").write_bytes(b"no image")
         with pytest.raises(UnreadableImage, match=f"all.{suffix} (cannot be read|is of an unknown kind)"):
             prepare(images=FilePerCrop(str(tmp_path), f"all.{suffix}"))
-    with pytest.raises(
-        UnreadableImage, match="none of 12 images spread over the table can be read: the image .*all.xyz"
-    ):
+    with pytest.raises(UnreadableImage, match=r"none of 24 images .* can be read: the image .*all.npy"):
         prepare(images=FilePerCrop(str(tmp_path), "all.npy"), on_error="skip")
 
 

@@ -61,7 +61,7 @@ class Vocabulary:
     batches: tuple[str, ...]
     cell_types: tuple[str, ...]
     channels: tuple[str, ...]
-    image_shape: tuple[int, ...]  # (c, h, w)
+    image_shape: tuple[int, int, int]  # (c, h, w)
     dtype: str
     pixel_size_um: float | None
     scaling: dict[str, Any] | None
@@ -99,7 +99,7 @@ class Vocabulary:
             batches=tuple(index["batch"].unique().sort()),
             cell_types=tuple(index["cell_type"].drop_nulls().unique().sort()) if "cell_type" in index.columns else (),
             channels=tuple(info.channels),
-            image_shape=tuple(info.image_shape),
+            image_shape=info.image_shape,
             dtype=info.dtype,
             pixel_size_um=info.pixel_size_um,
             scaling=info.scaling,

@@ -42,4 +42,5 @@ class GaussianPair:
 
     def _gain(self, t: Tensor) -> Tensor:
         covariance, cross = self._covariances(t)
-        return cross @ torch.linalg.inv(covariance)
+        inverse: Tensor = torch.inverse(covariance)
+        return cross @ inverse

@@ -177,3 +177,14 @@ def test_every_experiment_fits_a_step_at_a_tiny_width(folder):
 
         main.__wrapped__.__wrapped__(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
         assert (Path(cfg.run) / "model.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_two_devices_share_the_same_global_minibatch(folder, tmp_path):
+    command = [sys.executable, str(REPO / "train.py"), *train_overrides(folder, "name=two", "fit.devices=2")]
+    done = subprocess.run(
+        [*command, "fit.strategy=ddp"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPO)}, timeout=300
+    )
+    assert done.returncode == 0
+    metrics = pl.read_csv(folder / "runs" / "two" / "metrics.csv")
+    assert metrics["images"].max() == 80 and metrics["step"].max() == 10  # as on one device

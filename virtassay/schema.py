@@ -72,7 +72,8 @@ def validate(table: pl.DataFrame, source: str = "index") -> pl.DataFrame:
     for name in REQUIRED:
         null = table[name].is_null()
         if name == "perturbation":
-            null = null | (table[name].list.len() == 0) | table[name].list.eval(pl.element().is_null()).list.any()
+            nameless = pl.element().is_null() | (pl.element() == "")
+            null = null | (table[name].list.len() == 0) | table[name].list.eval(nameless).list.any()
         elif REQUIRED[name] == pl.String:
             null = null | (table[name] == "")
         if null.any():
@@ -122,19 +123,30 @@ def _typed(table: pl.DataFrame, name: str, dtype: pl.DataType, fail) -> pl.Serie
     elif inner == pl.Float64 and not given.is_numeric():
         raise fail(
             f"column {name!r} holds {given} where numbers are expected: "
-            f"{offenders(table, column.is_not_null(), name)}. Write bare numbers (0.3, not '0.3 uM')."
+            f"{offenders(table, _no_numbers(column), name)}. Write bare numbers (0.3, not '0.3 uM')."
         )
     elif inner == pl.Boolean and given != pl.Boolean:
-        ok = given.is_integer() and column.drop_nulls().is_in([0, 1]).all()
-        if not ok:
-            raise fail(
-                f"column {name!r} holds {given}: {offenders(table, column.is_not_null(), name)}; write true/false."
-            )
+        bad = ~column.is_in([0, 1]) if given.is_integer() else column.is_not_null()
+        if bad.any():
+            raise fail(f"column {name!r} holds {given}: {offenders(table, bad, name)}; write true/false.")
     if listed and not isinstance(column.dtype, pl.List):
         present = column.cast(inner, strict=True)
         lifted = table.select(pl.concat_list(present.alias(name)))[name]
         return lifted.rename(name).cast(dtype)
     return column.cast(dtype, strict=True)
+
+
+def _no_numbers(column: pl.Series) -> pl.Series:
+    """Say which rows hold text that is no number; all rows where that cannot be told or each would be one."""
+    filled = column.is_not_null()
+    if column.dtype == pl.String:
+        bad = filled & column.cast(pl.Float64, strict=False).is_null()
+    elif column.dtype == pl.List(pl.String):
+        element = pl.element()
+        bad = column.list.eval(element.is_not_null() & element.cast(pl.Float64, strict=False).is_null()).list.any()
+    else:
+        return filled
+    return bad if bad.any() else filled
 
 
 def lower(table: pl.DataFrame) -> pl.DataFrame:

@@ -102,6 +102,10 @@ class FilePerChannel:
     pattern: str
     channels: Sequence[str]
 
+    def __post_init__(self) -> None:
+        if not any(field == "channel" for _, field, _, _ in string.Formatter().parse(self.pattern)):
+            raise ValueError(f"the pattern {self.pattern!r} lacks {{channel}}: all channels would be one file.")
+
     def read(self, row: dict[str, Any]) -> np.ndarray:
         names = [fill(str(channel), row) for channel in self.channels]
         paths = [Path(self.folder) / fill(self.pattern, {**row, "channel": name}) for name in names]

@@ -39,8 +39,11 @@ def split_unseen_perturbation(
 
     `controls` is the fraction of control wells for test, half of it more for val. Raises InvalidIndex on unknown names.
     """
-    names = set(index["perturbation"].explode(empty_as_null=False))
-    _check_names("perturbation", {*test, *val}, names)
+    # a control cannot be held out: its wells are shared out below
+    names = set(index.filter(~pl.col("is_control"))["perturbation"].explode(empty_as_null=False))
+    _check_names("treated perturbation", {*test, *val}, names)
+    if set(test) & set(val):
+        raise InvalidIndex(f"perturbation {sorted(set(test) & set(val))} cannot be held out for both test and val.")
     table = split_by_well(index, seed=seed, val=controls / 2, test=controls)
 
     def holds(chosen: Sequence[str]) -> pl.Expr:
@@ -78,6 +81,8 @@ def split_by_values(
     tested = index.select(_matches(index, test)).to_series()
     if val:
         watched = index.select(_matches(index, val)).to_series()
+    elif tested.all():
+        raise InvalidIndex(f"test={dict(test)} holds out every image, which leaves none for training.")
     else:
         rest = split_by_well(index.filter(~tested), seed=seed, val=0.1, test=0.0)
         watched = index["image_id"].is_in(rest.filter(pl.col("split") == "val")["image_id"].implode())

@@ -69,7 +69,7 @@ class Dataset:
         offset = self.index["offset"].to_numpy()[rows]
         if len(self.maps) == 1:
             return np.asarray(self.maps[0][offset])
-        out = np.empty((len(rows), *self.info.image_shape), self.info.dtype)
+        out = np.empty((len(shard), *self.info.image_shape), self.info.dtype)
         for number in np.unique(shard):
             here = shard == number
             out[here] = self.maps[number][offset[here]]
@@ -115,7 +115,7 @@ def open_dataset(root: str | Path, verify: bool = True) -> Dataset:
             _check_file(root, entry, verify)
         maps = tuple(_map(root, entry, info) for entry in stored["shards"])
         index_file = stored["index"]["file"]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, IndexError) as error:
         raise BrokenDataset(f"{root}/dataset.json lacks or garbles {error}. Prepare the dataset again.") from error
     index = _read_index(root / index_file)
     if index.height != sum(len(part) for part in maps):

@@ -101,5 +101,11 @@ def test_names_that_are_not_there_are_told_with_those_that_are(index: pl.DataFra
         splits.split_by_values(index, test={"plat": ["b1P1"]})
     with pytest.raises(InvalidIndex, match="name what to hold out"):
         splits.split_by_values(index, test={})
+    with pytest.raises(InvalidIndex, match=r"treated perturbation \['DMSO'\] to hold out are not in the index"):
+        splits.split_unseen_perturbation(index, test=["DMSO"])
+    with pytest.raises(InvalidIndex, match=r"\['ALLN'\] cannot be held out for both test and val"):
+        splits.split_unseen_perturbation(index, test=["ALLN"], val=["ALLN", "taxol"])
+    with pytest.raises(InvalidIndex, match="holds out every image, which leaves none for training"):
+        splits.split_unseen_batch(index, test=["b1", "b2"])
     with pytest.raises(InvalidIndex, match="are needed"):
         splits.split_unseen_perturbation(index, test=[])

@@ -65,6 +65,7 @@ def test_images_and_index_come_back(tmp_path: Path, dtype: str, shard_images: in
     assert dataset.images(order).dtype == dtype
     assert dataset.index["anything"].to_list() == list(range(N))
     assert dataset.index["treatment"].unique().sort().to_list() == ["DMSO", "taxol 0.3 µM"]
+    np.testing.assert_array_equal(dataset.images(np.arange(N) % 3 == 0), images[::3])  # a mask will do as well
     treated = dataset.where(~pl.col("is_control"))
     np.testing.assert_array_equal(treated.images(), images[~rows()["is_control"].to_numpy()])
 
@@ -129,7 +130,7 @@ def test_a_shard_outside_the_folder_is_refused(root: Path, tmp_path: Path):
     "changes",
     [
         {"format": "zarr"}, {"version": 2}, {"shards": []}, {"shards": 3}, {"index": None}, {"image_shape": [2, 6, 6]},
-        {"dtype": "float32"}, {"channels": ["DNA"]},
+        {"image_shape": []}, {"dtype": "float32"}, {"channels": ["DNA"]},
     ],
 )  # fmt: skip
 def test_a_garbled_dataset_json_is_refused(root: Path, changes: dict):

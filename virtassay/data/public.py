@@ -55,7 +55,9 @@ def prepare_bbbc021_impa(
     if compounds is not None:
         table = table.drop("smiles").join(_smiles(Path(compounds)), on="CPD_NAME", how="left", maintain_order="left")
     if fields is not None:
-        table = table.rename({"well": "field"}).join(_wells(Path(fields)), on=["plate", "field"], how="left")
+        table = table.rename({"well": "field"}).join(
+            _wells(Path(fields)), on=["plate", "field"], how="left", maintain_order="left"
+        )
         lost = table.filter(pl.col("well").is_null())["SAMPLE_KEY"].head(5).to_list()
         if lost:
             raise InvalidIndex(f"{path}: {fields} has no field for SAMPLE_KEY {lost}.")

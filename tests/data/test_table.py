@@ -52,8 +52,13 @@ def screen() -> pl.DataFrame:
 
 
 @pytest.fixture
-def prepare(tmp_path: Path) -> Callable[..., Dataset]:
-    """Prepare the screen into tmp_path/out; keyword arguments override; a DataFrame as `table` is written as csv."""
+def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Dataset]:
+    """Prepare the screen into tmp_path/out; keyword arguments override; a DataFrame as `table` is written as csv.
+
+    Pictures take most of the time: they are drawn only in the test of them.
+    """
+    for name in ("plate_layout", "treatment_sheet"):
+        monkeypatch.setattr(f"virtassay.data.table.{name}", lambda *_, **__: None)
 
     def run(**changes: Any) -> Dataset:
         table = changes.pop("table", screen())
@@ -130,10 +135,16 @@ def test_images_are_found_wherever_they_lie(prepare: Callable, tmp_path: Path, s
     dataset = prepare(images=source(tmp_path, images), dtype=dtype)
     np.testing.assert_array_equal(dataset.images(), first(images))
     assert dataset.info.channels == CHANNELS and dataset.info.dtype == dtype
+    assert not (dataset.root / "skipped.csv").exists()
+
+
+def test_a_prepared_folder_holds_its_pictures(prepare: Callable, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.undo()
+    dataset = prepare()
     for name in ("contact_sheet.png", "plate_layout.png"):
         with Image.open(dataset.root / name) as picture:
+            assert min(picture.size) > 100
             assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 50
-    assert not (dataset.root / "skipped.csv").exists()
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])

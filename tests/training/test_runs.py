@@ -61,12 +61,14 @@ def test_a_run_leaves_its_folder_and_its_numbers(folder):
     assert metrics["images"].max() == 80
 
 
-def test_a_resumed_run_equals_one_that_was_not_stopped_to_the_bit(folder):
-    whole = weights(train(folder, "name=whole2"))
-    half = train(folder, "name=halves", "images_total=40")
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_resumed_run_equals_one_that_was_not_stopped_to_the_bit(folder, optimizer):
+    choice = f"optimizer={optimizer}"
+    whole = weights(train(folder, choice, f"name=whole_{optimizer}"))
+    half = train(folder, choice, f"name=halves_{optimizer}", "images_total=40")
     assert not same(weights(half), whole)
-    assert same(weights(train(folder, "name=halves", "resume=true")), whole)
-    other = weights(train(folder, "name=other_seed", "seed=1"))
+    assert same(weights(train(folder, choice, f"name=halves_{optimizer}", "resume=true")), whole)
+    other = weights(train(folder, choice, f"name=other_seed_{optimizer}", "seed=1"))
     assert not same(other, whole)  # the comparison can fail
 
 

@@ -20,7 +20,7 @@ from virtassay.data.pharmacology import AXES, Perturbation, compounds
 from virtassay.data.pharmacology import knock_outs as all_knock_outs
 from virtassay.data.render import CHANNELS, Optics, render
 from virtassay.data.splits import WELL, split_by_well
-from virtassay.data.store import DatasetInfo, DatasetWriter, open_dataset
+from virtassay.data.store import DatasetInfo, DatasetWriter
 from virtassay.pictures import plate_layout, treatment_sheet
 
 CELL_AREA = 780.0  # square units of a control well for each cell, at density 1
@@ -138,10 +138,10 @@ def simulate(
         for done, images, truths in grow_all(wells, cells_per_well, size, channels, workers):
             writer.append(images, _rows(table[done], truths))
             bar.update(len(truths))
-    dataset = open_dataset(root, verify=False)
-    treatment_sheet(dataset.root / "contact_sheet.png", dataset)
-    plate_layout(dataset.root / "plate_layout.png", dataset.index)
-    return dataset.root
+        dataset = writer.preview()
+        treatment_sheet(writer.folder / "contact_sheet.png", dataset)
+        plate_layout(writer.folder / "plate_layout.png", dataset.index)
+    return Path(root)
 
 
 def _check(**counts: int) -> None:

@@ -23,8 +23,8 @@ class NonFiniteLoss(RuntimeError):
 class FlowTraining(lightning.LightningModule):
     """Fit a network to the velocity of a flow.
 
-    optimizer: takes the parameters. seed: every random number of a step is drawn from (seed, step, rank), so that a
-    resumed run repeats what an unbroken one does. dequantise_width: on the [−1, 1] scale.
+    optimizer: takes the named parameters. seed: every random number of a step is drawn from (seed, step, rank), so
+    that a resumed run repeats what an unbroken one does. dequantise_width: on the [−1, 1] scale.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class FlowTraining(lightning.LightningModule):
         self.condition_use = ConditionUse()
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.network.parameters())
+        optimizer = self.make_optimizer(self.network.named_parameters())
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -40,6 +40,7 @@ def main(cfg: DictConfig) -> None:
         root=Path(cfg.out),
         solver=hydra.utils.instantiate(cfg.solver),
         steps=cfg.steps,
+        grid=hydra.utils.instantiate(cfg.grid),
         guidance_scale=cfg.guidance_scale,
         minibatch_size=cfg.minibatch_size,
         seed=cfg.seed,

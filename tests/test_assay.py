@@ -68,6 +68,7 @@ def test_samples_are_a_dataset_folder_with_seeds_and_provenance(assay, run, tmp_
         requests,
         root=tmp_path / "made",
         solver=partial(heun),
+        grid=cosine_grid,
         steps=2,
         guidance_scale=1.0,
         minibatch_size=32,

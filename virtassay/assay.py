@@ -27,7 +27,7 @@ from virtassay.data.vocabulary import Vocabulary
 from virtassay.flow.guidance import Guided
 from virtassay.flow.solver import Solver
 from virtassay.flow.source import Source, seeded_noise
-from virtassay.flow.time import uniform_grid
+from virtassay.flow.time import TimeGrid, uniform_grid
 from virtassay.flow.velocity import Counted
 from virtassay.schema import Condition
 
@@ -84,6 +84,7 @@ class VirtualAssay:
         *,
         solver: Solver,
         steps: int,
+        grid: TimeGrid = uniform_grid,
         guidance_scale: float = 1.0,
         minibatch_size: int = 256,
         controls: np.ndarray | None = None,
@@ -98,7 +99,7 @@ class VirtualAssay:
             raise ValueError(f"this model starts from control images ({self.source}): give `controls`, one a request.")
         table = self.vocabulary.encode(requests, self.molecules, "requests")
         device = next(self.network.parameters()).device
-        times = uniform_grid(steps).to(device)
+        times = grid(steps).to(device)
         scale = self.vocabulary.normalisation
         self.network.eval()
         for first in range(0, len(table), minibatch_size):

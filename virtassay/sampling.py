@@ -12,6 +12,7 @@ from virtassay import __version__
 from virtassay.assay import VirtualAssay
 from virtassay.data.store import DatasetInfo, DatasetWriter, open_dataset
 from virtassay.flow.solver import Solver
+from virtassay.flow.time import TimeGrid
 from virtassay.pictures import treatment_sheet
 from virtassay.precision import bf16_pays
 
@@ -31,6 +32,7 @@ def write_samples(
     root: Path,
     solver: Solver,
     steps: int,
+    grid: TimeGrid,
     guidance_scale: float,
     minibatch_size: int,
     seed: int,
@@ -50,6 +52,7 @@ def write_samples(
         requests["seed"].to_numpy(),
         solver=solver,
         steps=steps,
+        grid=grid,
         guidance_scale=guidance_scale,
         minibatch_size=minibatch_size,
         bf16=bf16,
@@ -58,8 +61,9 @@ def write_samples(
         "generated_by": f"virtassay {__version__}",
         "model_sha256": assay.model_sha256,
         "run": assay.config.get("run"),
-        "solver": getattr(getattr(solver, "func", solver), "__name__", str(solver)),
+        "solver": _name(solver),
         "steps": steps,
+        "grid": _name(grid),
         "guidance_scale": guidance_scale,
         "precision": "bf16" if bf16 else "float32",
         "seed": seed,
@@ -89,3 +93,8 @@ def write_samples(
     treatment_sheet(root / "contact_sheet.png", dataset, title=f"generated · {nfe} network calls an image")
     log.info("wrote %d images to %s (%d network calls each)", requests.height, root, nfe)
     return root
+
+
+def _name(function: object) -> str:
+    """Name a function, or the one inside a partial."""
+    return getattr(getattr(function, "func", function), "__name__", str(function))

@@ -9,7 +9,7 @@ from virtassay.flow.gaussian import GaussianPair
 from virtassay.flow.objective import FlowMatching
 from virtassay.flow.path import Linear
 from virtassay.flow.solver import euler, heun, midpoint
-from virtassay.flow.time import uniform, uniform_grid
+from virtassay.flow.time import cosine_grid, uniform, uniform_grid
 
 torch.set_default_dtype(torch.float32)
 
@@ -100,6 +100,27 @@ def test_uniform_times_are_uniform_and_below_one():
     assert abs(torch.corrcoef(torch.stack([t[:-1], t[1:]]))[0, 1]) < 0.05  # in random order
 
 
-def test_a_grid_without_steps_is_refused():
+@pytest.mark.parametrize("grid", [uniform_grid, cosine_grid])
+def test_a_grid_ascends_from_zero_to_one_and_needs_a_step(grid):
+    for steps in (1, 2, 7, 50):
+        times = grid(steps)
+        assert len(times) == steps + 1 and times[0] == 0 and times[-1] == 1 and (times.diff() > 0).all()
     with pytest.raises(ValueError, match="at least 1 step"):
-        uniform_grid(0)
+        grid(0)
+
+
+def test_the_cosine_grid_is_short_at_both_ends():
+    torch.testing.assert_close(cosine_grid(4), torch.tensor([0, 0.1464466, 0.5, 0.8535534, 1]))
+
+
+def test_the_cosine_grid_errs_less_where_the_last_noise_has_to_go():
+    # data N(0, s²), s small: v = x · ((1 + s²) t − 1) / ((1 − t)² + s² t²) maps noise x0 to s x0 exactly
+    s, x0 = 0.03, torch.randn(200, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def velocity(x, t, _):
+        return x * (((1 + s**2) * t - 1) / ((1 - t) ** 2 + s**2 * t**2))[:, None]
+
+    even, cosine = (
+        (midpoint(velocity, x0, None, grid(10).double()) - s * x0).norm().item() for grid in (uniform_grid, cosine_grid)
+    )
+    assert cosine < even / 2

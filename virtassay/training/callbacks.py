@@ -22,6 +22,7 @@ from virtassay.assay import VirtualAssay
 from virtassay.data.pairing import Controls
 from virtassay.data.store import Dataset
 from virtassay.flow.solver import Solver
+from virtassay.flow.time import TimeGrid
 from virtassay.pictures import contact_sheet, display_limits
 from virtassay.training.ema import EMA
 
@@ -181,13 +182,15 @@ class SampleGrids(Callback):
         *,
         solver: Solver,
         steps: int,
+        grid: TimeGrid,
         minibatch_size: int,
         treatments: int = 5,
         columns: int = 8,
         bf16: bool = False,
     ) -> None:
         self.folder, self.assay, self.images = run / "samples", assay, images
-        self.solver, self.steps, self.minibatch_size, self.bf16 = solver, steps, minibatch_size, bf16
+        self.solver, self.steps, self.grid = solver, steps, grid
+        self.minibatch_size, self.bf16 = minibatch_size, bf16
         self.rows = _rows_to_draw(images.index, treatments, columns)
         self.controls = Controls.of(images.index, "validation split") if assay.source.needs_control else None
 
@@ -206,6 +209,7 @@ class SampleGrids(Callback):
                 seeds,
                 solver=self.solver,
                 steps=self.steps,
+                grid=self.grid,
                 controls=None if self.controls is None else self.images.images(self._controls(numbers)),
                 bf16=self.bf16,
             )

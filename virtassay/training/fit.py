@@ -17,6 +17,7 @@ from virtassay import __version__
 from virtassay.assay import FILES, VirtualAssay
 from virtassay.data.module import AssayData
 from virtassay.flow.solver import Solver
+from virtassay.flow.time import TimeGrid
 from virtassay.precision import bf16_pays
 from virtassay.training.callbacks import ImagesBar, MetricsCSV, RunCheckpoint, SampleGrids, Stopped
 from virtassay.training.ema import EMA
@@ -53,6 +54,7 @@ def fit(
     ema: EMA,
     solver: Solver,
     steps: int,
+    grid: TimeGrid,
     settings: Mapping[str, Any],
     loggers: Sequence[Logger] = (),
     accelerator: str = "auto",
@@ -71,14 +73,14 @@ def fit(
     size = data.minibatch_size
     write_folder(run, data, settings)
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    bf16 = bf16_pays("cuda" if on_gpu else "cpu")
     if precision == "auto":
-        precision = "bf16-mixed" if bf16 else "32-true"
+        precision = "bf16-mixed" if bf16_pays("cuda" if on_gpu else "cpu") else "32-true"
     torch.set_float32_matmul_precision("high" if on_gpu else "medium")
     every_steps = max(1, validate_every_images // size)
     checkpoint = RunCheckpoint(run, ema, size, checkpoint_every_images)
+    bf16 = "bf16" in precision
     grids = SampleGrids(
-        run, assay, data.validation, solver=solver, steps=steps, minibatch_size=size, bf16="bf16" in precision
+        run, assay, data.validation, solver=solver, steps=steps, grid=grid, minibatch_size=size, bf16=bf16
     )
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no banners, no tips
     trainer = lightning.Trainer(

@@ -15,6 +15,7 @@ from virtassay.assay import BrokenRun, VirtualAssay, build
 from virtassay.data.store import open_dataset
 from virtassay.data.vocabulary import UnknownToModel
 from virtassay.flow.solver import heun, midpoint
+from virtassay.flow.time import cosine_grid
 from virtassay.requests import expand, inline_requests, like_dataset, read_requests
 from virtassay.sampling import image_seeds, write_samples
 from virtassay.schema import InvalidIndex

@@ -11,7 +11,7 @@ from virtassay.data.store import DatasetInfo, open_dataset, write_dataset
 from virtassay.evaluation import baselines, features, strata
 from virtassay.evaluation.judge import assess, judge
 from virtassay.evaluation.judgement import GENERATORS
-from virtassay.evaluation.verdict import IncomparableScores, comparable
+from virtassay.evaluation.verdict import IncomparableScores, comparable, verdict
 
 from . import toy
 
@@ -54,9 +54,9 @@ def pooled(judgement, metric, generator="model"):
 
 
 def test_the_oracle_passes_and_scores_like_a_replicate(judged):
-    verdict = judged("oracle").verdict
-    assert verdict["passes"], verdict
-    assert all(p["apart"] and p["model"] > 0.8 for p in verdict["per_featurizer"].values())
+    decided = judged("oracle").verdict
+    assert decided["passes"], decided
+    assert all(p["apart"] and p["model"] > 0.8 for p in decided["per_featurizer"].values())
     for metric, least in (("effect_explained", 0.8), ("pds", 0.9), ("pearson_delta_centred", 0.7)):
         assert min(r["value"] for r in pooled(judged("oracle"), metric).values()) > least
     for row in pooled(judged("oracle"), "effect_explained").values():
@@ -65,11 +65,20 @@ def test_the_oracle_passes_and_scores_like_a_replicate(judged):
         assert row["value"] == pytest.approx(1, abs=0.15)
 
 
+def test_images_worse_than_none_are_not_given_a_negative_share(judged):
+    rows = [
+        row | {"value": -3.0} if row["generator"] == "model" and row["metric"] == "effect_explained" else row
+        for row in judged("oracle").rows
+    ]
+    sentence = verdict(rows, [])["sentences"][1]
+    assert "none of the real effect (they lie farther" in sentence and "-300" not in sentence
+
+
 @pytest.mark.parametrize("name", ["control", "shuffled", "unconditional"])
 def test_generators_that_ignore_the_treatment_fail(judged, name):
-    verdict = judged(name).verdict
-    assert not verdict["passes"]
-    assert not any(p["apart"] for p in verdict["per_featurizer"].values())
+    decided = judged(name).verdict
+    assert not decided["passes"]
+    assert not any(p["apart"] for p in decided["per_featurizer"].values())
 
 
 def test_a_copied_control_explains_nothing_and_its_distance_to_the_truth_is_the_effect(judged):

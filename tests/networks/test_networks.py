@@ -1,5 +1,7 @@
 """Networks: any size and channels, zero at the start, steered by every field; nulls drop per sample and field."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -125,3 +127,13 @@ def test_structure_encoder_knows_unseen_molecules_and_keeps_rows_for_the_others(
     out = encode(c)
     assert torch.allclose(out[0, 0], out[1, 0], atol=1e-6)
     assert (out[0, 0] - out[2, 0]).norm() > 1e-2
+
+
+@pytest.mark.parametrize("structure", [False, True])
+@pytest.mark.parametrize("fields", [{"n_cell_types": 1}, {"n_cell_types": 2, "use_dose": False}, {"use_batch": False}])
+def test_every_weight_has_a_part_in_the_loss(structure: bool, fields: dict[str, Any]):
+    perturbation = encoder(structure).perturbation
+    settings: dict[str, Any] = {"n_batches": 3, "n_cell_types": 2, **fields}
+    made = ConditionEncoder(width=WIDTH, perturbation=perturbation, **settings)
+    made(conditions()).sum().backward()
+    assert [name for name, weight in made.named_parameters() if weight.grad is None] == []  # DDP refuses them

@@ -144,9 +144,10 @@ def _sentences(passes: bool, per: dict[str, dict[str, Any]], pooled: Mapping[tup
         f = min(known, key=lambda name: known[name]["model"] - known[name]["best_baseline"])
         p = known[f]
         repeat = f", and a repeat of the experiment {_percent(p['ceiling'])}" if p["ceiling"] is not None else ""
+        worse = "" if p["model"] >= 0 else " (they lie farther from the treated cells than untreated controls do)"
         second = (
-            f"Where they do worst ({f}) they explain {_percent(p['model'])} of the real effect; the best stand-in "
-            f"({p['baseline'].replace('_', ' ')}) explains {_percent(p['best_baseline'])}{repeat}."
+            f"Where they do worst ({f}) they explain {_share(p['model'])} of the real effect{worse}; the best stand-in "
+            f"({p['baseline'].replace('_', ' ')}) explains {_share(p['best_baseline'])}{repeat}."
         )
     else:
         second = "No real effect could be measured against the controls, so nothing could be explained."
@@ -167,3 +168,7 @@ def _sentences(passes: bool, per: dict[str, dict[str, Any]], pooled: Mapping[tup
 
 def _percent(value: float) -> str:
     return f"{100 * value:.0f} %"
+
+
+def _share(explained: float) -> str:
+    return _percent(explained) if explained >= 0 else "none"

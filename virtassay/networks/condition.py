@@ -79,7 +79,9 @@ class ConditionEncoder(nn.Module):
         self.treatment = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.batch = nn.Embedding(n_batches, width) if use_batch else None
         self.cell_type = nn.Embedding(n_cell_types, width) if n_cell_types > 1 else None
-        fields = ("perturbation", "dose", "batch", "cell_type")
+        there = {"dose": self.dose, "batch": self.batch, "cell_type": self.cell_type}
+        fields = ["perturbation", *(name for name, encoder in there.items() if encoder is not None)]
+        # a null for no other field: a weight without a gradient is an error to several devices
         self.null = nn.ParameterDict({name: nn.Parameter(torch.randn(width) / math.sqrt(width)) for name in fields})
         for table in (self.batch, self.cell_type):
             if table is not None:

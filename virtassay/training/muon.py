@@ -1,4 +1,4 @@
-"""Muon: steps of equal size in all directions of a weight matrix. It reaches a loss in about half of AdamW's steps."""
+"""Muon: steps of equal size in all directions of a weight matrix."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -52,8 +52,8 @@ class Muon(torch.optim.Optimizer):
         matrices: list[tuple[str, Tensor]] = []
         rest: list[tuple[str, Tensor]] = []
         for name, parameter in params:
-            first = parameter.ndim >= 2 and not name.startswith(tuple(others))
-            (matrices if first else rest).append((name, parameter))
+            orthogonal = parameter.ndim >= 2 and not name.startswith(tuple(others))
+            (matrices if orthogonal else rest).append((name, parameter))
         if not matrices:
             raise ValueError(f"Muon has no weight matrix left: every name begins with one of others={list(others)}.")
         groups = [{"params": matrices, "matrices": True}]
@@ -83,7 +83,9 @@ class Muon(torch.optim.Optimizer):
             for p in alike:
                 assert p.grad is not None
                 state = self.state[p]
-                mean = state.setdefault("momentum", torch.zeros_like(p))
+                if not state:
+                    state["momentum"] = torch.zeros_like(p)
+                mean: Tensor = state["momentum"]
                 mean.lerp_(p.grad, 1 - momentum)
                 updates.append(p.grad.lerp(mean, momentum).flatten(1))
             size = 0.2 * rate * max(rows, columns) ** 0.5

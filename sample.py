@@ -25,7 +25,9 @@ def main(cfg: DictConfig) -> None:
             "say what to generate by one of requests=table.csv, like=test (the images of a split of dataset=…), or "
             f"perturbation=… (and/or smiles=…) with dose_um, batch and n. Given: {given or 'none of them'}."
         )
-    assay = VirtualAssay.load(cfg.run, device=best_device() if cfg.device == "auto" else cfg.device)
+    guidance = hydra.utils.instantiate(cfg.guidance)
+    device = best_device() if cfg.device == "auto" else cfg.device
+    assay = VirtualAssay.load(cfg.run, device=device, guide=guidance.needs_guide)
     if cfg.like is not None:
         dataset = open_dataset(cfg.dataset or assay.config["data"]["folder"], verify=cfg.verify)
         requests = like_dataset(dataset, cfg.like, cfg.most)
@@ -41,7 +43,7 @@ def main(cfg: DictConfig) -> None:
         solver=hydra.utils.instantiate(cfg.solver),
         steps=cfg.steps,
         grid=hydra.utils.instantiate(cfg.grid),
-        guidance_scale=cfg.guidance_scale,
+        guidance=guidance,
         minibatch_size=cfg.minibatch_size,
         seed=cfg.seed,
         precision=cfg.precision,

@@ -1,12 +1,14 @@
 """VirtualAssay and sampling: seeds name images, requests are checked, run folders of strangers cannot execute code."""
 
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 import yaml
 
 from tests.toy_screen import write_screen
@@ -14,6 +16,7 @@ from tests.training.test_runs import train
 from virtassay.assay import BrokenRun, VirtualAssay, build
 from virtassay.data.store import open_dataset
 from virtassay.data.vocabulary import UnknownToModel
+from virtassay.flow.guidance import Guidance
 from virtassay.flow.solver import heun, midpoint
 from virtassay.flow.time import cosine_grid
 from virtassay.requests import expand, inline_requests, like_dataset, read_requests
@@ -25,7 +28,8 @@ from virtassay.schema import InvalidIndex
 def run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("assay")
     write_screen(folder / "screen")
-    return train(folder, "images_total=800", "optimizer.lr=3e-3", "fit.validate_every_images=800")
+    length = ("images_total=800", "fit.validate_every_images=800", "fit.guide_at=0.25")
+    return train(folder, "optimizer.lr=3e-3", *length)
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +60,29 @@ def test_guidance_counts_and_changes_treated_images(assay):
     table = inline_requests({"perturbation": "ethanol", "dose_um": 3.0, "n": 4}, assay.vocabulary)
     seeds = image_seeds(table["image_id"], 0)
     ((plain, calls),) = assay.generate(table, seeds, solver=midpoint, steps=4)
-    ((guided, twice),) = assay.generate(table, seeds, solver=midpoint, steps=4, guidance_scale=3.0)
+    ((guided, twice),) = assay.generate(table, seeds, solver=midpoint, steps=4, guidance=Guidance(3.0))
     assert (calls, twice) == (8, 16)
     assert (plain != guided).any()
+
+
+def test_a_guide_is_the_average_of_its_moment_and_guides_away_from_it(assay, run, tmp_path):
+    write_screen(tmp_path / "screen")
+    short = VirtualAssay.load(train(tmp_path, "images_total=200", "optimizer.lr=3e-3"))
+    guided = VirtualAssay.load(run, guide=True)
+    assert assay.guide is None and guided.guide is not None  # a second network is loaded only for those who ask
+    for early, kept in zip(short.network.parameters(), guided.guide.parameters(), strict=True):
+        assert torch.equal(early, kept)
+    table = inline_requests({"perturbation": "ethanol", "dose_um": 3.0, "n": 4}, assay.vocabulary)
+    seeds = image_seeds(table["image_id"], 0)
+    auto = Guidance(2.0, against="guide")
+    ((plain, calls),) = guided.generate(table, seeds, solver=midpoint, steps=4)
+    ((sharper, twice),) = guided.generate(table, seeds, solver=midpoint, steps=4, guidance=auto)
+    assert (calls, twice) == (8, 16)
+    assert (plain != sharper).any()
+    itself = replace(guided, guide=guided.network)
+    assert (made(itself, table, seeds, guidance=auto) == made(assay, table, seeds)).all()
+    with pytest.raises(ValueError, match="guide_at"):
+        list(assay.generate(table, seeds, solver=midpoint, steps=4, guidance=auto))
 
 
 def test_samples_are_a_dataset_folder_with_seeds_and_provenance(assay, run, tmp_path):
@@ -71,7 +95,7 @@ def test_samples_are_a_dataset_folder_with_seeds_and_provenance(assay, run, tmp_
         solver=partial(heun),
         grid=cosine_grid,
         steps=2,
-        guidance_scale=1.0,
+        guidance=Guidance(),
         minibatch_size=32,
         seed=0,
     )

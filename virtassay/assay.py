@@ -24,14 +24,15 @@ from torch import Tensor, nn
 
 from virtassay.data.molecules import Morgan
 from virtassay.data.vocabulary import Vocabulary
-from virtassay.flow.guidance import Guided
+from virtassay.flow.guidance import Guidance
 from virtassay.flow.solver import Solver
 from virtassay.flow.source import Source, seeded_noise
 from virtassay.flow.time import TimeGrid, uniform_grid
-from virtassay.flow.velocity import Counted
+from virtassay.flow.velocity import Counted, Velocity
 from virtassay.schema import Condition
 
 FILES = ("config.yaml", "vocabulary.json", "model.safetensors")
+GUIDE = "guide.safetensors"  # an early state of the model, for autoguidance; not every run keeps one
 
 
 class BrokenRun(ValueError):
@@ -40,7 +41,7 @@ class BrokenRun(ValueError):
 
 @dataclass(frozen=True)
 class VirtualAssay:
-    """A network with its source and vocabulary, ready to generate; `images_seen` and hash say which model it is."""
+    """A network with its source and vocabulary, ready to generate; the hashes say which model, and guide, it is."""
 
     network: nn.Module
     source: Source
@@ -48,10 +49,15 @@ class VirtualAssay:
     molecules: Morgan | None
     config: dict[str, Any]
     model_sha256: str = ""
+    guide: nn.Module | None = None  # only where it was asked for and the run kept one
+    guide_sha256: str | None = None
 
     @classmethod
-    def load(cls, run: str | Path, device: torch.device | str = "cpu") -> Self:
-        """Read a run folder; raises BrokenRun naming what is missing, damaged or not of virtassay."""
+    def load(cls, run: str | Path, device: torch.device | str = "cpu", *, guide: bool = False) -> Self:
+        """Read a run folder, `guide`: with the weights for autoguidance, where it kept them.
+
+        Raises BrokenRun naming what is missing, damaged or not of virtassay.
+        """
         folder = Path(run)
         if not folder.is_dir():
             raise BrokenRun(f"{folder} is no run folder: it does not exist. Train one, or correct run=….")
@@ -64,8 +70,9 @@ class VirtualAssay:
         try:
             config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
             vocabulary = Vocabulary.load(folder / "vocabulary.json")
-            network = build(config["network"])
-            network.load_state_dict(load_file(folder / "model.safetensors"))
+            network = _network(config["network"], folder / "model.safetensors")
+            guided = guide and (folder / GUIDE).is_file()
+            weaker = _network(config["network"], folder / GUIDE).to(device) if guided else None
             source, molecules = build(config["source"]), build(config["molecules"])
         except BrokenRun:
             raise
@@ -73,8 +80,9 @@ class VirtualAssay:
             raise BrokenRun(
                 f"the run folder {folder} cannot be read: {error}. Is a file damaged, or of another run?"
             ) from error
-        digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-        return cls(network.to(device).eval(), source, vocabulary, molecules, config, digest)
+        digest = _sha256(folder / "model.safetensors")
+        of_guide = None if weaker is None else _sha256(folder / GUIDE)
+        return cls(network.to(device), source, vocabulary, molecules, config, digest, weaker, of_guide)
 
     @torch.inference_mode()
     def generate(
@@ -85,7 +93,7 @@ class VirtualAssay:
         solver: Solver,
         steps: int,
         grid: TimeGrid = uniform_grid,
-        guidance_scale: float = 1.0,
+        guidance: Guidance | None = None,
         minibatch_size: int = 256,
         controls: np.ndarray | None = None,
         bf16: bool = False,
@@ -107,22 +115,35 @@ class VirtualAssay:
             noise = seeded_noise(torch.tensor(seeds[rows]), self.vocabulary.image_shape).to(device)
             control = None if controls is None else scale.to_model(torch.from_numpy(controls[rows])).to(device)
             condition = table.condition(rows).to(device)
-            counted = Counted(self._velocity(bf16))
-            velocity = Guided(counted, guidance_scale)
+            counted = Counted(_velocity(self.network, bf16))
+            weaker = None if self.guide is None else Counted(_velocity(self.guide, bf16))
+            velocity = guidance(counted, weaker) if guidance else counted
             images = solver(velocity, self.source(noise, control), condition, times)
             if not images.isfinite().all():
                 raise FloatingPointError(
                     f"the model generated values that are not finite (first seeds {seeds[rows][:3].tolist()}): "
-                    "the weights may be damaged, or guidance_scale too large."
+                    "the weights may be damaged, or guidance.scale too large."
                 )
-            yield scale.to_stored(images, getattr(torch, self.vocabulary.dtype)).cpu().numpy(), counted.calls
+            calls = counted.calls + (weaker.calls if weaker else 0)
+            yield scale.to_stored(images, getattr(torch, self.vocabulary.dtype)).cpu().numpy(), calls
 
-    def _velocity(self, bf16: bool):
-        def velocity(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-                return self.network(x, t, condition)
 
-        return velocity
+def _velocity(network: nn.Module, bf16: bool) -> Velocity:
+    def velocity(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+            return network(x, t, condition)
+
+    return velocity
+
+
+def _network(node: Any, weights: Path) -> nn.Module:
+    network = build(node)
+    network.load_state_dict(load_file(weights))
+    return network.eval()
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def build(node: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from tqdm.auto import tqdm
 from virtassay import __version__
 from virtassay.assay import VirtualAssay
 from virtassay.data.store import DatasetInfo, DatasetWriter, open_dataset
+from virtassay.flow.guidance import Guidance
 from virtassay.flow.solver import Solver
 from virtassay.flow.time import TimeGrid
 from virtassay.pictures import treatment_sheet
@@ -33,7 +35,7 @@ def write_samples(
     solver: Solver,
     steps: int,
     grid: TimeGrid,
-    guidance_scale: float,
+    guidance: Guidance,
     minibatch_size: int,
     seed: int,
     precision: str = "auto",
@@ -53,7 +55,7 @@ def write_samples(
         solver=solver,
         steps=steps,
         grid=grid,
-        guidance_scale=guidance_scale,
+        guidance=guidance,
         minibatch_size=minibatch_size,
         bf16=bf16,
     )
@@ -64,7 +66,8 @@ def write_samples(
         "solver": _name(solver),
         "steps": steps,
         "grid": _name(grid),
-        "guidance_scale": guidance_scale,
+        "guidance": {**asdict(guidance), "interval": list(guidance.interval)},
+        "guide_sha256": assay.guide_sha256,
         "precision": "bf16" if bf16 else "float32",
         "seed": seed,
     }

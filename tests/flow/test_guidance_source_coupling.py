@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+import pytest
 import torch
 
 from virtassay.flow.coupling import independent
-from virtassay.flow.guidance import Guided
+from virtassay.flow.gaussian import GaussianPair
+from virtassay.flow.guidance import Guidance
 from virtassay.flow.solver import heun
 from virtassay.flow.source import Noise, seeded_noise
 from virtassay.flow.time import uniform_grid
@@ -28,20 +30,61 @@ def field(x: torch.Tensor, t: torch.Tensor, condition: Label) -> torch.Tensor:
 def test_guidance_is_null_at_0_conditional_at_1_and_affine_on_every_channel():
     x, t, c = torch.randn(2, 6, 3, 3), torch.zeros(2), Label(2.0)
     null, conditional = field(x, t, Label(0.0)), field(x, t, c)
-    assert torch.equal(Guided(field, 0.0)(x, t, c), null)
-    assert torch.equal(Guided(field, 1.0)(x, t, c), conditional)
+    assert torch.equal(Guidance(0.0)(field)(x, t, c), null)
+    assert torch.equal(Guidance(1.0)(field)(x, t, c), conditional)
     for scale in (0.5, 2.0, 3.5):
-        assert torch.allclose(Guided(field, scale)(x, t, c), null + scale * (conditional - null), atol=1e-5)
+        assert torch.allclose(Guidance(scale)(field)(x, t, c), null + scale * (conditional - null), atol=1e-5)
+
+
+def test_outside_its_interval_guidance_changes_nothing_image_by_image():
+    x, t, c = torch.randn(4, 2, 3, 3), torch.tensor([0.1, 0.3, 0.6, 0.9]), Label(2.0)
+    plain, everywhere = field(x, t, c), Guidance(3.0)(field)(x, t, c)
+    within = Guidance(3.0, interval=(0.3, 0.6))(field)(x, t, c)
+    assert torch.equal(within[[0, 3]], plain[[0, 3]])
+    assert torch.equal(within[[1, 2]], everywhere[[1, 2]])
+
+
+def test_autoguidance_of_gaussians_extrapolates_from_the_guides_mean_through_the_models():
+    """v is affine in m1, so guiding N(m, S) against N(m', S) is the exact flow to N(m + (s − 1)(m − m'), S)."""
+    here, spread = torch.zeros(2), torch.tensor([[0.5, 0.2], [0.2, 0.3]])
+    model, guide = torch.tensor([1.0, -2.0]), torch.tensor([0.5, -1.0])
+
+    def flow(mean: torch.Tensor) -> GaussianPair:
+        return GaussianPair(here, torch.eye(2), mean, spread)
+
+    guided = Guidance(3.0, against="guide")(flow(model).velocity, flow(guide).velocity)
+    x, t = torch.randn(64, 2), torch.rand(64)
+    further = flow(model + 2 * (model - guide))
+    assert torch.allclose(guided(x, t, None), further.velocity(x, t), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"against": "zero"}, "guidance.against"),
+        ({"interval": (0.6, 0.2)}, "guidance.interval"),
+        ({"interval": (0.0, 1.5)}, "guidance.interval"),
+    ],
+)
+def test_impossible_guidance_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Guidance(2.0, **arguments)
+
+
+def test_autoguidance_without_a_guide_says_how_to_get_one():
+    with pytest.raises(ValueError, match="guide_at"):
+        Guidance(2.0, against="guide")(field)
 
 
 def test_network_calls_are_counted_guidance_included():
-    def calls(scale: float) -> int:
+    def calls(guidance: Guidance) -> int:
         counted = Counted(field)
-        heun(Guided(counted, scale), torch.zeros(2, 1, 2, 2), Label(1.0), uniform_grid(5))
+        heun(guidance(counted), torch.zeros(2, 1, 2, 2), Label(1.0), uniform_grid(5))
         return counted.calls
 
-    assert calls(1.0) == 10  # two a step
-    assert calls(2.0) == 20  # and twice that with the null
+    assert calls(Guidance()) == 10  # two a step
+    assert calls(Guidance(2.0)) == 20  # and twice that with the null
+    assert calls(Guidance(2.0, interval=(0.0, 0.5))) == 10 + 5  # at 0, .2, .2, .4, .4
 
 
 def test_noise_depends_on_its_seed_alone():

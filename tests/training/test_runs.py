@@ -113,6 +113,13 @@ def test_a_run_is_not_written_over_by_accident(folder):
         train(folder, "name=never_begun", "resume=true")
 
 
+@pytest.mark.parametrize("share", [0, 1, 8000])
+def test_a_guide_must_come_within_the_run(folder, share):
+    with pytest.raises(ValueError, match=f"fit.guide_at={share} is a share"):
+        train(folder, f"name=guided_{share}", f"fit.guide_at={share}")
+    assert not (folder / "runs" / f"guided_{share}").exists()
+
+
 def test_a_loss_that_is_not_finite_stops_with_step_images_and_checkpoint(folder, monkeypatch):
     original = FlowTraining.training_step
 

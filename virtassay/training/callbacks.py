@@ -18,7 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
-from virtassay.assay import VirtualAssay
+from virtassay.assay import GUIDE, VirtualAssay
 from virtassay.data.pairing import Controls
 from virtassay.data.store import Dataset
 from virtassay.flow.solver import Solver
@@ -36,15 +36,19 @@ class Stopped(Exception):
 class RunCheckpoint(Checkpoint):
     """Write checkpoints/last.ckpt and model.safetensors (EMA) every so many images, at the end, and when asked to stop.
 
+    Once, after `guide_step` steps, the EMA is also written to guide.safetensors: the weaker model of autoguidance.
     Ctrl-C and SIGTERM are taken at the end of the running step, so that what is written is a whole step and the run
     resumes as if it had never stopped. Both files are written to a temporary name and renamed.
     """
 
-    def __init__(self, run: Path, ema: EMA, minibatch_size: int, every_images: int) -> None:
+    def __init__(
+        self, run: Path, ema: EMA, minibatch_size: int, every_images: int, guide_step: int | None = None
+    ) -> None:
         self.path = run / "checkpoints" / "last.ckpt"
-        self.weights = run / "model.safetensors"
+        self.weights, self.guide = run / "model.safetensors", run / GUIDE
         self.ema = ema
         self.every_steps = max(1, every_images // minibatch_size)
+        self.guide_step = guide_step
         self.asked: int | None = None
         self.saved_step = -1
         self.handlers: dict[int, Any] = {}
@@ -71,6 +75,8 @@ class RunCheckpoint(Checkpoint):
         asked = self.asked is not None
         if trainer.world_size > 1:  # a signal reaches processes at different steps; they must stop at the same one
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
+        if whole_step and trainer.global_step == self.guide_step and trainer.is_global_zero:
+            self._write(self.guide)
         if whole_step and (due or asked):
             self.save(trainer)
         if whole_step and asked:
@@ -95,9 +101,12 @@ class RunCheckpoint(Checkpoint):
         self.saved_step = trainer.global_step
         if trainer.is_global_zero:
             os.replace(part, self.path)
-            weights = self.weights.with_suffix(".partial")
-            save_file(self.ema.network_state(), weights)
-            os.replace(weights, self.weights)
+            self._write(self.weights)
+
+    def _write(self, weights: Path) -> None:
+        part = weights.with_suffix(".partial")
+        save_file(self.ema.network_state(), part)
+        os.replace(part, weights)
 
 
 class ImagesBar(Callback):

@@ -14,7 +14,7 @@ import yaml
 from lightning.pytorch.loggers.logger import Logger
 
 from virtassay import __version__
-from virtassay.assay import FILES, VirtualAssay
+from virtassay.assay import FILES, GUIDE, VirtualAssay
 from virtassay.data.module import AssayData
 from virtassay.flow.solver import Solver
 from virtassay.flow.time import TimeGrid
@@ -38,7 +38,7 @@ def claim(run: Path, *, resume: bool, overwrite: bool = False) -> Path:
             "overwrite=true (which deletes it)."
         )
     if begun and overwrite and not resume:
-        for name in (*FILES, "metrics.csv"):
+        for name in (*FILES, GUIDE, "metrics.csv"):
             (run / name).unlink(missing_ok=True)
         for name in ("checkpoints", "samples"):
             shutil.rmtree(run / name, ignore_errors=True)
@@ -65,19 +65,24 @@ def fit(
     gradient_clip: float | None = None,
     validate_every_images: int = 100_000,
     checkpoint_every_images: int = 50_000,
+    guide_at: float | None = None,
     resume: bool = False,
 ) -> VirtualAssay:
     """Train `module` and write the run folder: config.yaml, vocabulary.json, metrics.csv, samples/, checkpoints/,
-    model.safetensors. `settings` is stored as it is; `assay` shares the module's network and draws the grids.
+    model.safetensors, and guide.safetensors after the share `guide_at` of the steps. `settings` is stored as it is;
+    `assay` shares the module's network and draws the grids. Raises ValueError where guide_at is no share.
     """
     size = data.minibatch_size
+    if guide_at is not None and not 0 < guide_at < 1:
+        raise ValueError(f"fit.guide_at={guide_at} is a share of the run between 0 and 1; null keeps no guide.")
+    guide_step = None if guide_at is None else max(1, round(guide_at * data.steps))
     write_folder(run, data, settings)
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     if precision == "auto":
         precision = "bf16-mixed" if bf16_pays("cuda" if on_gpu else "cpu") else "32-true"
     torch.set_float32_matmul_precision("high" if on_gpu else "medium")
     every_steps = max(1, validate_every_images // size)
-    checkpoint = RunCheckpoint(run, ema, size, checkpoint_every_images)
+    checkpoint = RunCheckpoint(run, ema, size, checkpoint_every_images, guide_step)
     bf16 = "bf16" in precision
     grids = SampleGrids(
         run, assay, data.validation, solver=solver, steps=steps, grid=grid, minibatch_size=size, bf16=bf16

@@ -250,6 +250,8 @@ def test_shipped_screens_have_wells_on_every_side(repo: Path, name: str):
         ({"combinations": 99}, "combinations=99"),
         ({"dilution": 1.0}, "dilution=1.0"),
         ({"control_wells": 0}, "control_wells=0"),
+        ({"toxicity": -0.1}, "toxicity=-0.1"),
+        ({"toxicity": 1.5}, "toxicity=1.5"),
         ({"wells_per_treatment": 500}, "do not fit a plate"),
     ],
 )
@@ -258,6 +260,16 @@ def test_what_cannot_be_simulated_is_said_and_nothing_is_left(tmp_path: Path, wr
     with pytest.raises(ValueError, match=message):
         simulate(**arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_toxicity_scales_the_cells_that_are_killed_and_leaves_the_phenotype():
+    whole, third, none = (plan_treatments(3, 2, 4.0, 2, 1, toxicity=factor) for factor in (1.0, 1 / 3, 0.0))
+    for a, b, c in zip(whole, third, none, strict=True):
+        assert (a.effect == b.effect).all() and (a.effect == c.effect).all()
+        assert c.survival == 1
+        if len(a.parts) == 1:
+            assert 1 - b.survival == pytest.approx((1 - a.survival) / 3)
+    assert min(t.survival for t in whole) < 0.7
 
 
 def test_an_existing_folder_is_kept(screen: Dataset):

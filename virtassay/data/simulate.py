@@ -7,7 +7,7 @@ cell goes into the index, in columns named `truth_…`.
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations as pairs
 from pathlib import Path
 
@@ -100,6 +100,7 @@ def simulate(
     dilution: float = 4.0,
     knock_outs: int = 6,
     combinations: int = 4,
+    toxicity: float = 1.0,
     split: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
     workers: int = 2,
     overwrite: bool = False,
@@ -108,10 +109,11 @@ def simulate(
 
     `wells_per_treatment` and `control_wells` count wells of one plate, `cells_per_well` the crops expected in a control
     well. `size` is a crop's edge in pixels; a crop shows the same 48 units at any size. Each compound is given at its
-    top dose and at `n_doses` − 1 dilutions of it. `split` takes and returns a table with one row a well (default:
-    splits.split_by_well). Raises ValueError naming the argument that is out of range.
+    top dose and at `n_doses` − 1 dilutions of it. `toxicity` scales the part of the cells that is killed. `split` takes
+    and returns a table with one row a well (default: splits.split_by_well). Raises ValueError naming the argument that
+    is out of range.
     """
-    treatments = plan_treatments(n_compounds, n_doses, dilution, knock_outs, combinations)
+    treatments = plan_treatments(n_compounds, n_doses, dilution, knock_outs, combinations, toxicity)
     _check(n_batches=n_batches, plates_per_batch=plates_per_batch, wells_per_treatment=wells_per_treatment)
     _check(control_wells=control_wells, cells_per_well=cells_per_well, workers=workers)
     if not 1 <= channels <= len(CHANNELS):
@@ -151,10 +153,14 @@ def _check(**counts: int) -> None:
 
 
 def plan_treatments(
-    n_compounds: int, n_doses: int, dilution: float, n_knock_outs: int, n_combinations: int
+    n_compounds: int, n_doses: int, dilution: float, n_knock_outs: int, n_combinations: int, toxicity: float = 1.0
 ) -> list[Treatment]:
     """Every compound at every dose, then knock-outs, then pairs of compounds of unlike classes at their second dose."""
-    drugs, genes = compounds(), all_knock_outs()
+    if not 0 <= toxicity <= 1:
+        raise ValueError(f"toxicity={toxicity}: give 0 (no cell is killed) to 1 (as many as at full strength).")
+    drugs, genes = (
+        [replace(p, toxicity=toxicity * p.toxicity) for p in known] for known in (compounds(), all_knock_outs())
+    )
     if not 1 <= n_compounds <= len(drugs):
         raise ValueError(f"n_compounds={n_compounds}: give 1 to {len(drugs)}.")
     if not 0 <= n_knock_outs <= len(genes):

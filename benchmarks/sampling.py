@@ -1,7 +1,7 @@
 """What grid and guidance do to one trained model: python benchmarks/sampling.py runs/quickstart
 
 Every row has the same weights, seeds and real images, so that only the way of sampling differs. The run must have kept
-a guide (experiment=quickstart does).
+a guide (experiment=quickstart does); start from the folder that it was trained from.
 """
 
 import json

@@ -120,7 +120,7 @@ def test_a_knock_out_resembles_the_drugs_of_its_target():
 # --- the pictures
 
 
-@pytest.mark.parametrize(("channels", "size"), [(1, 17), (2, 32), (3, 48), (8, 33)])
+@pytest.mark.parametrize(("channels", "size"), [(1, 17), (2, 32), (3, 48), (8, 33), (3, 96)])
 def test_any_number_of_channels_and_any_size(channels: int, size: int):
     images, truth = grow(well(Treatment(), channels=channels), 10, size, channels)
     assert images.shape == (len(truth["truth_dna"]), channels, size, size) and images.dtype == np.uint8

@@ -148,7 +148,8 @@ def _outline(cells, borders, x, y, u, v, up, mitotic, rng) -> np.ndarray:
     free = column(radius_of(cells)) * (1 + (wave * phase).real) - r
     soft = f(1.1)
     beyond = np.sqrt(x * x + y * y) - f(REACH - 1.5)  # the window's rim
-    total = np.exp(free / -soft) + np.exp(beyond / soft)
+    # far outside, the sum is ruled by its largest term: 80 keeps float32 from overflowing there
+    total = np.exp(np.minimum(free / -soft, 80)) + np.exp(np.minimum(beyond / soft, 80))
     for direction_x, direction_y, distance in borders.transpose(1, 2, 0):
         if (distance < 2 * REACH).any():
             total += np.exp((x * column(direction_x) + y * column(direction_y) - column(distance - f(0.3))) / soft)

@@ -79,10 +79,13 @@ class Guidance:
         """Guide `velocity`; raises ValueError where a guide is needed and none is given."""
         if self.scale == 1:
             return velocity
-        if self.needs_guide and guide is None:
+        if self.against == "null":
+            weaker = Nulled(velocity)
+        elif guide is None:
             raise ValueError(
                 "autoguidance needs a guide, and this run kept none (guide.safetensors): train with "
                 "fit.guide_at=0.12 (an early moment of the run), or sample with guidance=none."
             )
-        weaker = guide if self.needs_guide and guide is not None else Nulled(velocity)
+        else:
+            weaker = guide
         return Guided(velocity, weaker, self.scale, (float(self.interval[0]), float(self.interval[1])))

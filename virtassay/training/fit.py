@@ -12,6 +12,7 @@ import lightning
 import torch
 import yaml
 from lightning.pytorch.loggers.logger import Logger
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from virtassay import __version__
 from virtassay.assay import FILES, GUIDE, VirtualAssay
@@ -114,7 +115,7 @@ def fit(
         data.steps * size / len(data.train), f"{len(data.train):,}",
     )  # fmt: skip
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), logging_redirect_tqdm():  # a warning gets a line of its own, above the bar
             # it is: minibatches are numbered by the step, and the sampler begins at the step of the checkpoint
             warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
             warnings.filterwarnings(

@@ -1,64 +1,31 @@
-"""Networks: any size and channels, zero at the start, steered by every field; nulls drop per sample and field."""
-
-from typing import Any
+"""What all networks share: any size and channels, zero at the start, steered by every field, time and step."""
 
 import pytest
 import torch
 
-from virtassay.networks.condition import ConditionEncoder, OneHot, Structure
+from tests.networks.toy import conditions
+from tests.networks.toy_networks import away_from_zero, every_network, picture_networks, wide_encoder
+from virtassay.networks.adm import ADM
+from virtassay.networks.channels import ChannelDiT
 from virtassay.networks.dit import DiT
+from virtassay.networks.layers import TimeEmbedding
 from virtassay.networks.unet import UNet
-from virtassay.schema import NULL, Condition
-
-WIDTH = 16
-
-
-def encoder(structure: bool = False, dropout: float = 0.15) -> ConditionEncoder:
-    perturbation = (
-        Structure(width=WIDTH, n_perturbations=4, structure_size=8)
-        if structure
-        else OneHot(width=WIDTH, n_perturbations=4)
-    )
-    return ConditionEncoder(width=WIDTH, perturbation=perturbation, n_batches=3, n_cell_types=2, dropout=dropout)
-
-
-def conditions(n: int = 4) -> Condition:
-    return Condition(
-        perturbation=torch.tensor([[0, NULL], [1, NULL], [2, 3], [3, 2]])[:n],
-        structure=torch.zeros(4, 2, 8)[:n],
-        log_dose=torch.tensor([[torch.nan, torch.nan], [0.5, torch.nan], [0.1, -0.7], [-0.7, 0.1]])[:n],
-        batch=torch.tensor([0, 1, 2, 2])[:n],
-        cell_type=torch.tensor([0, 1, 0, 0])[:n],
-    )
-
-
-def networks(shape: tuple[int, int, int]) -> list[torch.nn.Module]:
-    dit = {"image_shape": shape, "depth": 4, "width": WIDTH, "heads": 2, "patch": 4}
-    unet = {"image_shape": shape, "channels": 8, "multipliers": (1, 2), "blocks": 1, "width": WIDTH, "heads": 2}
-    return [
-        DiT(condition=encoder(), **dit),
-        DiT(condition=encoder(), **dit, refine=4),
-        DiT(condition=encoder(), **dit, long_skips=True, rms_norm=True, projection_dropout=0.1),
-        UNet(condition=encoder(), **unet),
-        UNet(condition=encoder(), **unet, patch=2, refine=4),
-    ]
+from virtassay.networks.vectors import SetTransformer
+from virtassay.schema import Condition
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 16, 24), (5, 12, 8), (12, 8, 16)])
 def test_any_height_width_and_channels_and_zero_at_the_start(shape):
-    for network in networks(shape):
+    for network in picture_networks(shape):
         out = network(torch.randn(4, *shape), torch.rand(4), conditions())
         assert out.shape == (4, *shape)
         assert out.abs().max() == 0  # adaLN-Zero and its kin
 
 
-def test_every_field_reaches_the_output_of_a_trained_network():
-    for network in networks((3, 8, 8)):
-        torch.manual_seed(0)
-        for parameter in network.parameters():  # away from the zero start
-            torch.nn.init.normal_(parameter, std=0.3)
-        network.eval()
-        x, t, c = torch.randn(4, 3, 8, 8), torch.rand(4), conditions()
+def test_every_field_and_the_time_reach_the_output_of_a_trained_network():
+    for network, shape in every_network():
+        away_from_zero(network)
+        x, t, c = torch.randn(4, *shape), torch.rand(4) / 2, conditions()
         base = network(x, t, c)
         moved = {
             "perturbation": (c.perturbation + 1).clamp(max=3),
@@ -69,71 +36,112 @@ def test_every_field_reaches_the_output_of_a_trained_network():
         for name, value in moved.items():
             other = Condition(**{**vars(c), name: value})
             assert (network(x, t, other) - base).abs().max() > 1e-4, name
+        assert (network(x, t + 0.5, c) - base).abs().max() > 1e-4
 
 
 def test_network_is_a_function_of_each_image_alone():
-    network = networks((3, 8, 8))[0].eval()
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    x, t, c = torch.randn(4, 3, 8, 8), torch.rand(4), conditions()
-    assert torch.allclose(network(x, t, c)[1:2], network(x[1:2], t[1:2], c[1:2]), atol=1e-4)
+    for network, shape in every_network():
+        away_from_zero(network, std=0.2)
+        x, t, c = torch.randn(4, *shape), torch.rand(4), conditions()
+        together, alone = network(x, t, c)[1:2], network(x[1:2], t[1:2], c[1:2])
+        assert torch.allclose(together, alone, rtol=1e-3, atol=1e-3)
 
 
-def test_a_size_that_cannot_be_cut_into_patches_is_refused():
-    with pytest.raises(ValueError, match="patches of 4"):
-        DiT(image_shape=(3, 10, 8), condition=encoder(), patch=4, depth=1, width=WIDTH, heads=2)
+@pytest.mark.parametrize("average", [False, True])
+def test_the_gradient_reaches_every_weight(average: bool):
+    for network, shape in every_network(average):
+        x, t, c = torch.randn(4, *shape), torch.rand(4), conditions()
+        network(x, t, c).square().sum().backward()
+        none = [name for name, weight in network.named_parameters() if weight.grad is None]
+        assert none == []  # DDP refuses them
+        away_from_zero(network)(x, t, c).square().sum().backward()
+        still = [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
+        assert [name for name in still if not name.startswith("condition.")] == []  # which nulls are met is chance
+
+
+def test_a_step_is_embedded_beside_the_time():
+    for network, shape in every_network(average=True):
+        x, t, c = torch.randn(4, *shape), torch.rand(4), conditions()
+        assert network(x, t, c, torch.rand(4)).abs().max() == 0
+        away_from_zero(network)
+        zeros = network(x, t, c, torch.zeros(4))
+        assert torch.equal(network(x, t, c), zeros)  # no step: an instant
+        some = network(x, t, c, torch.tensor([0.0, 0.5, 0.0, 0.5]))
+        changed = (some - zeros).abs().flatten(1).amax(1) > 1e-4
+        assert changed.tolist() == [False, True, False, True]
+
+
+def test_a_step_is_refused_by_a_network_that_learns_none():
+    for network, shape in every_network():
+        with pytest.raises(ValueError, match=r"network\.average=true"):
+            network(torch.randn(4, *shape), torch.rand(4), conditions(), torch.zeros(4))
+
+
+def test_average_adds_the_embedding_of_the_step_and_nothing_else():
+    for (plain, _), (average, _) in zip(every_network(), every_network(average=True), strict=True):
+        added = average.state_dict().keys() - plain.state_dict().keys()
+        assert plain.state_dict().keys() <= average.state_dict().keys()
+        assert added == {f"time.step.mlp.{part}.{kind}" for part in (0, 2) for kind in ("weight", "bias")}
+
+
+def test_dropout_is_drawn_in_training_only():
+    both = {"image_shape": (3, 8, 8), "condition": wide_encoder(128)}
+    dit = {**both, "width": 128, "depth": 2, "heads": 2, "patch": 4, "projection_dropout": 0.5}
+    vectors = {**both, "image_shape": (3, 8, 1), "width": 128, "depth": 2, "heads": 2, "projection_dropout": 0.5}
+    conv = {**both, "channels": 32, "multipliers": (1, 1), "blocks": 1, "dropout": 0.5}
+    made = [
+        DiT(**dit),
+        ChannelDiT(**dit),
+        SetTransformer(**vectors),
+        UNet(**conv, width=128),
+        ADM(**conv, attention_resolutions=()),
+    ]
+    for network in made:
+        away_from_zero(network, std=0.1)
+        x, t, c = torch.randn(4, 3, 8, 1 if isinstance(network, SetTransformer) else 8), torch.rand(4), conditions()
+        assert torch.equal(network(x, t, c), network(x, t, c))
+        network.train()
+        both["condition"].eval()  # its own dropout of fields is not meant
+        assert (network(x, t, c) - network(x, t, c)).abs().max() > 1e-3
+
+
+def test_sizes_that_cannot_be_cut_up_are_refused():
+    both = {"condition": wide_encoder(128), "width": 128}
+    for kind in (DiT, ChannelDiT):
+        with pytest.raises(ValueError, match="patches of 4"):
+            kind(image_shape=(3, 10, 8), patch=4, depth=1, heads=2, **both)
     with pytest.raises(ValueError, match="divisible by 4"):
-        UNet(image_shape=(3, 10, 8), condition=encoder(), channels=8, multipliers=(1, 2, 2), blocks=1, width=WIDTH)
+        UNet(image_shape=(3, 10, 8), channels=8, multipliers=(1, 2, 2), blocks=1, **both)
 
 
-def test_a_combination_is_a_set_and_doses_stay_with_their_perturbations():
-    encode = encoder().eval()
-    vectors = encode(conditions())
-    c = conditions()
-    assert torch.allclose(vectors[2], vectors[3], atol=1e-6)  # rows 2 and 3 are the same pair in both orders
-    swapped_doses = Condition(**{**vars(c), "log_dose": c.log_dose.flip(1)})
-    assert (encode(swapped_doses)[2] - vectors[2]).abs().max() > 1e-3
+def test_heads_that_do_not_divide_the_channels_are_refused():
+    both = {"image_shape": (3, 8, 8), "condition": wide_encoder(128), "heads": 3}
+    for kind in (DiT, ChannelDiT):
+        with pytest.raises(ValueError, match=r"network\.heads=3 cannot share 128 channels"):
+            kind(patch=4, depth=1, width=128, **both)
+    with pytest.raises(ValueError, match=r"network\.heads=3 cannot share 8 channels"):
+        UNet(channels=8, multipliers=(1,), blocks=1, width=128, **both)
+    with pytest.raises(ValueError, match=r"network\.heads=3 cannot share 32 channels"):
+        ADM(channels=32, multipliers=(1,), blocks=1, attention_resolutions=(), **both)
+    with pytest.raises(ValueError, match=r"network\.heads=3 cannot share 128 channels"):
+        SetTransformer(depth=1, width=128, **{**both, "image_shape": (3, 8, 1)})
 
 
-def test_null_differs_from_every_condition_and_keeps_batch():
-    encode, c = encoder().eval(), conditions()
-    null = encode(c.without_perturbation())
-    assert ((null - encode(c)).norm(dim=1) > 1e-2).all()
-    assert (null[0] - null[1]).norm() > 1e-2  # other batch
-    assert torch.allclose(null[2], null[3])  # same batch and cell type
+def test_a_condition_of_another_width_is_refused():
+    both = {"image_shape": (3, 8, 8), "condition": wide_encoder(24)}
+    for kind in (DiT, ChannelDiT):
+        with pytest.raises(ValueError, match=r"set condition\.width=128"):
+            kind(patch=4, depth=1, heads=2, width=128, **both)
+    with pytest.raises(ValueError, match=r"set condition\.width=128"):
+        UNet(channels=8, multipliers=(1,), blocks=1, width=128, **both)
+    with pytest.raises(ValueError, match=r"set condition\.width=128"):
+        ADM(channels=32, multipliers=(1,), blocks=1, attention_resolutions=(), **both)
+    with pytest.raises(ValueError, match=r"set condition\.width=128"):
+        SetTransformer(depth=1, width=128, heads=2, **{**both, "image_shape": (3, 8, 1)})
 
 
-def test_nulls_are_dropped_per_sample_and_per_field():
-    torch.manual_seed(0)
-    encode = encoder(dropout=0.3).train()
-    n = 4000
-    one = conditions()[1:2]
-    many = one._map(lambda value: value.expand(n, *value.shape[1:]))
-    vectors = encode(many)
-    # 4 fields dropped independently (dose only counts while its perturbation stays): 3 × 2 × 2 distinct vectors
-    distinct = torch.unique(vectors.detach().round(decimals=3), dim=0, return_counts=True)[1]
-    assert len(distinct) == 12
-    kept = 0.7**4
-    assert distinct.max().item() / n == pytest.approx(kept, abs=0.03)
-
-
-def test_structure_encoder_knows_unseen_molecules_and_keeps_rows_for_the_others():
-    encode = Structure(width=WIDTH, n_perturbations=4, structure_size=8)
-    c = conditions()
-    structure = torch.zeros(4, 2, 8)
-    structure[0, 0, :3] = 1
-    structure[1, 0, :3] = 5  # the same direction: counts are normalised
-    c = Condition(**{**vars(c), "structure": structure, "perturbation": torch.full((4, 2), 4)})  # 4: not in training
-    out = encode(c)
-    assert torch.allclose(out[0, 0], out[1, 0], atol=1e-6)
-    assert (out[0, 0] - out[2, 0]).norm() > 1e-2
-
-
-@pytest.mark.parametrize("structure", [False, True])
-@pytest.mark.parametrize("fields", [{"n_cell_types": 1}, {"n_cell_types": 2, "use_dose": False}, {"use_batch": False}])
-def test_every_weight_has_a_part_in_the_loss(structure: bool, fields: dict[str, Any]):
-    perturbation = encoder(structure).perturbation
-    settings: dict[str, Any] = {"n_batches": 3, "n_cell_types": 2, **fields}
-    made = ConditionEncoder(width=WIDTH, perturbation=perturbation, **settings)
-    made(conditions()).sum().backward()
-    assert [name for name, weight in made.named_parameters() if weight.grad is None] == []  # DDP refuses them
+def test_times_are_told_apart_as_finely_as_a_solver_needs():
+    embed = TimeEmbedding(16)
+    t = torch.linspace(0, 1, 101)
+    gaps = torch.cdist(embed(t), embed(t)) + torch.eye(101)
+    assert gaps.min() > 1e-3

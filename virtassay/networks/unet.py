@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from virtassay.networks.layers import FiLM, PixelHead, TimeEmbedding, modulate_maps
+from virtassay.networks.layers import FiLM, PixelHead, TimeEmbedding, head_size, modulate_maps, require_width
 from virtassay.schema import Condition
 
 
@@ -35,15 +35,20 @@ class ResBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over the pixels of a map, added to it; zero at the start."""
+    """Self-attention over the pixels of a map (n, channels, h, w), added to it; zero at the start.
 
-    def __init__(self, channels: int, heads: int) -> None:
+    `groups` of channels are normalised together. Raises ValueError where `heads` do not divide `channels`.
+    """
+
+    def __init__(self, channels: int, heads: int, groups: int) -> None:
         super().__init__()
+        head_size(channels, heads)
         self.heads = heads
-        self.norm = nn.GroupNorm(_groups(channels), channels)
+        self.norm = nn.GroupNorm(groups, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.project = nn.Conv2d(channels, channels, 1)
-        nn.init.zeros_(self.project.weight)
+        for parameter in self.project.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         height = x.shape[-2]
@@ -58,7 +63,8 @@ class UNet(nn.Module):
     channels: of the first level; level i has channels × multipliers[i] at 1/2^i of its size. Attention at the last
     `attention_levels` levels. `patch` > 1 works on overlapping patches of that many pixels (`refine` as in
     PixelHead): on a CPU the layers at full size are what takes the time. h and w must be
-    divisible by patch · 2^(levels − 1).
+    divisible by patch · 2^(levels − 1). `average`: it predicts the mean velocity over [t, t + step]. Raises ValueError
+    on sizes that do not fit one another.
     """
 
     def __init__(
@@ -75,8 +81,10 @@ class UNet(nn.Module):
         dropout: float = 0.0,
         patch: int = 1,
         refine: int = 0,
+        average: bool = False,
     ) -> None:
         super().__init__()
+        require_width(condition, width)
         image_channels, height, breadth = image_shape
         levels = [channels * multiplier for multiplier in multipliers]
         factor = patch * 2 ** (len(levels) - 1)
@@ -87,12 +95,12 @@ class UNet(nn.Module):
                 "images at another size."
             )
         self.condition = condition
-        self.time = TimeEmbedding(width)
+        self.time = TimeEmbedding(width, average=average)
         self.stem = nn.Conv2d(image_channels, levels[0], patch + 2, stride=patch, padding=1)
 
         def block(inputs: int, outputs: int, level: int) -> nn.ModuleList:
             attend = level >= len(levels) - attention_levels
-            attention = Attention(outputs, heads) if attend else nn.Identity()
+            attention = Attention(outputs, heads, _groups(outputs)) if attend else nn.Identity()
             return nn.ModuleList([ResBlock(inputs, outputs, width, dropout), attention])
 
         self.down = nn.ModuleList()
@@ -122,8 +130,8 @@ class UNet(nn.Module):
         self.norm = nn.GroupNorm(_groups(now + levels[0]), now + levels[0])
         self.head = PixelHead(now + levels[0], image_channels, patch, refine)
 
-    def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        vector = self.time(t) + self.condition(condition)
+    def forward(self, x: Tensor, t: Tensor, condition: Condition, step: Tensor | None = None) -> Tensor:
+        vector = self.time(t, step) + self.condition(condition)
         image, x = x, self.stem(x)
         skips = [x]
         for stage, shrink in zip(self.down, self.shrink, strict=True):

@@ -10,10 +10,11 @@ only, so that nothing in the folder can execute code of its own.
 import hashlib
 import importlib
 import inspect
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import polars as pl
@@ -22,13 +23,14 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from virtassay.data.molecules import Morgan
+from virtassay.data.molecules import Descriptor
+from virtassay.data.pairing import ControlPool
 from virtassay.data.vocabulary import Vocabulary
 from virtassay.flow.guidance import Guidance
-from virtassay.flow.solver import Solver
-from virtassay.flow.source import Source, seeded_noise
+from virtassay.flow.solver import Solver, dopri5, jump, method, stochastic
+from virtassay.flow.source import SeededRandom, Source
 from virtassay.flow.time import TimeGrid, uniform_grid
-from virtassay.flow.velocity import Counted, Velocity
+from virtassay.flow.velocity import Counted
 from virtassay.schema import Condition
 
 FILES = ("config.yaml", "vocabulary.json", "model.safetensors")
@@ -46,7 +48,7 @@ class VirtualAssay:
     network: nn.Module
     source: Source
     vocabulary: Vocabulary
-    molecules: Morgan | None
+    molecules: Descriptor | None
     config: dict[str, Any]
     model_sha256: str = ""
     guide: nn.Module | None = None  # only where it was asked for and the run kept one
@@ -84,6 +86,16 @@ class VirtualAssay:
         of_guide = None if weaker is None else _sha256(folder / GUIDE)
         return cls(network.to(device), source, vocabulary, molecules, config, digest, weaker, of_guide)
 
+    @property
+    def control_set(self) -> int:
+        """How many control images of the batch the condition is told."""
+        return int(self.config.get("loader", {}).get("control_set", 0))
+
+    @property
+    def needs_controls(self) -> bool:
+        """Whether images begin at, or are told of, control images of their batch."""
+        return self.source.needs_control or self.control_set > 0
+
     @torch.inference_mode()
     def generate(
         self,
@@ -95,43 +107,106 @@ class VirtualAssay:
         grid: TimeGrid = uniform_grid,
         guidance: Guidance | None = None,
         minibatch_size: int = 256,
-        controls: np.ndarray | None = None,
+        controls: ControlPool | None = None,
+        counterfactual: bool = False,
         bf16: bool = False,
     ) -> Iterator[tuple[np.ndarray, int]]:
-        """Yield (images (m, c, h, w) in stored integers, NFE for each of them) over the requests, in order.
+        """Yield (images (m, c, h, w) as they are stored, NFE for each of them) over the requests, in order.
 
         requests: an index in normal form (schema.validate). seeds: (n,), one for each image, which depends on nothing
-        else. controls: (n, c, h, w) stored integers, where the source starts from them.
+        else. controls: where the model needs them; each image's own seed draws from those of its batch.
+        counterfactual: carry a control image back to noise under its own condition, and forward under the request:
+        "this cell, treated"; x0 = Φ⁻¹(x; own), x1 = Φ(x0; request), both along the same grid. Guidance acts forwards.
+        Raises ValueError for what the model cannot do.
         """
-        if self.source.needs_control and controls is None:
-            raise ValueError(f"this model starts from control images ({self.source}): give `controls`, one a request.")
+        self._check(solver, guidance or Guidance(), controls, counterfactual)
         table = self.vocabulary.encode(requests, self.molecules, "requests")
-        device = next(self.network.parameters()).device
-        times = grid(steps).to(device)
-        scale = self.vocabulary.normalisation
+        times = grid(steps).to(self.device)
+        bf16 = bf16 and method(solver) is not dopri5  # whose control of the step takes rounding for error
+        begins = self.source.needs_control or counterfactual
+        pool = controls if begins or self.control_set else None
+        drawn = None if pool is None else pool.draw(requests["batch"].to_list(), seeds, begins + self.control_set)
         self.network.eval()
         for first in range(0, len(table), minibatch_size):
             rows = slice(first, first + minibatch_size)
-            noise = seeded_noise(torch.tensor(seeds[rows]), self.vocabulary.image_shape).to(device)
-            control = None if controls is None else scale.to_model(torch.from_numpy(controls[rows])).to(device)
-            condition = table.condition(rows).to(device)
+            random = SeededRandom(torch.tensor(seeds[rows]))
+            noise, chance = random.normal(self.vocabulary.image_shape), random.uniform()
+            condition, start, own = table.condition(rows), None, None
+            if pool is not None and drawn is not None:
+                told = self._read(pool, drawn[rows])
+                start = told[:, 0].to(self.device) if begins else None
+                told = told[:, begins:] if self.control_set else None
+                condition = replace(condition, control_set=told)
+                if counterfactual:
+                    of_controls = self.vocabulary.encode(
+                        pool.controls.index[drawn[rows, 0]], self.molecules, "controls"
+                    )
+                    own = replace(of_controls.condition(slice(None)), control_set=told).to(self.device)
+            condition = condition.to(self.device)
             counted = Counted(_velocity(self.network, bf16))
             weaker = None if self.guide is None else Counted(_velocity(self.guide, bf16))
             velocity = guidance(counted, weaker) if guidance else counted
-            images = solver(velocity, self.source(noise, control), condition, times)
+            solve = _seeded(solver, random)
+            if own is not None and start is not None:
+                x0 = solve(counted, start, own, times.flip(0))
+            else:
+                x0 = self.source(noise.to(self.device), start, chance.to(self.device))
+            images = solve(velocity, x0, condition, times)
             if not images.isfinite().all():
                 raise FloatingPointError(
                     f"the model generated values that are not finite (first seeds {seeds[rows][:3].tolist()}): "
                     "the weights may be damaged, or guidance.scale too large."
                 )
             calls = counted.calls + (weaker.calls if weaker else 0)
-            yield scale.to_stored(images, getattr(torch, self.vocabulary.dtype)).cpu().numpy(), calls
+            stored = self.vocabulary.normalisation.to_stored(images, getattr(torch, self.vocabulary.dtype))
+            yield stored.cpu().numpy(), calls
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    def _read(self, pool: ControlPool, rows: np.ndarray) -> Tensor:
+        """Read the controls numbered `rows` (n, m), scaled as the network sees images: (n, m, c, h, w)."""
+        images = torch.from_numpy(pool.controls.images(rows.ravel()))
+        return self.vocabulary.normalisation.to_model(images).unflatten(0, rows.shape)
+
+    def _check(self, solver: Solver, guidance: Guidance, controls: ControlPool | None, counterfactual: bool) -> None:
+        if controls is None and (self.needs_controls or counterfactual):
+            raise ValueError("control images are needed, to begin at or to be told of: give `controls`.")
+        if counterfactual and self.source.needs_control:
+            raise ValueError(
+                f"a counterfactual goes back to noise, and this model begins at controls ({self.source}), each of "
+                "which it shows treated as it is: leave counterfactual=true out."
+            )
+        if guidance.needs_null and self.config["condition"]["dropout"] == 0:
+            raise ValueError(
+                "this model was trained without a null (condition.dropout=0), so that there is nothing to guide away "
+                "from: sample with guidance=none, or train with condition.dropout=0.1."
+            )
+        if method(solver) is stochastic and (self.source.needs_control or not self._linear):
+            raise ValueError(
+                "the stochastic solver is for models that go from noise along the linear path: use midpoint."
+            )
+        if method(solver) is jump and not self.config["network"].get("average", False):
+            raise ValueError("solver=jump needs a model of mean velocities: train one with objective=self_distilled.")
+
+    @property
+    def _linear(self) -> bool:
+        return str(self.config["objective"]["path"]["_target_"]).endswith(".Linear")
 
 
-def _velocity(network: nn.Module, bf16: bool) -> Velocity:
-    def velocity(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+def _seeded(solver: Solver, random: SeededRandom) -> Solver:
+    """Give a solver that draws noise the generators of its images."""
+    if method(solver) is not stochastic:
+        return solver
+    return partial(cast(Callable[..., Tensor], solver), draw=lambda x: random.normal(tuple(x.shape[1:])).to(x))
+
+
+def _velocity(network: nn.Module, bf16: bool) -> Callable[..., Tensor]:
+    def velocity(x: Tensor, t: Tensor, condition: Condition, *step: Tensor) -> Tensor:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-            return network(x, t, condition)
+            return network(x, t, condition, *step)
 
     return velocity
 

@@ -1,5 +1,6 @@
 """Requests: what to generate, as an index in normal form whose rows are images to come."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,16 @@ from virtassay.schema import COMBINED, InvalidIndex, offenders, validate
 INLINE = ("perturbation", "smiles", "dose_um", "batch", "cell_type", "n")  # what a command line can ask for
 KNOWN = ("perturbation", "smiles", "gene", "dose_um", "batch", "cell_type", "n")
 NO_BATCH = "unspecified"
+
+
+def one_way(given: Mapping[str, Any]) -> None:
+    """Raise ValueError unless one way of saying what to generate was taken."""
+    taken = [name for name, value in given.items() if value is not None]
+    if not taken or (len(taken) > 1 and taken != ["perturbation", "smiles"]):
+        raise ValueError(
+            "say what to generate by one of requests=table.csv, like=test (the images of a split of dataset=…), or "
+            f"perturbation=… (and/or smiles=…) with dose_um, batch and n. Given: {taken or 'none of them'}."
+        )
 
 
 def read_requests(path: Path, vocabulary: Vocabulary) -> pl.DataFrame:

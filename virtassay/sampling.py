@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +10,10 @@ from tqdm.auto import tqdm
 
 from virtassay import __version__
 from virtassay.assay import VirtualAssay
+from virtassay.data.pairing import ControlPool
 from virtassay.data.store import DatasetInfo, DatasetWriter, open_dataset
 from virtassay.flow.guidance import Guidance
-from virtassay.flow.solver import Solver
+from virtassay.flow.solver import Solver, dopri5, method
 from virtassay.flow.time import TimeGrid
 from virtassay.pictures import treatment_sheet
 from virtassay.precision import bf16_pays
@@ -36,6 +36,8 @@ def write_samples(
     steps: int,
     grid: TimeGrid,
     guidance: Guidance,
+    controls: ControlPool | None = None,
+    counterfactual: bool = False,
     minibatch_size: int,
     seed: int,
     precision: str = "auto",
@@ -43,12 +45,17 @@ def write_samples(
 ) -> Path:
     """Generate the requests (an index in normal form) and write them to the dataset folder `root`.
 
-    The index gains `seed`, the seed of each image. Raises UnknownToModel before anything is written.
+    The index gains `seed`, the seed of each image, and `control_id`, the control that it began at, if any. Raises
+    UnknownToModel before anything is written.
     """
     device = next(assay.network.parameters()).device.type
     bf16 = bf16_pays(device) if precision == "auto" else "bf16" in precision
     vocabulary = assay.vocabulary
     requests = requests.with_columns(seed=pl.Series(image_seeds(requests["image_id"], seed)))
+    begins = controls is not None and (assay.source.needs_control or counterfactual)
+    if controls is not None and begins:  # the first that each image's seed draws, as in generate
+        rows = controls.draw(requests["batch"].to_list(), requests["seed"].to_numpy(), 1)[:, 0]
+        requests = requests.with_columns(control_id=controls.controls.index["image_id"].gather(rows))
     made = assay.generate(
         requests,
         requests["seed"].to_numpy(),
@@ -56,6 +63,8 @@ def write_samples(
         steps=steps,
         grid=grid,
         guidance=guidance,
+        controls=controls,
+        counterfactual=counterfactual,
         minibatch_size=minibatch_size,
         bf16=bf16,
     )
@@ -66,9 +75,11 @@ def write_samples(
         "solver": _name(solver),
         "steps": steps,
         "grid": _name(grid),
-        "guidance": {**asdict(guidance), "interval": list(guidance.interval)},
+        "guidance": {"scale": guidance.scales, "against": guidance.against, "interval": list(guidance.interval)},
+        "counterfactual": counterfactual,
+        "controls": controls.source if controls is not None else None,
         "guide_sha256": assay.guide_sha256,
-        "precision": "bf16" if bf16 else "float32",
+        "precision": "bf16" if bf16 and method(solver) is not dopri5 else "float32",
         "seed": seed,
     }
     info = DatasetInfo(

@@ -1,16 +1,18 @@
-"""Pairing: which images make a minibatch, and which control of the same batch goes with each of them.
+"""Pairing: which images make a minibatch, and which controls of the same batch go with each of them.
 
-All of it is a function of (seed, step): a run that is killed and resumed, or spread over more devices, sees the same
-global minibatches in the same order.
+All of it is a function of (seed, step), and of an image's own seed where images are generated: a run that is killed and
+resumed, or spread over more devices, sees the same global minibatches in the same order.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import polars as pl
 
-from virtassay.schema import require_controls
+from virtassay.data.store import Dataset
+from virtassay.schema import InvalidIndex, require_controls
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Controls:
     rows: np.ndarray
     start: np.ndarray
     batch: np.ndarray  # (n,) number of the batch of each row of the index
+    place: np.ndarray  # (n,) where a control stands in `rows`; −1 for the treated
 
     @classmethod
     def of(cls, index: pl.DataFrame, source: str) -> "Controls":
@@ -29,25 +32,70 @@ class Controls:
         rows = np.flatnonzero(index["is_control"].to_numpy())
         rows = rows[np.argsort(batch[rows], kind="stable")]
         start = np.searchsorted(batch[rows], np.arange(batch.max() + 2))
-        return cls(rows=rows, start=start, batch=batch)
+        place = np.full(index.height, -1)
+        place[rows] = np.arange(len(rows))
+        return cls(rows=rows, start=start, batch=batch, place=place)
 
     def draw(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Draw a random control of the same batch for each of `rows`."""
+        """Draw a random control of the same batch for each of `rows` (any shape).
+
+        A control gets another one than itself, unless it is the only one: it would tell the answer.
+        """
         first, after = self.start[self.batch[rows]], self.start[self.batch[rows] + 1]
-        return self.rows[first + (random.random(len(rows)) * (after - first)).astype(np.int64)]
+        own = self.place[rows]
+        spare = (own >= 0) & (after - first > 1)
+        drawn = first + (random.random(rows.shape) * (after - first - spare)).astype(np.int64)
+        return self.rows[drawn + (spare & (drawn >= own))]
 
 
 @dataclass(frozen=True)
+class ControlPool:
+    """The control images of a dataset folder (or a split of one) that generated images may begin at."""
+
+    controls: Dataset
+    source: str
+
+    @classmethod
+    def of(cls, dataset: Dataset, split: str | None = None) -> "ControlPool":
+        """Take the controls of a split of `dataset`, or of all of it. Raises BrokenDataset where the split is empty."""
+        part = dataset if split is None else dataset.split(split)
+        return cls(part.where(pl.col("is_control")), f"{dataset.root}{'' if split is None else f' ({split} split)'}")
+
+    def draw(self, batches: Sequence[str], seeds: np.ndarray, m: int) -> np.ndarray:
+        """Draw m control rows (n, m) of each image's batch from its own seed, different ones while there are enough.
+
+        Raises InvalidIndex naming the batches that have no control here.
+        """
+        numbers = self.controls.index.with_row_index("_row").group_by("batch").agg("_row")
+        of = {batch: np.sort(rows) for batch, rows in numbers.iter_rows()}
+        lonely = sorted(set(batches) - set(of))
+        if lonely:
+            raise InvalidIndex(
+                f"{self.source}: no control images of batch(es) {lonely[:5]}, which this model needs. There are some of "
+                f"{sorted(of)[:12]}: ask for these by batch=…, or name another dataset=… or split of it, controls=…."
+            )
+        drawn = np.empty((len(seeds), m), np.int64)
+        for i, (batch, seed) in enumerate(zip(batches, seeds, strict=True)):
+            rows = of[batch]
+            order = np.random.default_rng(int(seed)).permutation(len(rows))
+            drawn[i] = rows[np.resize(order, m)]
+        return drawn
+
+
+@dataclass(frozen=True, eq=False)
 class MinibatchOrder:
     """Which of n images each step sees: a new permutation each epoch, so that an epoch sees each image once.
 
-    The global minibatch of a step is cut into `parts` equal parts (devices × gradient accumulation).
+    The global minibatch of a step is cut into `parts` equal parts (devices × gradient accumulation). With `group` (n,),
+    `per_group` images of one group stand side by side, so that a coupling has something to permute.
     """
 
     n: int
     minibatch_size: int
     parts: int
     seed: int
+    group: np.ndarray | None = None
+    per_group: int = 1
 
     def __post_init__(self) -> None:
         if self.minibatch_size % self.parts:
@@ -64,10 +112,27 @@ class MinibatchOrder:
         rows = np.empty(size, np.int64)
         for epoch in np.unique(epochs):  # a minibatch may end one epoch and begin the next
             here = epochs == epoch
-            rows[here] = _permutation(self.n, self.seed, int(epoch))[places[here]]
+            rows[here] = _permutation(self, int(epoch))[places[here]]
         return rows
 
 
-@lru_cache(maxsize=2)  # a minibatch touches two epochs at most, unless the data set is tiny
-def _permutation(n: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng((seed, epoch)).permutation(n)
+@lru_cache(maxsize=4)  # a minibatch touches two epochs at most, unless the data set is tiny
+def _permutation(order: MinibatchOrder, epoch: int) -> np.ndarray:
+    random = np.random.default_rng((order.seed, epoch))
+    rows = random.permutation(order.n)
+    if order.group is None or order.per_group == 1:
+        return rows
+    rows = rows[np.argsort(order.group[rows], kind="stable")]
+    starts = np.flatnonzero(np.r_[True, np.diff(order.group[rows]) != 0])
+    place = np.arange(order.n) - np.repeat(starts, np.diff(np.r_[starts, order.n]))  # within its group
+    piece = np.cumsum(place % order.per_group == 0) - 1  # the number of each handful of a group
+    return rows[np.argsort(random.permutation(piece[-1] + 1)[piece], kind="stable")]
+
+
+def require_groups(group: np.ndarray, per_group: int, source: str) -> None:
+    """Raise InvalidIndex where no group has two images, so that a coupling would have nothing to permute."""
+    if per_group > 1 and np.unique(group, return_counts=True)[1].max() < 2:
+        raise InvalidIndex(
+            f"{source}: every group (batch, treatment) has one image only, so a coupling has nothing to permute: train "
+            "with coupling=independent."
+        )

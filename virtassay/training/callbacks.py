@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
 from virtassay.assay import GUIDE, VirtualAssay
-from virtassay.data.pairing import Controls
+from virtassay.data.pairing import ControlPool
 from virtassay.data.store import Dataset
 from virtassay.flow.solver import Solver
 from virtassay.flow.time import TimeGrid
@@ -201,7 +201,7 @@ class SampleGrids(Callback):
         self.solver, self.steps, self.grid = solver, steps, grid
         self.minibatch_size, self.bf16 = minibatch_size, bf16
         self.rows = _rows_to_draw(images.index, treatments, columns)
-        self.controls = Controls.of(images.index, "validation split") if assay.source.needs_control else None
+        self.controls = ControlPool.of(images)
 
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -219,7 +219,7 @@ class SampleGrids(Callback):
                 solver=self.solver,
                 steps=self.steps,
                 grid=self.grid,
-                controls=None if self.controls is None else self.images.images(self._controls(numbers)),
+                controls=self.controls,
                 bf16=self.bf16,
             )
             made = np.concatenate([part for part, _ in parts])
@@ -237,10 +237,6 @@ class SampleGrids(Callback):
             per_channel=True,
         )
         torch.set_rng_state(random_state)
-
-    def _controls(self, numbers: np.ndarray) -> np.ndarray:
-        assert self.controls is not None  # asked only where the source starts from controls
-        return self.controls.draw(numbers, np.random.default_rng(0))
 
 
 def _rows_to_draw(index: pl.DataFrame, treatments: int, columns: int) -> list[tuple[str, np.ndarray]]:

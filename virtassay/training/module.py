@@ -1,7 +1,8 @@
 """The LightningModule: wiring only. Minibatch → source, coupling, path, network → loss; and the validation of it."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import lightning
 import torch
@@ -9,10 +10,13 @@ from torch import Tensor, nn
 
 from virtassay.data.images import Normalisation, flip
 from virtassay.flow.coupling import Coupling
-from virtassay.flow.objective import FlowMatching
+from virtassay.flow.diagnostics import curvature, transport_ratio
+from virtassay.flow.objective import Objective, squared_error
+from virtassay.flow.path import interpolate
 from virtassay.flow.source import Source
-from virtassay.flow.time import TimeLaw
-from virtassay.schema import Minibatch
+from virtassay.flow.time import TimeLaw, uniform_grid
+from virtassay.networks.condition import ConditionEncoder
+from virtassay.schema import Condition, Minibatch
 from virtassay.training.monitor import ConditionUse, partner, swap_perturbation, treatments, warn_if_ignored
 
 
@@ -34,7 +38,7 @@ class FlowTraining(lightning.LightningModule):
         normalisation: Normalisation,
         source: Source,
         coupling: Coupling,
-        objective: FlowMatching,
+        objective: Objective,
         time_law: TimeLaw,
         optimizer: Callable[[Any], torch.optim.Optimizer],
         dequantise_width: float = 0.0,
@@ -45,6 +49,7 @@ class FlowTraining(lightning.LightningModule):
         super().__init__()
         self.network, self.normalisation = network, normalisation
         self.source, self.coupling, self.objective, self.time_law = source, coupling, objective, time_law
+        self.encoder = cast(ConditionEncoder, network.condition)
         self.make_optimizer = optimizer
         self.dequantise_width, self.warmup_steps, self.decay, self.seed = dequantise_width, warmup_steps, decay, seed
         self.condition_use = ConditionUse()
@@ -70,14 +75,21 @@ class FlowTraining(lightning.LightningModule):
         target = flip(scale.dequantise(scale.to_model(batch.target), self.dequantise_width))
         noise = torch.randn_like(target)
         control = None if batch.control is None else flip(scale.to_model(batch.control))
-        source = self.source(noise, control)
-        source = source[self.coupling(source, target, batch.group)]
+        source = self.source(noise, control, torch.rand(len(target), device=target.device))
+        source = source[self.coupling(source, target, batch.group, batch.condition)]
         t = self.time_law(len(target), target.device)
-        loss = self.objective(self.network, source, target, t, batch.condition).mean()
+        condition = self.encoder.drop(self._condition(batch))
+        loss = self.objective(self.network, source, target, t, condition).mean()
         if not torch.isfinite(loss):
             self._stop_on_non_finite(batch)
         self.log("train/loss", loss, on_step=True, on_epoch=False)
         return loss
+
+    def _condition(self, batch: Minibatch) -> Condition:
+        """Give the condition its control images, scaled as the network sees images."""
+        if batch.control_set is None:
+            return batch.condition
+        return replace(batch.condition, control_set=self.normalisation.to_model(batch.control_set))
 
     def _stop_on_non_finite(self, batch: Minibatch) -> None:
         ids = getattr(self.trainer, "datamodule").image_ids(batch.row)  # noqa: B009  # Lightning sets it, untyped
@@ -91,22 +103,32 @@ class FlowTraining(lightning.LightningModule):
         )
 
     def validation_step(self, batch: Minibatch, batch_idx: int) -> None:
-        """Measure the loss at fixed noise and times, with the right condition and with one of another treatment."""
-        scale = self.normalisation
+        """Measure the loss at fixed noise and times, with the right condition and with one of another treatment.
+
+        It is the velocity's squared error at times spread evenly, whatever law, weights and objective training has. The
+        first minibatch also tells what the coupling saves and how bent the flow is.
+        """
+        scale, condition = self.normalisation, self._condition(batch)
         target = scale.to_model(batch.target)
         n = len(target)
         fixed = torch.Generator().manual_seed(batch_idx)
-        noise = torch.randn(target.shape, generator=fixed).to(target)
-        source = self.source(noise, None if batch.control is None else scale.to_model(batch.control))
-        source = source[self.coupling(source, target, batch.group)]
+        noise, more = (torch.randn(target.shape, generator=fixed).to(target) for _ in range(2))
+        control = None if batch.control is None else scale.to_model(batch.control)
+        source = self.source(noise, control, torch.rand(n, generator=fixed).to(target))
+        index = self.coupling(source, target, batch.group, batch.condition)
+        if batch_idx == 0:
+            self.log("val/transport_ratio", transport_ratio(source, target, index), sync_dist=True, batch_size=1)
+            some, times = slice(0, 64), uniform_grid(10).to(target)
+            bent = curvature(self.network, source[some], condition[some], times)
+            self.log("val/curvature", bent, sync_dist=True, batch_size=1)
         t = ((torch.randperm(n, generator=fixed) + 0.5) / n).to(target)
-        point = self.objective.path(source, target, t)
-        velocity = self.network(point.x_t, t, batch.condition)
-        right = self.objective.error(velocity, point.velocity)
+        point = interpolate(self.objective.path, source[index], target, t, more)
+        velocity = self.network(point.x_t, t, condition)
+        right = squared_error(velocity, point.velocity)
         self.log("val/loss", right.mean(), on_epoch=True, batch_size=n, sync_dist=True)
-        index, swapped = partner(treatments(batch.condition))
-        other = self.network(point.x_t, t, swap_perturbation(batch.condition, index))
-        wrong = self.objective.error(other, point.velocity)
+        index, swapped = partner(treatments(condition))
+        other = self.network(point.x_t, t, swap_perturbation(condition, index))
+        wrong = squared_error(other, point.velocity)
         cosine = torch.nn.functional.cosine_similarity(velocity.float().flatten(1), other.float().flatten(1), dim=1)
         self.condition_use.update(right[swapped], wrong[swapped], cosine[swapped])
 

@@ -1,5 +1,6 @@
 """What an index may hold, how each fault of it is told, and what its rows are called."""
 
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from virtassay.schema import (
+    FIELDS,
     NULL,
     Condition,
     InvalidIndex,
@@ -133,8 +135,40 @@ def condition(n: int = 3) -> Condition:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_field_is_nulled_sample_by_sample_and_the_others_stay(field: str):
+    whole = replace(condition(), cell_type=torch.zeros(3, dtype=torch.long), control_set=torch.ones(3, 2, 1, 2, 2))
+    half = whole.without(field, torch.tensor([True, False, True]))
+    assert torch.equal(half[[1]].log_dose, whole[[1]].log_dose)
+    gone = {"perturbation": half.perturbation == NULL, "dose": half.log_dose.isnan(), "batch": half.batch == NULL,
+            "cell_type": half.cell_type == NULL}  # fmt: skip
+    for name, null in gone.items():
+        takes = name == field or (field, name) == ("perturbation", "dose")
+        assert null.reshape(-1).tolist() == ([True, False, True] if takes else [False] * 3), name
+    assert half.control_set is not None
+    assert half.control_set.isnan().flatten(1).all(1).tolist() == (
+        [True, False, True] if field == "batch" else [False] * 3
+    )
+
+
+def test_a_condition_has_no_other_fields():
+    with pytest.raises(ValueError, match="'dosage'"):
+        condition().without("dosage")
+
+
+def test_treatments_are_as_far_apart_as_their_structures_doses_and_names():
+    c = replace(
+        condition(4), perturbation=torch.tensor([[0, 1], [1, 0], [2, NULL], [2, NULL]]),
+        structure=torch.tensor([[[2.0, 0], [0, 3]], [[0, 1], [1, 0]], [[1, 0], [0, 0]], [[1, 0], [0, 0]]]),
+        log_dose=torch.tensor([[0.0, 0.5], [0.5, 0.0], [1.0, torch.nan], [2.0, torch.nan]]),
+    )  # fmt: skip
+    apart = c.distance()
+    assert apart[0, 1].item() == pytest.approx(0, abs=1e-6), "the order of a combination does not matter"
+    assert apart[2, 3].item() == pytest.approx(1) and apart[0, 2].item() == pytest.approx(1 + 0.25 + 1)
+
+
 def test_a_condition_without_its_perturbation_keeps_the_batch():
-    null = condition().without_perturbation()
+    null = condition().without("perturbation")
     assert (null.perturbation == NULL).all() and (null.structure == 0).all() and null.log_dose.isnan().all()
     assert null.batch.tolist() == [0, 1, 2] and len(null) == 3
 
@@ -142,7 +176,7 @@ def test_a_condition_without_its_perturbation_keeps_the_batch():
 @pytest.mark.parametrize("control", [None, torch.ones(3, 1, 2, 2, dtype=torch.uint8)])
 def test_a_minibatch_is_taken_apart_and_moved_with_its_condition(control: torch.Tensor | None):
     whole = Minibatch(
-        torch.zeros(3, 1, 2, 2, dtype=torch.uint8), control, condition(), torch.arange(3), torch.arange(3)
+        torch.zeros(3, 1, 2, 2, dtype=torch.uint8), control, None, condition(), torch.arange(3), torch.arange(3)
     )
     part = whole[torch.tensor([2, 0])]
     assert part.row.tolist() == [2, 0] and part.condition.batch.tolist() == [2, 0]

@@ -10,7 +10,7 @@ from typing import Self
 
 import polars as pl
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 REQUIRED = {
@@ -38,6 +38,7 @@ COLUMNS = REQUIRED | OPTIONAL
 COMBINED = ("perturbation", "smiles", "gene", "dose_um")  # one entry for each perturbation in the well
 SPLITS = ("train", "val", "test", "generated")
 PERTURBATION_TYPES = ("compound", "crispr", "sirna", "orf", "antibody", "none")
+FIELDS = ("perturbation", "dose", "batch", "cell_type")  # of a condition; each has a learned null
 NULL = -1  # the number that stands for "not given" in every integer field of a Condition
 
 
@@ -209,6 +210,8 @@ class Condition(_Tensors):
     perturbation: row of the vocabulary, or NULL. structure: fingerprint or embedding of the molecule, all zero where
     there is none (a control, a gene); (n, k, 0) when the encoder needs none. log_dose: log10(dose in µM) in the
     vocabulary's normalisation, NaN where no dose was given. batch, cell_type: rows of the vocabulary, or NULL.
+    stain: what each channel shows, as rows of the vocabulary's channels; None: all of them, in their order.
+    control_set: m control images of the same batch, scaled as the network sees images; None: not known, or not used.
     """
 
     perturbation: Int[Tensor, "n k"]
@@ -216,18 +219,47 @@ class Condition(_Tensors):
     log_dose: Float[Tensor, "n k"]
     batch: Int[Tensor, " n"]
     cell_type: Int[Tensor, " n"]
+    stain: Int[Tensor, "n c"] | None = None
+    control_set: Float[Tensor, "n m c h w"] | None = None
 
     def __len__(self) -> int:
         return len(self.batch)
 
-    def without_perturbation(self) -> "Condition":
-        """Null the perturbation, its structure and its dose; batch and cell type stay (guidance needs this)."""
+    def without(self, field: str, chosen: Bool[Tensor, " n"] | None = None) -> "Condition":
+        """Null one of FIELDS, in the samples `chosen` or in all; a perturbation takes its dose with it.
+
+        Raises ValueError for another name.
+        """
+        if field not in FIELDS:
+            raise ValueError(f"a condition has the fields {list(FIELDS)}, not {field!r}.")
+        if chosen is None:
+            chosen = torch.ones_like(self.batch, dtype=torch.bool)
+        nulls = {
+            "perturbation": {"perturbation": NULL, "structure": 0.0, "log_dose": torch.nan},
+            "dose": {"log_dose": torch.nan},
+            "batch": {"batch": NULL, "control_set": torch.nan},
+            "cell_type": {"cell_type": NULL},
+        }[field]
+        given = {name: getattr(self, name) for name in nulls}
         return replace(
             self,
-            perturbation=torch.full_like(self.perturbation, NULL),
-            structure=torch.zeros_like(self.structure),
-            log_dose=torch.full_like(self.log_dose, torch.nan),
+            **{
+                name: value.masked_fill(chosen.reshape(-1, *[1] * (value.ndim - 1)), nulls[name])
+                for name, value in given.items()
+                if value is not None
+            },
         )
+
+    def distance(self) -> Float[Tensor, "n n"]:
+        """Return how far apart two treatments are: squared distance of structures and doses, plus 1 for other names.
+
+        Structures are of unit length and summed over a combination, doses in the vocabulary's normalisation.
+        """
+        unit = self.structure / self.structure.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+        numbers = torch.cat([unit.sum(1), self.log_dose.nan_to_num(0.0).sum(1, keepdim=True)], dim=1)
+        names = self.perturbation.sort(dim=1).values
+        other = (names[:, None] != names[None]).any(-1)
+        return torch.cdist(numbers, numbers).square() + other
 
 
 @dataclass(frozen=True)
@@ -236,6 +268,7 @@ class Minibatch(_Tensors):
 
     target: Tensor  # (n, c, h, w) uint8 or uint16
     control: Tensor | None  # a random control of the same batch, or None where the source needs none
+    control_set: Tensor | None  # (n, m, c, h, w), m more of them, where an encoder reads them
     condition: Condition
     group: Int[Tensor, " n"]
     row: Int[Tensor, " n"]  # row of the index, to name images in errors
@@ -244,6 +277,7 @@ class Minibatch(_Tensors):
         return Minibatch(
             target=function(self.target),
             control=None if self.control is None else function(self.control),
+            control_set=None if self.control_set is None else function(self.control_set),
             condition=self.condition._map(function),
             group=function(self.group),
             row=function(self.row),

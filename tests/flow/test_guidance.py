@@ -1,36 +1,35 @@
-"""Guidance is affine in its scale on every channel; seeds name images; couplings are permutations inside groups."""
+"""Guidance is affine in its scale, field by field, on every channel; every network call is counted."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 
-from virtassay.flow.coupling import independent
 from virtassay.flow.gaussian import GaussianPair
 from virtassay.flow.guidance import Guidance
 from virtassay.flow.solver import heun
-from virtassay.flow.source import Noise, seeded_noise
 from virtassay.flow.time import uniform_grid
 from virtassay.flow.velocity import Counted
 
 
 @dataclass(frozen=True)
 class Label:
-    value: float
+    perturbation: float
+    batch: float = 0.0
 
-    def without_perturbation(self) -> "Label":
-        return Label(0.0)
+    def without(self, field: str) -> "Label":
+        return replace(self, **{field: 0.0})
 
 
 def field(x: torch.Tensor, t: torch.Tensor, condition: Label) -> torch.Tensor:
     channels = torch.arange(1.0, x.shape[1] + 1).reshape(1, -1, 1, 1)
-    return condition.value * channels.expand_as(x) + 0.1 * x
+    return (condition.perturbation + condition.batch) * channels.expand_as(x) + 0.1 * x
 
 
 def test_guidance_is_null_at_0_conditional_at_1_and_affine_on_every_channel():
     x, t, c = torch.randn(2, 6, 3, 3), torch.zeros(2), Label(2.0)
     null, conditional = field(x, t, Label(0.0)), field(x, t, c)
-    assert torch.equal(Guidance(0.0)(field)(x, t, c), null)
+    assert torch.allclose(Guidance(0.0)(field)(x, t, c), null, atol=1e-6)
     assert torch.equal(Guidance(1.0)(field)(x, t, c), conditional)
     for scale in (0.5, 2.0, 3.5):
         assert torch.allclose(Guidance(scale)(field)(x, t, c), null + scale * (conditional - null), atol=1e-5)
@@ -64,11 +63,12 @@ def test_autoguidance_of_gaussians_extrapolates_from_the_guides_mean_through_the
         ({"against": "zero"}, "guidance.against"),
         ({"interval": (0.6, 0.2)}, "guidance.interval"),
         ({"interval": (0.0, 1.5)}, "guidance.interval"),
+        ({"scale": {"batch": 2.0}, "against": "guide"}, "another model"),
     ],
 )
 def test_impossible_guidance_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        Guidance(2.0, **arguments)
+        Guidance(**{"scale": 2.0} | arguments)
 
 
 def test_autoguidance_without_a_guide_says_how_to_get_one():
@@ -87,14 +87,17 @@ def test_network_calls_are_counted_guidance_included():
     assert calls(Guidance(2.0, interval=(0.0, 0.5))) == 10 + 5  # at 0, .2, .2, .4, .4
 
 
-def test_noise_depends_on_its_seed_alone():
-    together = seeded_noise(torch.tensor([7, 8, 9]), (3, 4, 4))
-    alone = seeded_noise(torch.tensor([8]), (3, 4, 4))
-    assert torch.equal(together[1], alone[0])
-    assert not torch.equal(together[0], together[1])
-    assert torch.equal(Noise()(together, None), together)
+def test_each_field_has_its_own_scale():
+    x, t, c = torch.randn(2, 6, 3, 3), torch.zeros(2), Label(2.0, batch=1.0)
+    guided = Guidance({"perturbation": 3.0, "batch": 0.0, "cell_type": 1.0})(field)(x, t, c)
+    # v is additive in the fields: each is multiplied by its own scale
+    assert torch.allclose(guided, field(x, t, Label(6.0, batch=0.0)), atol=1e-5)
+    assert Guidance({"batch": 1.0})(field) is field, "a scale of 1 is no guidance"
 
 
-def test_independent_coupling_is_the_identity_permutation():
-    x = torch.randn(5, 1, 2, 2)
-    assert independent(x, x, torch.zeros(5, dtype=torch.long)).tolist() == [0, 1, 2, 3, 4]
+def test_a_mean_velocity_is_guided_over_its_own_step():
+    def mean(x: torch.Tensor, t: torch.Tensor, condition: Label, step: torch.Tensor) -> torch.Tensor:
+        return condition.perturbation * step[:, None].expand_as(x)
+
+    x, t, step = torch.zeros(3, 1), torch.zeros(3), torch.tensor([0.1, 0.5, 1.0])
+    assert torch.allclose(Guidance(2.0)(mean)(x, t, Label(1.0), step), 2 * step[:, None])

@@ -4,6 +4,7 @@ A network, a guided network and a closed form all have this one signature, so th
 takes any of them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,16 +18,23 @@ class Velocity(Protocol):
     def __call__(self, x: Tensor, t: Tensor, condition: Any, /) -> Tensor: ...
 
 
+@runtime_checkable
+class MeanVelocity(Protocol):
+    """A velocity that is also told a `step` (n,) of time: the mean of dx/dt over [t, t + step], dx/dt itself at 0."""
+
+    def __call__(self, x: Tensor, t: Tensor, condition: Any, step: Tensor, /) -> Tensor: ...
+
+
 @dataclass
 class Counted:
     """A velocity that counts its calls: NFE, the number of network calls for each image, guidance included."""
 
-    velocity: Velocity
+    velocity: Callable[..., Tensor]  # of either kind, as in all that wraps a velocity
     calls: int = 0
 
-    def __call__(self, x: Tensor, t: Tensor, condition: Any) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor, condition: Any, *step: Tensor) -> Tensor:
         self.calls += 1
-        return self.velocity(x, t, condition)
+        return self.velocity(x, t, condition, *step)
 
 
 def expand_time(t: Tensor, like: Tensor) -> Tensor:

@@ -1,0 +1,157 @@
+"""A coupling is a permutation, inside groups, never costlier than identity, and equal to sorting in one dimension."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+import torch
+
+from tests.flow.worlds import draw, pair
+from virtassay.flow.coupling import (
+    conditional,
+    entropic,
+    exact,
+    independent,
+    pixels,
+    pooled,
+    quantiles,
+    squared_distances,
+)
+from virtassay.flow.diagnostics import curvature, transport_ratio
+from virtassay.flow.solver import euler
+from virtassay.flow.time import uniform_grid
+
+
+@dataclass(frozen=True)
+class Treatments:
+    """One number a treatment."""
+
+    value: torch.Tensor
+    batch: torch.Tensor
+
+    def distance(self) -> torch.Tensor:
+        return (self.value[:, None] - self.value[None]).square()
+
+
+def screen(n: int = 48, groups: int = 4) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Treatments]:
+    torch.manual_seed(0)
+    group = torch.randint(0, groups, (n,))
+    x0, x1 = torch.randn(2, n, 2, 8, 8)
+    return x0, x1 + group[:, None, None, None], group, Treatments(group.double(), group // 2)
+
+
+COUPLINGS = [
+    independent, exact, partial(exact, embed=pooled), partial(exact, embed=quantiles), entropic,
+    partial(conditional, weight=0.0), conditional,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("coupling", COUPLINGS)
+def test_a_coupling_is_a_permutation_inside_its_groups(coupling):
+    x0, x1, group, condition = screen()
+    index = coupling(x0, x1, group, condition)
+    assert index.sort().values.tolist() == list(range(len(x0)))
+    within = condition.batch if getattr(coupling, "func", coupling) is conditional else group
+    assert torch.equal(within[index], within)
+
+
+def test_the_exact_coupling_is_sorting_in_one_dimension():
+    torch.manual_seed(0)
+    x0, x1 = torch.randn(2, 40, 1)
+    index = exact(x0, x1, torch.zeros(40, dtype=torch.long))
+    assert torch.equal(x0[index].argsort(0), x1.argsort(0))
+
+
+def test_the_cost_is_not_transposed():
+    # sources 10, 0, 1 for targets 0, 1, 10: the permutation of the sources is (1, 2, 0), that of the targets (2, 0, 1)
+    x0, x1 = torch.tensor([[10.0], [0.0], [1.0]]), torch.tensor([[0.0], [1.0], [10.0]])
+    index = exact(x0, x1, torch.zeros(3, dtype=torch.long))
+    assert index.tolist() == [1, 2, 0] and torch.equal(x0[index], x1)
+
+
+def test_the_exact_coupling_costs_what_pots_does():
+    ot = pytest.importorskip("ot")
+    x0, x1, _, _ = screen()
+    index = exact(x0, x1, torch.zeros(len(x0), dtype=torch.long))
+    cost = squared_distances(pixels(x1), pixels(x0)).double().numpy()
+    weights = [1 / len(x0)] * len(x0)
+    assert (x1 - x0[index]).square().flatten(1).sum(1).mean().item() == pytest.approx(
+        ot.emd2(weights, weights, cost), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("epsilon", [0.03, 0.2, 1.0])
+def test_entropic_pairs_have_the_frequencies_of_sinkhorns_plan(epsilon: float):
+    ot = pytest.importorskip("ot")
+    torch.manual_seed(1)
+    n, draws = 8, 3000
+    x0, x1 = torch.randn(n, 3), torch.randn(n, 3) + 1
+    cost = squared_distances(x1, x0).double()
+    cost = cost / cost.mean()
+    plan = torch.from_numpy(ot.sinkhorn([1 / n] * n, [1 / n] * n, cost.numpy(), epsilon, numItermax=20_000)) * n
+    seen, group = torch.zeros(n, n), torch.zeros(n, dtype=torch.long)
+    for _ in range(draws):
+        seen[torch.arange(n), entropic(x0, x1, group, epsilon=epsilon)] += 1 / draws
+    off = (seen - plan).abs().sum().item() / 2 / n
+    assert off < 0.08, "total variation, a permutation is not the plan"
+    assert (cost * seen).sum().item() == pytest.approx((cost * plan).sum().item(), rel=0.05)
+    assert off < 0.25 * (plan - 1 / n).abs().sum().item() / 2 / n or epsilon == 1.0, "and far from random pairs"
+
+
+def test_the_price_of_unlike_conditions_leads_from_transport_to_transport_inside_them():
+    x0, x1, group, condition = screen()
+    free = partial(conditional, weight=0.0)(x0, x1, group, condition)
+    dear = partial(conditional, weight=1e6)(x0, x1, group, condition)
+    assert (group[free] != group).any()
+    assert torch.equal(group[dear], group)
+    assert transport_ratio(x0, x1, free) < transport_ratio(x0, x1, dear) <= 1
+    within = transport_ratio(x0, x1, exact(x0, x1, group))
+    assert transport_ratio(x0, x1, dear).item() == pytest.approx(within.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("coupling", "message"),
+    [(partial(entropic, epsilon=0.0), "coupling.epsilon"), (partial(conditional, weight=-1.0), "coupling.weight")],
+)
+def test_impossible_couplings_are_refused(coupling, message: str):
+    x0, x1, group, condition = screen()
+    with pytest.raises(ValueError, match=message):
+        coupling(x0, x1, group, condition)
+
+
+def test_what_embeddings_see():
+    x = torch.rand(3, 2, 8, 8)
+    assert torch.allclose(quantiles(x), quantiles(x.flip(3))) and not torch.allclose(pixels(x), pixels(x.flip(3)))
+    assert torch.allclose(pooled(x)[:, 0], x[:, 0, :4, :4].mean((1, 2)))
+    a, b = torch.randn(5, 7) + 100, torch.randn(4, 7) + 100
+    assert torch.allclose(squared_distances(a, b), torch.cdist(a.double(), b.double()).square().float(), rtol=1e-3)
+
+
+def test_one_euler_step_is_exact_on_a_deterministic_coupling():
+    # x1 = A x0 + b, coupled optimally (A symmetric positive): paths are straight lines, v(x0, 0) = x1 - x0
+    torch.manual_seed(1)
+    root = torch.randn(3, 3, dtype=torch.float64)
+    A, b = root @ root.T + torch.eye(3, dtype=torch.float64), torch.randn(3, dtype=torch.float64)
+    x0 = torch.randn(50, 3, dtype=torch.float64)
+
+    def velocity(x: torch.Tensor, t: torch.Tensor, condition: None) -> torch.Tensor:
+        # x_t = ((1-t) I + t A) x0 + t b, inverted for x0
+        eye = torch.eye(3, dtype=torch.float64)
+        mix = (1 - t)[:, None, None] * eye + t[:, None, None] * A
+        start = torch.linalg.solve(mix, (x - t[:, None] * b)[..., None])[..., 0]
+        return start @ (A - eye).T + b
+
+    once = euler(velocity, x0, None, uniform_grid(1).double())
+    assert (once - (x0 @ A.T + b)).abs().max() < 1e-12
+    assert curvature(velocity, x0, None, uniform_grid(20).double()) < 1e-20
+    # and the flow of independent pairs is not straight
+    world = pair()
+    assert curvature(world.velocity, draw(world.m0, world.S0, 500), None, uniform_grid(50).double()) > 0.05
+
+
+def test_the_exact_coupling_of_gaussians_has_the_straight_paths_of_the_closed_form():
+    """Minibatch transport between N(0, 1) and N(m, s²) tends to x1 = m + s x0 as the minibatch grows."""
+    torch.manual_seed(0)
+    x0, x1 = torch.randn(2000, 1), 2 + 0.5 * torch.randn(2000, 1)
+    index = exact(x0, x1, torch.zeros(2000, dtype=torch.long))
+    assert (x1 - (2 + 0.5 * x0[index])).abs().mean() < 0.05

@@ -16,6 +16,7 @@ def main(cfg: DictConfig) -> None:
     import torch
 
     from virtassay.assay import VirtualAssay
+    from virtassay.data.embeddings import with_sha256
     from virtassay.data.module import AssayData
     from virtassay.training.fit import claim
 
@@ -28,7 +29,11 @@ def main(cfg: DictConfig) -> None:
     cfg.condition.perturbation.n_perturbations = len(data.vocabulary.perturbations)
     cfg.condition.n_batches = len(data.vocabulary.batches)
     cfg.condition.n_cell_types = len(data.vocabulary.cell_types)
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # pyright: ignore[reportAssignmentType]
+    if "structure_size" in cfg.condition.perturbation and data.molecules is not None:
+        cfg.condition.perturbation.structure_size = data.molecules.size
+    if "control_set" in cfg.condition:
+        cfg.condition.control_set.channels = len(data.vocabulary.channels)
+    config: dict[str, Any] = with_sha256(OmegaConf.to_container(cfg, resolve=True))
     torch.manual_seed(cfg.seed)  # of the first weights; each step has a seed of its own
     module = hydra.utils.instantiate(cfg.training)(normalisation=data.vocabulary.normalisation)
     assay = VirtualAssay(module.network, module.source, data.vocabulary, data.molecules, config)

@@ -17,7 +17,7 @@ ALLOWED = {
     "networks": ("networks", "schema", "flow"),
     "data": ("data", "schema", "pictures"),
 }
-THIRD_PARTY_OF_FLOW = {"torch", "jaxtyping"}
+THIRD_PARTY_OF_FLOW = {"torch", "jaxtyping", "scipy", "torchdiffeq"}  # solvers of assignment and of equations
 LIGHTNING = ("data/module.py", "training/")
 
 

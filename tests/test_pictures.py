@@ -111,3 +111,35 @@ def test_a_dataset_gets_a_sheet_of_every_treatment(tmp_path: Path):
     treatment_sheet(tmp_path / "all.png", dataset)
     treatment_sheet(tmp_path / "two.png", dataset, most=2)
     assert len(saved(tmp_path / "all.png")) > len(saved(tmp_path / "two.png"))
+
+
+def test_limits_of_floats_may_be_narrow_but_never_empty():
+    images = np.stack([np.linspace(0, 1e-3, 100), np.full(100, 7)])[None, :, :, None].astype(np.float32)
+    limits = display_limits(images, 0, 100)
+    np.testing.assert_allclose(limits[0], [0, 1e-3])
+    assert 0 < limits[1, 1] - limits[1, 0] < 1e-6
+
+
+def test_vectors_stand_in_a_contact_sheet_as_one_line_each():
+    vectors = np.zeros((3, 2, 1, 1), np.float32)
+    vectors[:, 0, 0, 0], vectors[:, 1, 0, 0] = [-1, 0, 1], 0
+    limits = np.array([[-1.0, 1.0], [-1.0, 1.0]])
+    labels = ("one\nlabel", "two", "none")
+    rows = list(zip(labels, (vectors, vectors[2:], vectors[:0]), strict=True))
+    sheet = contact_sheet_array(rows, ["Cells_area", "Nuclei_area"], limits, per_channel=True, zoom=72).astype(int)
+    blue, red = ((sheet[..., near] - sheet[..., far] > 60).any(1).sum() for near, far in ((2, 0), (0, 2)))
+    assert blue == 6 and red == 2 * 6  # lines of 6 pixels: the lowest vector, and the highest in two rows
+    assert 900 < sheet.shape[1] < 1200
+
+
+def test_a_dataset_of_vectors_gets_a_sheet_too(tmp_path: Path):
+    index = table([f"A{i:02d}" for i in range(1, 9)])
+    control = index["is_control"].to_numpy()[:, None, None, None]
+    noise = np.random.default_rng(0).normal(size=(index.height, 50, 1, 1))
+    vectors = (1e5 + 1e3 * np.where(control, noise, noise + 20)).astype(np.float32)
+    info = DatasetInfo("toy", tuple(f"f{i}" for i in range(50)), (50, 1, 1), "float32")
+    dataset = open_dataset(write_dataset(tmp_path / "toy", info, vectors, index.drop("treatment")))
+    treatment_sheet(tmp_path / "all.png", dataset)
+    picture = saved(tmp_path / "all.png").astype(int)
+    red = (picture[..., 0] - picture[..., 2] > 60).mean(1)  # of each line of pixels
+    assert red[: len(red) // 6].max() < 0.2 and red[len(red) // 2 :].max() > 0.7  # controls are pale, treated ones red

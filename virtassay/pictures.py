@@ -1,4 +1,7 @@
-"""Arrays → pictures: colour composites, contact sheets and plate layouts, the same everywhere they are shown."""
+"""Arrays → pictures: colour composites, contact sheets and plate layouts, the same everywhere they are shown.
+
+Vectors (images of one pixel's width) stand in contact sheets as heat maps.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +18,7 @@ from matplotlib.lines import Line2D
 from PIL import Image, ImageDraw, ImageFont
 
 from virtassay.data.store import Dataset
+from virtassay.heatmaps import Shift, are_vectors, group_heads, heat_map
 
 # The colours that microscopists expect, by a word in the channel's name; others take the palette in turn
 _STAINS = {
@@ -28,6 +32,7 @@ _STAINS = {
 }
 _PALETTE = ((0.2, 1.0, 0.3), (1.0, 0.25, 0.25), (1.0, 0.8, 0.2), (0.9, 0.3, 0.9), (0.2, 0.9, 0.9), (1.0, 0.55, 0.2))
 _PLATES = ((8, 12), (16, 24), (32, 48))  # rows × columns of 96, 384 and 1,536 wells
+_HEAT = (900, 6)  # of vectors in a contact sheet: width of all features, height of one vector
 _GAP, _BACKGROUND, _INK, _FAINT = 2, (255, 255, 255), (25, 25, 25), (110, 110, 110)
 
 
@@ -43,8 +48,9 @@ def stain_colours(channels: Sequence[str]) -> np.ndarray:
 
 def display_limits(images: np.ndarray, low: float = 1.0, high: float = 99.7) -> np.ndarray:
     """Return the contrast limits (c, 2) of images (n, c, h, w): two percentiles of each channel."""
-    limits = np.percentile(images, [low, high], axis=(0, 2, 3)).T
-    limits[:, 1] = np.maximum(limits[:, 1], limits[:, 0] + 1)
+    limits = np.percentile(images, [low, high], axis=(0, 2, 3)).T.astype(np.float64)
+    least = 1.0 if images.dtype.kind in "ui" else 1e-9  # a constant channel must not be divided by 0
+    limits[:, 1] = np.maximum(limits[:, 1], limits[:, 0] + least)
     return limits
 
 
@@ -71,18 +77,24 @@ def contact_sheet_array(
 ) -> np.ndarray:
     """Draw rows of images (n, c, h, w) with their labels at the left: an RGB array (height, width, 3) uint8.
 
-    All rows share one contrast. `per_channel` adds each channel of the first images in grey, to the right.
+    All rows share one contrast. `per_channel` adds each channel of the first images in grey, to the right. Vectors are
+    drawn as heat maps, a line each, whatever `per_channel` and `zoom`.
     """
     if limits is None:
         limits = display_limits(np.concatenate([images for _, images in rows if len(images)]))
-    strips = [_strip(images, channels, limits, per_channel, zoom) for _, images in rows]
+    vectors = bool(rows) and are_vectors(rows[0][1].shape)
+    strips = [
+        heat_map(images, limits, *_HEAT) if vectors else _strip(images, channels, limits, per_channel, zoom)
+        for _, images in rows
+    ]
     font, bold = _font(13), _font(15, bold=True)
     label_width = max((int(font.getlength(line)) for label, _ in rows for line in label.split("\n")), default=0) + 16
     top = 30 if title else 4
-    heads = _heads(rows, channels, per_channel, zoom)
+    heads = group_heads(channels, _HEAT[0]) if vectors else _heads(rows, channels, per_channel, zoom)
     top += 20 if heads else 0
     width = label_width + max((strip.shape[1] for strip in strips), default=0) + 8
-    height = top + sum(strip.shape[0] + 3 * _GAP for strip in strips) + 4
+    tall = [max(len(strip), 16 * len(label.split("\n"))) for strip, (label, _) in zip(strips, rows, strict=True)]
+    height = top + sum(one + 3 * _GAP for one in tall) + 4
     canvas = Image.new("RGB", (width, height), _BACKGROUND)
     pen = ImageDraw.Draw(canvas)
     if title:
@@ -90,13 +102,14 @@ def contact_sheet_array(
     for left, head in heads:
         pen.text((label_width + left, top - 18), head, fill=_FAINT, font=font)
     y = top
-    for (label, _), strip in zip(rows, strips, strict=True):
-        canvas.paste(Image.fromarray(strip), (label_width, y))
+    for (label, _), strip, room in zip(rows, strips, tall, strict=True):
+        if len(strip):
+            canvas.paste(Image.fromarray(strip), (label_width, y + (room - len(strip)) // 2))
         lines = label.split("\n")
         for number, line in enumerate(lines):
-            offset = (strip.shape[0] - 16 * len(lines)) // 2 + 16 * number
+            offset = (room - 16 * len(lines)) // 2 + 16 * number
             pen.text((8, y + offset), line, fill=_INK if number == 0 else _FAINT, font=font)
-        y += strip.shape[0] + 3 * _GAP
+        y += room + 3 * _GAP
     return np.asarray(canvas)
 
 
@@ -125,19 +138,30 @@ def ordered_treatments(index: pl.DataFrame) -> pl.DataFrame:
 def treatment_sheet(path: Path, dataset: Dataset, title: str = "", columns: int = 12, most: int = 40) -> None:
     """Save a contact sheet of a dataset: the controls, then each treatment (the first `most`), `columns` images each.
 
-    Images are drawn at random over wells and batches, so that the sheet shows the spread and not one well.
+    Images are drawn at random over wells and batches, so that the sheet shows the spread and not one well. Vectors are
+    shown as their distance from the controls of their batch, in the controls' s.d.
     """
     shuffled = dataset.index.with_row_index("_row").sample(fraction=1, shuffle=True, seed=0)
     groups = ordered_treatments(dataset.index).join(
         shuffled.group_by("treatment").agg(pl.len(), pl.col("_row").head(columns)), on="treatment", how="left"
     )
+    shift = Shift.of(dataset) if are_vectors(dataset.info.image_shape) else None
+    noun = "images" if shift is None else "vectors"
+
+    def shown(chosen: list[int]) -> np.ndarray:
+        images = dataset.images(np.array(chosen))
+        return images if shift is None else shift(images, dataset.index["batch"].gather(chosen))
+
     rows = [
-        (f"{name}\n{n:,} images", dataset.images(np.array(chosen)))
+        (f"{name}\n{n:,} {noun}", shown(chosen))
         for name, n, chosen in groups.head(most).select("treatment", "len", "_row").iter_rows()
     ]
     left_out = groups.height - len(rows)
     title = f"{title or dataset.info.name}{f' · {left_out} further treatments not shown' if left_out > 0 else ''}"
-    limits = display_limits(np.concatenate([images for _, images in rows]))
+    every = np.concatenate([images for _, images in rows])
+    limits = display_limits(every) if shift is None else shift.limits(every)
+    if shift is not None:
+        title += f" · less the controls of the batch, −{limits[0, 1]:.0f} (blue) to {limits[0, 1]:.0f} s.d. (red)"
     zoom = max(1, round(72 / dataset.info.image_shape[1]))
     contact_sheet(path, rows, dataset.info.channels, limits, title, zoom=zoom, per_channel=True)
 

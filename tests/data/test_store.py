@@ -70,6 +70,24 @@ def test_images_and_index_come_back(tmp_path: Path, dtype: str, shard_images: in
     np.testing.assert_array_equal(treated.images(), images[~rows()["is_control"].to_numpy()])
 
 
+def test_vectors_come_back_to_the_bit_and_must_be_finite(tmp_path: Path):
+    info = DatasetInfo("toy", ("area", "texture"), (2, 3, 1), "float32")
+    vectors = np.random.default_rng(0).normal(0, 1e6, (N, 2, 3, 1)).astype(np.float32)
+    with DatasetWriter(tmp_path / "toy", info, shard_bytes=4 * 24) as writer:
+        writer.append(vectors, rows())
+    dataset = open_dataset(tmp_path / "toy")
+    assert len(dataset.maps) == 3 and dataset.info == info
+    np.testing.assert_array_equal(dataset.images(), vectors)
+    assert dataset.images().dtype == np.float32
+    for bad in (np.nan, np.inf):
+        vectors[[4, 7], 1, 2] = bad
+        with pytest.raises(ValueError, match=r"2 images hold values that are not finite, first \['image4', 'image7'\]"):
+            write_dataset(tmp_path / "bad", info, vectors, rows())
+    assert leftovers(tmp_path) == ["toy"]
+    with pytest.raises(ValueError, match=r"stored as one of .*float64"):
+        DatasetInfo("toy", ("area", "texture"), (2, 3, 1), "float64")
+
+
 def test_the_index_is_written_without_lists_unless_a_well_holds_a_combination(root: Path, tmp_path: Path):
     assert pl.read_parquet(root / "index.parquet").schema["perturbation"] == pl.String
     both = rows().with_columns(

@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from virtassay.data.embeddings import EmbeddingTable, InvalidEmbeddings
 from virtassay.data.images import Normalisation
-from virtassay.data.molecules import Morgan
+from virtassay.data.molecules import Joined, Morgan
 from virtassay.data.store import DatasetInfo
 from virtassay.data.vocabulary import UnknownToModel, Vocabulary
 from virtassay.schema import NULL, validate
@@ -91,3 +92,90 @@ def test_combinations_fill_their_places_with_null():
 def test_the_vocabulary_survives_its_file(tmp_path):
     (tmp_path / "v.json").write_text(json.dumps(MODEL.as_json()))
     assert Vocabulary.load(tmp_path / "v.json") == MODEL
+
+
+def test_a_run_from_before_genes_were_kept_can_be_read(tmp_path):
+    old = MODEL.as_json()
+    del old["genes"]
+    (tmp_path / "v.json").write_text(json.dumps(old))
+    assert Vocabulary.load(tmp_path / "v.json") == MODEL
+
+
+KNOCKOUTS = index(
+    perturbation=["untreated", "KO-1", "KO-2", "taxol"],
+    is_control=[True, False, False, False],
+    gene=[None, "TP53", "KRAS", None],
+    smiles=[None, None, None, "CCCN"],
+)
+
+
+@pytest.fixture
+def genes(tmp_path) -> EmbeddingTable:
+    table = pl.DataFrame({"gene": ["TP53", "KRAS", "MYC"], "x": [1.0, 2.0, 3.0], "y": [0.5, 0.0, -1.0]})
+    table.write_parquet(tmp_path / "genes.parquet")
+    return EmbeddingTable(tmp_path / "genes.parquet", key="gene")
+
+
+def test_genes_are_described_by_a_table_and_what_has_none_keeps_its_row(genes):
+    model = Vocabulary.from_index(KNOCKOUTS, info=INFO, normalisation=SCALE, dose_in_label=False)
+    assert model.genes == ("TP53", "KRAS", None, None)
+    table = model.encode(KNOCKOUTS, genes)
+    assert table.structures.dtype == np.float32
+    vectors = table.condition(slice(None)).structure[:, 0]
+    assert vectors.tolist() == [[0, 0], [1, 0.5], [2, 0], [0, 0]]
+    assert table.perturbation[:, 0].tolist() == [3, 0, 1, 2]
+    named = model.encode(index(perturbation=["KO-2"]), genes)  # its gene is remembered
+    assert named.condition(slice(None)).structure.tolist() == [[[2, 0]]]
+
+
+def test_an_unseen_gene_needs_its_symbol_and_a_row_of_the_table(genes):
+    model = Vocabulary.from_index(KNOCKOUTS, info=INFO, normalisation=SCALE, dose_in_label=False)
+    table = model.encode(index(perturbation=["KO-9"], gene=["MYC"]), genes)
+    assert table.perturbation.tolist() == [[4]]
+    assert table.condition(slice(None)).structure.tolist() == [[[3, -1]]]
+    with pytest.raises(UnknownToModel, match=r"'KO-9' \(row 0\).* give the gene's symbol in the column 'gene'"):
+        model.encode(index(perturbation=["KO-9"]), genes)
+    with pytest.raises(InvalidEmbeddings, match="1 of 1 needed keys are missing: 'BRAF'"):
+        model.encode(index(perturbation=["KO-9"], gene=["BRAF"]), genes)
+
+
+def test_compounds_and_genes_of_one_screen_are_described_together(genes):
+    both = Joined(Morgan(size=64), genes)
+    model = Vocabulary.from_index(KNOCKOUTS, info=INFO, normalisation=SCALE, dose_in_label=False)
+    pair = index(perturbation=[["new", "KO-9"]], smiles=[["c1ccccc1", None]], gene=[[None, "MYC"]])
+    structure = model.encode(pair, both).condition(slice(None)).structure[0]
+    assert (structure[:, :64].norm(dim=1)).tolist() == pytest.approx([1, 0])
+    assert (structure[:, 64:].norm(dim=1)).tolist() == pytest.approx([0, 1])
+    with pytest.raises(UnknownToModel, match="'smiles' or the gene's symbol"):
+        model.encode(index(perturbation=["new"]), both)
+
+
+def test_a_molecule_under_another_name_is_looked_up_by_the_name_of_training(tmp_path):
+    np.savez(tmp_path / "names.npz", keys=np.array(["ethanol", "taxol", "KO"]), embeddings=np.eye(3))
+    table = EmbeddingTable(tmp_path / "names.npz", key="name")
+    encoded = MODEL.encode(index(perturbation=["C2H5OH"], smiles=["C(C)O"]), table)
+    assert encoded.perturbation.tolist() == [[2]]
+    assert encoded.condition(slice(None)).structure.tolist() == [[[1, 0, 0]]]
+
+
+def test_each_molecule_is_described_once(monkeypatch):
+    described: list[str] = []
+
+    def call(self: Morgan, read: list[str]) -> np.ndarray:
+        described.extend(read)
+        return np.ones((len(read), self.size), np.uint8)
+
+    monkeypatch.setattr(Morgan, "__call__", call)
+    repeated = index(perturbation=["a", "b", "c"], smiles=["CCO", "OCC", "C"])
+    table = MODEL.encode(repeated, Morgan(size=4))
+    assert described == ["CCO", "C"]
+    assert table.structures.dtype == np.uint8 and table.structures.shape == (3, 4)
+
+
+def test_with_doses_in_the_labels_a_described_compound_is_known_at_any_dose():
+    model = Vocabulary.from_index(TRAINED, info=INFO, normalisation=SCALE, dose_in_label=True)
+    table = model.encode(index(perturbation=["taxol"] * 2, dose_um=[0.3, 1.0], smiles=["CCCN"] * 2), Morgan(size=64))
+    assert table.perturbation[:, 0].tolist() == [model.perturbations.index("taxol 0.3 µM"), 4]
+    structure = table.condition(slice(None)).structure
+    assert structure.sum() > 0 and (structure[0] == structure[1]).all()
+    assert table.log_dose[0, 0] < table.log_dose[1, 0]

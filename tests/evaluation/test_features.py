@@ -120,3 +120,24 @@ def test_a_missing_extra_says_what_to_install(monkeypatch):
 def test_a_size_that_the_network_cannot_take_is_refused():
     with pytest.raises(ValueError, match="multiple of 32"):
         features.EfficientNetLite0(size=50)
+
+
+def test_vectors_are_their_own_features_and_sets_give_mean_and_spread():
+    single = np.random.default_rng(0).normal(size=(6, 4, 1, 1)).astype(np.float32)
+    out = features.Vectors()(single)
+    assert out.dtype == np.float64
+    np.testing.assert_array_equal(out, single[:, :, 0, 0])
+    sets = np.random.default_rng(1).normal(size=(6, 4, 3, 1)).astype(np.float32)
+    out = features.Vectors()(sets)
+    assert out == pytest.approx(np.concatenate([sets[..., 0].mean(2), sets[..., 0].std(2)], 1), abs=1e-6)
+    np.testing.assert_allclose(out, features.Vectors()(sets[:, :, [2, 0, 1]]), atol=1e-12)  # a set has no order
+    assert features.Vectors().fingerprint().keys() == features.PixelStatistics(quantiles=()).fingerprint().keys() - {
+        "quantiles"
+    }
+
+
+def test_images_and_vectors_are_not_mistaken_for_one_another():
+    with pytest.raises(ValueError, match="evaluation=quick"):
+        features.Vectors()(noise())
+    with pytest.raises(ValueError, match="evaluation=profiles"):
+        features.PixelStatistics()(np.zeros((2, 3, 1, 1), np.float32))

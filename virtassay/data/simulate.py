@@ -101,6 +101,7 @@ def simulate(
     knock_outs: int = 6,
     combinations: int = 4,
     toxicity: float = 1.0,
+    batch_effect: float = 1.0,
     split: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
     workers: int = 2,
     overwrite: bool = False,
@@ -109,8 +110,9 @@ def simulate(
 
     `wells_per_treatment` and `control_wells` count wells of one plate, `cells_per_well` the crops expected in a control
     well. `size` is a crop's edge in pixels; a crop shows the same 48 units at any size. Each compound is given at its
-    top dose and at `n_doses` − 1 dilutions of it. `toxicity` scales the part of the cells that is killed. `split` takes
-    and returns a table with one row a well (default: splits.split_by_well). Raises ValueError naming the argument that
+    top dose and at `n_doses` − 1 dilutions of it. `toxicity` scales the part of the cells that is killed, `batch_effect`
+    how much batches differ in stain, light, focus and density. `split` takes and returns a table with one row a well
+    (default: splits.split_by_well). Raises ValueError naming the argument that
     is out of range.
     """
     treatments = plan_treatments(n_compounds, n_doses, dilution, knock_outs, combinations, toxicity)
@@ -121,10 +123,13 @@ def simulate(
     if size < 8:
         raise ValueError(f"size={size}: a crop needs at least 8 pixels (32 to show structure).")
     layout = [Treatment()] * control_wells + treatments * wells_per_treatment
-    wells = list(plan_wells(layout, seed, n_batches, plates_per_batch, channels))
+    if batch_effect < 0:
+        raise ValueError(f"batch_effect={batch_effect} scales how much batches differ: 0 (not at all) or more.")
+    wells = list(plan_wells(layout, seed, n_batches, plates_per_batch, channels, batch_effect))
     table = _well_table(wells)
     sides = split(table) if split else split_by_well(table, seed=seed)
-    table = table.join(sides.select(*WELL, "split"), on=WELL, how="left", maintain_order="left")
+    told = [*WELL, "split", *(name for name in ("held_out",) if name in sides.columns)]
+    table = table.join(sides.select(told), on=WELL, how="left", maintain_order="left")
     info = DatasetInfo(
         name=Path(root).name,
         channels=CHANNELS[:channels],
@@ -184,7 +189,7 @@ def plan_treatments(
 
 
 def plan_wells(
-    layout: list[Treatment], seed: int, n_batches: int, plates_per_batch: int, channels: int
+    layout: list[Treatment], seed: int, n_batches: int, plates_per_batch: int, channels: int, batch_effect: float = 1.0
 ) -> Iterator[Well]:
     """Lay the treatments out at random on every plate, and draw how each batch and plate was stained and imaged."""
     shape = next((s for s in PLATES if s[0] * s[1] >= len(layout)), None)
@@ -192,10 +197,11 @@ def plan_wells(
         raise ValueError(f"{len(layout)} wells do not fit a plate of {PLATES[-1]}: take fewer treatments or wells.")
     for b in range(n_batches):
         rng = np.random.default_rng((seed, 0, b))
-        gain = np.exp(rng.normal(0, 0.2, len(CHANNELS)))[:channels]
+        gain = np.exp(batch_effect * rng.normal(0, 0.2, len(CHANNELS)))[:channels]
         background = rng.uniform(6, 16, len(CHANNELS))[:channels]
-        psf = (rng.uniform(0.6, 1.0) * rng.uniform(0.9, 1.1, len(CHANNELS)))[:channels]
-        tilt, vignette, density = rng.normal(0, 0.1, 2), rng.uniform(0.02, 0.12), np.exp(rng.normal(0, 0.12))
+        psf = (rng.uniform(0.6, 1.0) ** batch_effect * rng.uniform(0.9, 1.1, len(CHANNELS)))[:channels]
+        tilt, vignette = batch_effect * rng.normal(0, 0.1, 2), rng.uniform(0.02, 0.12)
+        density = np.exp(batch_effect * rng.normal(0, 0.12))
         for p in range(plates_per_batch):
             own = gain * np.exp(rng.normal(0, 0.04, len(CHANNELS)))[:channels]
             optics = Optics(own, background, psf, tilt, vignette)

@@ -66,6 +66,37 @@ def split_unseen_batch(
     return split_by_values(index, test={"batch": test}, val={"batch": val} if val else None, seed=seed)
 
 
+def split_unseen(
+    index: pl.DataFrame,
+    *,
+    perturbations: Sequence[str] = (),
+    batches: Sequence[str] = (),
+    seed: int = 0,
+    val: float = 0.1,
+    test: float = 0.25,
+) -> pl.DataFrame:
+    """Hold out for test whole perturbations, whole batches, and wells of the rest as `split_by_well` does.
+
+    `held_out` says why a test well is one: "batch", "perturbation" or "well" (its treatment and batch are in training);
+    the controls of a batch that is in training count as "well". Raises InvalidIndex on unknown names.
+    """
+    treated = index.filter(~pl.col("is_control"))
+    if perturbations:
+        _check_names(
+            "treated perturbation", set(perturbations), set(treated["perturbation"].explode(empty_as_null=False))
+        )
+    if batches:
+        _check_names("batch", set(batches), set(index["batch"]))
+    new = pl.col("perturbation").list.eval(pl.element().is_in(list(perturbations))).list.any() & ~pl.col("is_control")
+    why = (
+        pl.when(pl.col("batch").is_in(list(batches))).then(pl.lit("batch"))
+        .when(new).then(pl.lit("perturbation"))
+        .when(pl.col("split") == "test").then(pl.lit("well"))
+    )  # fmt: skip
+    table = split_by_well(index, seed=seed, val=val, test=test).with_columns(held_out=why)
+    return table.with_columns(split=pl.when(pl.col("held_out").is_null()).then("split").otherwise(pl.lit("test")))
+
+
 def split_by_values(
     index: pl.DataFrame,
     *,

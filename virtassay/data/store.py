@@ -3,6 +3,9 @@
 dataset.json    shape, dtype, channels, scaling, and a checksum of every other file; written last
 index.parquet   one row an image; `shard` and `offset` say where its pixels lie
 images/*.bin    raw little-endian (n, channels, height, width), in C order
+
+A set of k feature vectors (a profile, an embedding; k = 1 for a well's) is kept as an image of k × 1 "pixels" in
+float32, whose channels are the features.
 """
 
 import contextlib
@@ -22,6 +25,7 @@ import polars as pl
 from virtassay import schema
 
 FORMAT, VERSION = "virtassay-dataset", 1
+DTYPES = ("uint8", "uint16", "float32")  # float32: feature vectors
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a full or failing disk raises
 
 
@@ -31,7 +35,7 @@ class BrokenDataset(ValueError):
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What dataset.json says of the images; `image_shape` is (channels, height, width), `dtype` uint8 or uint16."""
+    """What dataset.json says of the images; `image_shape` is (channels, height, width), `dtype` one of DTYPES."""
 
     name: str
     channels: tuple[str, ...]
@@ -42,8 +46,8 @@ class DatasetInfo:
     provenance: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.dtype not in ("uint8", "uint16"):
-            raise ValueError(f"images are stored as uint8 or uint16, got {self.dtype!r}: choose a scaling.")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"images are stored as one of {DTYPES}, got {self.dtype!r}: choose a scaling.")
         if len(self.channels) != self.image_shape[0]:
             raise ValueError(
                 f"{len(self.channels)} channel names {self.channels} for images of shape {self.image_shape}."
@@ -206,6 +210,10 @@ class DatasetWriter:
                 f"images of {images.dtype} {images.shape[1:]} do not fit a dataset of {self.info.dtype} "
                 f"{self.info.image_shape}."
             )
+        bad = [] if images.dtype.kind != "f" else np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
+        if len(bad):
+            named = rows["image_id"].gather(bad[:5]).to_list()
+            raise ValueError(f"{len(bad)} images hold values that are not finite, first {named}: nothing is repaired.")
         done = 0
         while done < len(images):
             file = self.file

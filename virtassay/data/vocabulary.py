@@ -2,7 +2,9 @@
 
 import json
 import logging
+from collections.abc import Hashable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import polars as pl
 import torch
 
 from virtassay.data.images import Normalisation
-from virtassay.data.molecules import Morgan, canonical_column
+from virtassay.data.molecules import Component, Descriptor, canonical_column
 from virtassay.data.store import DatasetInfo
 from virtassay.schema import NULL, Condition, treatment_name
 
@@ -28,7 +30,7 @@ class ConditionTable:
 
     perturbation: np.ndarray  # (n, k) rows of the vocabulary; n_perturbations where only the structure is known
     structure: np.ndarray  # (n, k) rows of `structures`
-    structures: np.ndarray  # (m, d) uint8; row 0 is "no structure"
+    structures: np.ndarray  # (m, d) uint8 (fingerprints) or float32; row 0 is "no structure"
     log_dose: np.ndarray  # (n, k), NaN where no dose was given
     batch: np.ndarray  # (n,)
     cell_type: np.ndarray  # (n,)
@@ -52,11 +54,12 @@ class Vocabulary:
     """Names of what the model was trained on. Doses enter as (log10 µM − dose_centre) / dose_spread.
 
     `dose_in_label`: the label of a perturbation is compound × dose ("taxol 0.3 µM"), as in Jones et al. 2026.
-    `smiles[i]` is the canonical SMILES of perturbation i, or None (control, gene, not given).
+    `smiles[i]` is the canonical SMILES of perturbation i and `genes[i]` its gene, or None (control, not given).
     """
 
     perturbations: tuple[str, ...]
     smiles: tuple[str | None, ...]
+    genes: tuple[str | None, ...]
     controls: tuple[str, ...]
     batches: tuple[str, ...]
     cell_types: tuple[str, ...]
@@ -77,24 +80,26 @@ class Vocabulary:
         """Collect the names in the (training) rows of an index; `info` describes its folder."""
         if "smiles" in index.columns:
             index = index.with_columns(canonical_column(index["smiles"], "training split"))
-        labels: dict[str, str | None] = {}
+        labels: dict[str, Component] = {}
         controls: set[str] = set()
-        for row in _rows(index):
-            for name, dose, smiles in zip(row["perturbation"], row["dose_um"], row["smiles"], strict=True):
-                label = treatment_name([name], [dose]) if dose_in_label else name
-                if row["is_control"]:
+        for is_control, components in _treatments(index):
+            for component, dose in components:
+                label = _label(component.name, dose, dose_in_label)
+                if is_control:
                     controls.add(label)
-                elif labels.get(label) is None:
-                    labels[label] = smiles
+                else:
+                    labels[label] = _completed(labels.get(label, component), component)
         # Controls are a perturbation of their own: their solvent's structure would say that they are one more compound
         names = sorted(labels.keys() | controls)
+        known = [Component(name) if name in controls else labels[name] for name in names]
         doses = (
             np.array([d for row in index["dose_um"] for d in row if d]) if "dose_um" in index.columns else np.empty(0)
         )
         logs = np.log10(doses) if len(doses) else np.zeros(1)
         return cls(
             perturbations=tuple(names),
-            smiles=tuple(None if name in controls else labels.get(name) for name in names),
+            smiles=tuple(component.smiles for component in known),
+            genes=tuple(component.gene for component in known),
             controls=tuple(sorted(controls)),
             batches=tuple(index["batch"].unique().sort()),
             cell_types=tuple(index["cell_type"].drop_nulls().unique().sort()) if "cell_type" in index.columns else (),
@@ -109,60 +114,71 @@ class Vocabulary:
             dose_in_label=dose_in_label,
         )
 
-    def encode(self, index: pl.DataFrame, molecules: Morgan | None, source: str = "index") -> ConditionTable:
+    def encode(self, index: pl.DataFrame, molecules: Descriptor | None, source: str = "index") -> ConditionTable:
         """Turn the names in an index into numbers; unknown batches become the null.
 
         Raises UnknownToModel naming each perturbation, dose or cell type that the model cannot know.
         """
-        number = {name: i for i, name in enumerate(self.perturbations)}
-        by_smiles = {smiles: name for name, smiles in zip(self.perturbations, self.smiles, strict=True) if smiles}
         if "smiles" in index.columns:
             index = index.with_columns(canonical_column(index["smiles"], source))
-        size = max((len(row) for row in index["perturbation"]), default=1)
-        shape = (index.height, size)
+        shape = (index.height, max((len(row) for row in index["perturbation"]), default=1))
         perturbation = np.full(shape, NULL)
         structure = np.zeros(shape, np.int64)
         log_dose = np.full(shape, np.nan, np.float32)
-        molecule_rows: dict[str, int] = {}
+        reads = cache(molecules.reads) if molecules is not None else lambda component: None
+        place: dict[Hashable, int] = {}  # what is read of a component → its row of `structures`
         unknown: dict[str, int] = {}
-        for i, row in enumerate(_rows(index)):
-            for j, (name, dose, smiles) in enumerate(
-                zip(row["perturbation"], row["dose_um"], row["smiles"], strict=True)
-            ):
-                label = treatment_name([name], [dose]) if self.dose_in_label else name
-                if label not in number and smiles in by_smiles and not self.dose_in_label:
-                    label = by_smiles[smiles]  # the same molecule under another name
-                known = number.get(label)
-                smiles = smiles or (self.smiles[known] if known is not None else None)
-                described = molecules is not None and smiles is not None and not row["is_control"]
-                if known is None and not described:
+        for i, (is_control, components) in enumerate(_treatments(index)):
+            for j, (given, dose) in enumerate(components):
+                label, number, component = self._lookup(given, dose)
+                read = None if is_control or label in self.controls else reads(component)
+                if number is None and read is None:
                     unknown.setdefault(label, i)
                     continue
-                perturbation[i, j] = len(number) if known is None else known
-                if smiles is not None and described and label not in self.controls:
-                    structure[i, j] = molecule_rows.setdefault(smiles, len(molecule_rows) + 1)
+                perturbation[i, j] = len(self.perturbations) if number is None else number
+                if read is not None:
+                    structure[i, j] = place.setdefault(read, len(place) + 1)
                 if dose:
                     log_dose[i, j] = (np.log10(dose) - self.dose_centre) / self.dose_spread
         if unknown:
             raise UnknownToModel(self._unknown_message(unknown, molecules, source))
-        d = 0 if molecules is None else molecules.size
-        drawn = np.zeros((0, 0), np.uint8) if molecules is None else molecules(list(molecule_rows))
+        drawn = np.zeros((0, 0), np.uint8) if molecules is None else molecules(list(place))
         return ConditionTable(
             perturbation=perturbation,
             structure=structure,
-            structures=np.concatenate([np.zeros((1, d), np.uint8), drawn]),
+            structures=np.concatenate([np.zeros((1, drawn.shape[1]), drawn.dtype), drawn]),
             log_dose=log_dose,
             batch=self._batches(index, source),
             cell_type=self._cell_types(index, source),
         )
 
-    def _unknown_message(self, unknown: dict[str, int], molecules: Morgan | None, source: str) -> str:
+    def _lookup(self, component: Component, dose: float | None) -> tuple[str, int | None, Component]:
+        """Return a component's label, its number (None: not in training), and what training knows of it too."""
+        label = _label(component.name, dose, self.dose_in_label)
+        number = self._number.get(label)
+        if number is None and not self.dose_in_label and component.smiles in self._by_smiles:
+            number = self._by_smiles[component.smiles]  # the same molecule under another name
+            label = self.perturbations[number]
+            component = component._replace(name=label)
+        if number is not None:
+            component = _completed(component, Component("", self.smiles[number], self.genes[number]))
+        return label, number, component
+
+    @cached_property
+    def _number(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.perturbations)}
+
+    @cached_property
+    def _by_smiles(self) -> dict[str | None, int]:
+        return {smiles: i for i, smiles in enumerate(self.smiles) if smiles is not None}
+
+    def _unknown_message(self, unknown: dict[str, int], molecules: Descriptor | None, source: str) -> str:
         shown = ", ".join(f"{name!r} (row {row})" for name, row in list(unknown.items())[:5])
         cure = (
             "This model knows perturbations by their label alone (condition=onehot); a model trained with "
             "condition=morgan could generate unseen compounds from their SMILES."
             if molecules is None
-            else "This model reads structures: give the SMILES of an unseen compound in the column 'smiles'."
+            else f"What this model was not trained on it must be able to describe: give {molecules.needs}."
         )
         names = ", ".join(self.perturbations[:12]) + (", …" if len(self.perturbations) > 12 else "")
         return f"{source}: unknown to the model: {shown}. {cure} It was trained on: {names}."
@@ -192,15 +208,27 @@ class Vocabulary:
     def load(cls, path: Path) -> "Vocabulary":
         """Read vocabulary.json."""
         stored = json.loads(path.read_text(encoding="utf-8"))
+        stored.setdefault("genes", [None] * len(stored["perturbations"]))  # older runs did not keep them
         scale = stored.pop("normalisation")
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
         normalisation = Normalisation(tuple(scale["mean"]), tuple(scale["spread"]))
         return cls(**fields, normalisation=normalisation)
 
 
-def _rows(index: pl.DataFrame):
-    """Iterate over the columns that describe treatments, with empty lists of nulls for those that are absent."""
-    wanted = index.select("perturbation", "is_control", *[c for c in ("dose_um", "smiles") if c in index.columns])
-    for row in wanted.iter_rows(named=True):
+def _label(name: str, dose: float | None, dose_in_label: bool) -> str:
+    return treatment_name([name], [dose]) if dose_in_label else name
+
+
+def _completed(component: Component, other: Component) -> Component:
+    """Fill in what a component lacks from what another index said of the same one."""
+    return component._replace(smiles=component.smiles or other.smiles, gene=component.gene or other.gene)
+
+
+def _treatments(index: pl.DataFrame) -> Iterator[tuple[bool, list[tuple[Component, float | None]]]]:
+    """Iterate over the rows: is it a control, and its components with their doses; absent columns count as null."""
+    there = [name for name in ("smiles", "gene", "dose_um") if name in index.columns]
+    for row in index.select("perturbation", "is_control", *there).iter_rows(named=True):
         nothing = [None] * len(row["perturbation"])
-        yield {"dose_um": nothing, "smiles": nothing, **row}
+        smiles, genes, doses = (row.get(name, nothing) for name in ("smiles", "gene", "dose_um"))
+        components = map(Component, row["perturbation"], smiles, genes)
+        yield row["is_control"], list(zip(components, doses, strict=True))

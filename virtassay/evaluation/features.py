@@ -2,7 +2,7 @@
 
 A featurizer is a frozen dataclass: `name`, `fingerprint()` and `(images) -> features`, where images are
 (n, C, H, W) uint8 or uint16 with 1 to 12 channels and features are (n, d) float64. Intensities are divided by the
-largest value of their type, so that both types lie in [0, 1].
+largest value of their type, so that both types lie in [0, 1]. Vectors, (n, C, K, 1) float32, are features already.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ def check_images(images: Images) -> None:
     if images.ndim != 4 or images.dtype.name not in ("uint8", "uint16") or not 1 <= images.shape[1] <= 12:
         raise ValueError(
             f"images have shape {images.shape} and type {images.dtype}; featurizers take (n, C, H, W) of uint8 or "
-            "uint16 with 1 to 12 channels, as a dataset folder stores them."
+            "uint16 with 1 to 12 channels, as a dataset folder stores them. Vectors: choose evaluation=profiles."
         )
 
 
@@ -54,6 +54,33 @@ def in_minibatches(images: Images, function: Callable[[Tensor], Tensor], label: 
             chunk = torch.as_tensor(images[start : start + MINIBATCH].astype(np.float32) / top)
             outputs.append(function(chunk).double().numpy())
     return np.concatenate(outputs) if outputs else np.zeros((0, 0))
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The stored vectors themselves; a set of several gives the mean and s.d. of each feature over it."""
+
+    name: str = "vectors"
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {
+            "channel_mapping": "each channel is a feature; sets of K > 1 vectors give mean and s.d. over the set",
+            "resize": "none",
+            "value_range": "as stored: control_units where dataset.json says so",
+            "weights": "none",
+            "trained": False,
+        }
+
+    def __call__(self, images: Images) -> Features:
+        if images.ndim != 4 or images.shape[3] != 1 or images.dtype != np.float32:
+            raise ValueError(
+                f"images have shape {images.shape} and type {images.dtype}; the featurizer vectors takes (n, C, K, 1) "
+                "of float32. Images: choose evaluation=quick or full."
+            )
+        sets = images[..., 0].astype(np.float64)
+        if sets.shape[2] == 1:
+            return sets[:, :, 0]
+        return np.concatenate([sets.mean(2), sets.std(2)], 1)
 
 
 @dataclass(frozen=True)

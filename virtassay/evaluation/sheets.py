@@ -1,7 +1,8 @@
 """Pictures of the report: contact sheets and dose ladders of real, generated and control images.
 
 All of them share one set of contrast limits, taken from real images only. Which images are shown is drawn at random
-with a fixed seed: nobody picked them by eye.
+with a fixed seed: nobody picked them by eye. Vectors are shown as heat maps of their distance from the real controls of
+their batch: one by one in contact sheets, their mean elsewhere.
 """
 
 from collections.abc import Sequence
@@ -15,11 +16,13 @@ from PIL import Image
 
 from virtassay.data.store import Dataset
 from virtassay.evaluation.plots import png_uri
+from virtassay.heatmaps import Shift, are_vectors, heat_map
 from virtassay.pictures import composite, display_limits, greys
 
 WIDTH = 1000  # pixels of the page that a row of pictures may fill
 LARGEST = 128  # larger images are shrunk for display, so that the file stays small
 GAP = 2
+LINE, MEAN, BLOCK = 6, 24, 72  # heights of a heat map: of a vector at least, of a mean, of all vectors if they are few
 SEED = 0
 
 Pixels = NDArray[Any]
@@ -75,11 +78,12 @@ class Ladder:
 
 @dataclass(frozen=True)
 class Studio:
-    """Both sides, and the contrast limits (C, 2) that all pictures share."""
+    """Both sides, and the contrast limits (C, 2) that all pictures share; of vectors, what they are shifted from."""
 
     real: Dataset
     generated: Dataset
     limits: Pixels
+    shift: Shift | None = None
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -101,11 +105,17 @@ def open_studio(real: Dataset, generated: Dataset) -> Studio:
     """Take the contrast limits from up to 300 treated and 300 control images of the real side."""
     control = real.index["is_control"].to_numpy()
     rows = np.concatenate([_draw(np.flatnonzero(side), 300) for side in (control, ~control)])
+    if are_vectors(real.info.image_shape):
+        shift = Shift.of(real)
+        return Studio(real, generated, shift.limits(shift(real.images(rows), real.index["batch"].gather(rows))), shift)
     return Studio(real, generated, display_limits(real.images(rows)))
 
 
 def contact_sheet(studio: Studio, reason: str, treatment: str, batch: str, per_channel: bool) -> Sheet:
     """Show a stratum large: a row each of real, generated and control images of the same batch."""
+    if studio.shift is not None:
+        strips = _heat_strips(studio, studio.shift, treatment, batch, WIDTH - 90, mean=False)
+        return Sheet(reason, treatment, batch, strips)
     zoom = max(1, round(104 / studio.size))
     count = max(3, min(9, (WIDTH - 90) // ((studio.size + GAP) * zoom)))
     sides = _sides(studio, treatment, batch)
@@ -123,6 +133,8 @@ def contact_sheet(studio: Studio, reason: str, treatment: str, batch: str, per_c
 
 def small_sheet(studio: Studio, treatment: str, batch: str) -> Sheet:
     """Show a stratum small: real, generated and control side by side."""
+    if studio.shift is not None:
+        return Sheet("", treatment, batch, _heat_strips(studio, studio.shift, treatment, batch, 285, mean=True))
     zoom = max(1, round(64 / studio.size))
     count = max(1, min(4, 285 // ((studio.size + GAP) * zoom)))
     sides = _sides(studio, treatment, batch)
@@ -145,10 +157,13 @@ def dose_ladder(
         zoom = max(1, room // (studio.size + GAP))
     count = across if across > 2 else 2 * across
 
+    def picture(data: Dataset, treatment: str | None) -> Picture | None:
+        if studio.shift is not None:
+            return _heat(studio, studio.shift, data, _rows(data, treatment, batch), room, mean=True)
+        return _colour(studio, data, _rows(data, treatment, batch)[:count], across, zoom)
+
     def row(data: Dataset) -> tuple[Picture | None, ...]:
-        controls = _colour(studio, data, _rows(data, None, batch)[:count], across, zoom)
-        doses = [_colour(studio, data, _rows(data, treatment, batch)[:count], across, zoom) for _, treatment in chosen]
-        return (controls, *doses)
+        return tuple(picture(data, treatment) for treatment in (None, *(name for _, name in chosen)))
 
     headings = ("control", *(heading for heading, _ in chosen))
     rows = (("Real", row(studio.real)), ("Generated", row(studio.generated)))
@@ -183,6 +198,24 @@ def _colour(studio: Studio, data: Dataset, rows: Pixels, columns: int, zoom: int
     if not len(rows):
         return None
     return _grid(composite(data.images(rows), studio.channels, studio.limits), columns, zoom)
+
+
+def _heat_strips(studio: Studio, shift: Shift, treatment: str, batch: str, width: int, mean: bool) -> tuple[Strip, ...]:
+    sides = _sides(studio, treatment, batch)
+    return tuple(Strip(label, _heat(studio, shift, data, rows, width, mean)) for label, data, rows in sides)
+
+
+def _heat(studio: Studio, shift: Shift, data: Dataset, rows: Pixels, width: int, mean: bool) -> Picture | None:
+    """Draw vectors as lines, or their mean as one line."""
+    if not len(rows):
+        return None
+    shifted = shift(data.images(rows), data.index["batch"].gather(rows))
+    if mean:
+        pixels = heat_map(shifted.mean((0, 2), keepdims=True), studio.limits, width, MEAN)
+    else:
+        each = BLOCK // (len(rows) * shifted.shape[2])
+        pixels = heat_map(shifted, studio.limits, width, min(MEAN, max(LINE, each)))
+    return Picture(png_uri(pixels), pixels.shape[1], pixels.shape[0], len(rows))
 
 
 def _grey(studio: Studio, data: Dataset, rows: Pixels, channel: int, columns: int, zoom: int) -> Picture | None:

@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from virtassay.schema import NULL, Condition
+from virtassay.schema import FIELDS, NULL, Condition
 
 
 class OneHot(nn.Module):
@@ -55,7 +55,10 @@ class Structure(nn.Module):
 class ConditionEncoder(nn.Module):
     """Sum the fields of a Condition to one vector: (n fields) → (n, width).
 
-    `dropout` is the probability with which each field of each sample is replaced by its null while training.
+    The batch enters by its label (`use_batch`), or by what `control_set` makes of control images of it, which a batch
+    that was not in training has too; where a sample's control images are not given (None, or NaN for that sample
+    alone) its null stands for it. `dropout` is the probability with which each field of each sample is replaced by its
+    null while training. Raises ValueError where dropout is no probability or the batch enters both ways.
     """
 
     def __init__(
@@ -68,18 +71,22 @@ class ConditionEncoder(nn.Module):
         use_dose: bool = True,
         use_batch: bool = True,
         dropout: float = 0.15,
+        control_set: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= dropout < 1:
             raise ValueError(f"condition.dropout is a probability in [0, 1), got {dropout}.")
+        if control_set is not None and use_batch:
+            raise ValueError("the batch enters by its label or by control images: with control_set, use_batch=false.")
         self.width = width
         self.dropout = dropout
         self.perturbation = perturbation
         self.dose = nn.Sequential(nn.Linear(1, width), nn.SiLU(), nn.Linear(width, width)) if use_dose else None
         self.treatment = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.batch = nn.Embedding(n_batches, width) if use_batch else None
+        self.control_set = control_set
         self.cell_type = nn.Embedding(n_cell_types, width) if n_cell_types > 1 else None
-        there = {"dose": self.dose, "batch": self.batch, "cell_type": self.cell_type}
+        there = {"dose": self.dose, "batch": self.batch or self.control_set, "cell_type": self.cell_type}
         fields = ["perturbation", *(name for name, encoder in there.items() if encoder is not None)]
         # a null for no other field: a weight without a gradient is an error to several devices
         self.null = nn.ParameterDict({name: nn.Parameter(torch.randn(width) / math.sqrt(width)) for name in fields})
@@ -87,24 +94,42 @@ class ConditionEncoder(nn.Module):
             if table is not None:
                 nn.init.normal_(table.weight, std=1 / math.sqrt(width))
 
+    def drop(self, condition: Condition) -> Condition:
+        """Replace each field of each sample by its null, with probability `dropout`: what training shows the network.
+
+        Once for a step, not in `forward`: an objective that calls the network several times must ask it the same.
+        """
+        if self.dropout == 0:
+            return condition
+        for field in FIELDS:
+            chosen = torch.rand(len(condition), device=condition.batch.device) < self.dropout
+            condition = condition.without(field, chosen)
+        return condition
+
     def forward(self, condition: Condition) -> Tensor:
         slot = condition.perturbation != NULL  # (n, k): is there a perturbation in this place?
-        nothing = ~slot.any(dim=1) | self._dropped(condition)
+        nothing = ~slot.any(dim=1)
         component = self.perturbation(condition)  # (n, k, width)
         if self.dose is not None:
-            no_dose = condition.log_dose.isnan() | self._dropped(condition)[:, None]
+            no_dose = condition.log_dose.isnan()
             encoded = self.dose(condition.log_dose.nan_to_num(0.0)[..., None])
             component = component + torch.where(no_dose[..., None], self.null["dose"], encoded)
         treatment = (self.treatment(component) * slot[..., None]).sum(dim=1)
         vector = torch.where(nothing[:, None], self.null["perturbation"], treatment)
-        for name, table in (("batch", self.batch), ("cell_type", self.cell_type)):
-            if table is not None:
-                number = getattr(condition, name)
-                null = (number == NULL) | self._dropped(condition)
-                vector = vector + torch.where(null[:, None], self.null[name], table(number.clamp(min=0)))
+        if self.batch is not None:
+            vector = vector + self._row("batch", self.batch, condition)
+        if self.control_set is not None:
+            vector = vector + self._read_controls(self.control_set, condition)
+        if self.cell_type is not None:
+            vector = vector + self._row("cell_type", self.cell_type, condition)
         return vector
 
-    def _dropped(self, condition: Condition) -> Tensor:
-        if not self.training or self.dropout == 0:
-            return torch.zeros(len(condition), dtype=torch.bool, device=condition.batch.device)
-        return torch.rand(len(condition), device=condition.batch.device) < self.dropout
+    def _row(self, name: str, table: nn.Embedding, condition: Condition) -> Tensor:
+        number = getattr(condition, name)
+        return torch.where((number == NULL)[:, None], self.null[name], table(number.clamp(min=0)))
+
+    def _read_controls(self, encode: nn.Module, condition: Condition) -> Tensor:
+        if condition.control_set is None:
+            return self.null["batch"]
+        null = condition.control_set.flatten(1)[:, 0].isnan()
+        return torch.where(null[:, None], self.null["batch"], encode(condition.control_set.nan_to_num(0.0)))

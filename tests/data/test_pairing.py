@@ -1,10 +1,14 @@
 """Minibatches are functions of (seed, step); controls come from the batch of their image."""
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 
-from virtassay.data.pairing import Controls, MinibatchOrder
+from tests.toy_screen import write_screen
+from virtassay.data.pairing import ControlPool, Controls, MinibatchOrder, require_groups
+from virtassay.data.store import open_dataset
 from virtassay.schema import InvalidIndex
 
 
@@ -17,6 +21,27 @@ def test_an_epoch_sees_each_image_once_whatever_the_number_of_parts():
     assert not np.array_equal(seen[:50], seen[50:100])
     for step in (0, 6, 24):  # step 6 ends one epoch and begins the next
         assert np.array_equal(np.concatenate([parted.rows(step, part) for part in range(4)]), whole.rows(step, 0))
+
+
+@pytest.mark.parametrize("per_group", [2, 4])
+def test_images_of_a_group_stand_together_and_an_epoch_still_sees_each_once(per_group: int):
+    group = np.repeat(np.arange(6), [16, 9, 4, 3, 1, 31])
+    order = MinibatchOrder(n=64, minibatch_size=8, parts=1, seed=1, group=group, per_group=per_group)
+    epochs = np.stack([np.concatenate([order.rows(8 * e + step, 0) for step in range(8)]) for e in range(2)])
+    assert all(sorted(rows) == list(range(64)) for rows in epochs)
+    assert not np.array_equal(*epochs)
+    neighbours = (group[epochs[0][:-1]] == group[epochs[0][1:]]).mean()
+    assert neighbours > 0.9 * (1 - 1 / per_group), "at random it would be a third"
+    assert len(np.unique(group[epochs[0][:16]])) > 1, "but groups are mixed"
+    parted = MinibatchOrder(n=64, minibatch_size=8, parts=2, seed=1, group=group, per_group=per_group)
+    assert np.array_equal(np.concatenate([parted.rows(3, part) for part in range(2)]), order.rows(3, 0))
+
+
+def test_a_coupling_needs_a_group_with_two_images():
+    require_groups(np.array([0, 1, 1]), 8, "x")
+    require_groups(np.arange(5), 1, "x")
+    with pytest.raises(InvalidIndex, match=r"x: every group .* has one image only"):
+        require_groups(np.arange(5), 8, "x")
 
 
 def test_a_minibatch_that_cannot_be_shared_equally_is_refused():
@@ -34,6 +59,29 @@ def test_controls_are_of_the_same_batch_and_all_of_them_come_up():
     assert (batch[drawn] == batch[rows]).all()
     assert index["is_control"].to_numpy()[drawn].all()
     assert set(drawn.flat) == set(np.flatnonzero(index["is_control"].to_numpy()))
+
+
+def test_a_control_is_not_told_itself():
+    index = pl.DataFrame({"batch": ["a"] * 5 + ["b"] * 2, "is_control": [True, True, True, False, False, True, False]})
+    controls = Controls.of(index, "x")
+    rows = np.tile(np.arange(7)[:, None], (1, 300))
+    drawn = controls.draw(rows, np.random.default_rng(0))
+    for row, others in {0: {1, 2}, 1: {0, 2}, 2: {0, 1}, 3: {0, 1, 2}, 5: {5}, 6: {5}}.items():
+        assert set(drawn[row]) == others, row  # the only control of a batch has none but itself
+
+
+def test_a_pool_draws_controls_of_the_batch_by_the_images_own_seed(tmp_path: Path):
+    pool = ControlPool.of(open_dataset(write_screen(tmp_path / "screen")), "train")
+    batches, seeds = ["week1", "week2", "week1"], np.array([4, 5, 6])
+    drawn = pool.draw(batches, seeds, 5)
+    of = pool.controls.index["batch"].to_numpy()
+    assert (of[drawn] == np.array(batches)[:, None]).all() and pool.controls.index["is_control"].all()
+    assert all(len(set(row)) == 5 for row in drawn)
+    assert np.array_equal(pool.draw(batches[2:], seeds[2:], 5), drawn[2:])
+    assert np.array_equal(pool.draw(batches, seeds, 2), drawn[:, :2]), "more of them begin with the same"
+    assert pool.draw(batches[:1], seeds[:1], 99).shape == (1, 99), "and are repeated where there are fewer"
+    with pytest.raises(InvalidIndex, match=r"\(train split\): no control images of batch\(es\) \['week3'\]"):
+        pool.draw(["week3"], np.array([1]), 1)
 
 
 def test_a_batch_without_controls_is_named():

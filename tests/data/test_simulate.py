@@ -252,6 +252,7 @@ def test_shipped_screens_have_wells_on_every_side(repo: Path, name: str):
         ({"control_wells": 0}, "control_wells=0"),
         ({"toxicity": -0.1}, "toxicity=-0.1"),
         ({"toxicity": 1.5}, "toxicity=1.5"),
+        ({"batch_effect": -1.0}, "batch_effect=-1.0"),
         ({"wells_per_treatment": 500}, "do not fit a plate"),
     ],
 )
@@ -275,3 +276,13 @@ def test_toxicity_scales_the_cells_that_are_killed_and_leaves_the_phenotype():
 def test_an_existing_folder_is_kept(screen: Dataset):
     with pytest.raises(FileExistsError, match="overwrite"):
         small(root=screen.root)
+
+
+def test_batches_differ_as_strongly_as_asked():
+    def gains(strength: float) -> np.ndarray:
+        wells = plan_wells([Treatment()], 0, 30, 1, 3, strength)
+        return np.log(np.stack([w.optics.gain for w in wells]))
+
+    none, usual, strong = (gains(strength).std(0) for strength in (0.0, 1.0, 3.0))
+    assert (none < 0.08).all(), "plates of a batch still differ a little"
+    assert strong / usual == pytest.approx([3, 3, 3], rel=0.15)

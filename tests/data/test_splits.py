@@ -109,3 +109,25 @@ def test_names_that_are_not_there_are_told_with_those_that_are(index: pl.DataFra
         splits.split_unseen_batch(index, test=["b1", "b2"])
     with pytest.raises(InvalidIndex, match="are needed"):
         splits.split_unseen_perturbation(index, test=[])
+
+
+def test_wells_perturbations_and_batches_are_held_out_together_and_it_is_said_why(index: pl.DataFrame):
+    split = splits.split_unseen(index, perturbations=["ALLN"], batches=["b2"], seed=0)
+    check(index, split)
+    why = split.with_columns(drug=pl.col("perturbation").list.join("+"))
+    assert (why.filter(pl.col("held_out").is_not_null())["split"] == "test").all()
+    assert set(why.filter(pl.col("batch") == "b2")["held_out"]) == {"batch"}
+    here = why.filter(pl.col("batch") == "b1")
+    assert set(here.filter(pl.col("drug").str.contains("ALLN"))["held_out"]) == {"perturbation"}, "combinations too"
+    rest = here.filter(~pl.col("drug").str.contains("ALLN"))
+    assert (
+        set(rest["held_out"]) == {"well", None}
+        and rest.filter(pl.col("held_out").is_null())["split"].is_in(["train", "val"]).all()
+    )
+    assert not {"b2"} & set(split.filter(split="train")["batch"])
+
+
+@pytest.mark.parametrize("wrong", [{"perturbations": ["taxoll"]}, {"batches": ["b9"]}, {"perturbations": ["DMSO"]}])
+def test_unknown_names_cannot_be_held_out(index: pl.DataFrame, wrong: dict):
+    with pytest.raises(InvalidIndex, match="are not in the index"):
+        splits.split_unseen(index, **wrong)

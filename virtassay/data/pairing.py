@@ -71,8 +71,8 @@ class ControlPool:
         lonely = sorted(set(batches) - set(of))
         if lonely:
             raise InvalidIndex(
-                f"{self.source}: no control images of batch(es) {lonely[:5]}, which this model needs. There are some of "
-                f"{sorted(of)[:12]}: ask for these by batch=…, or name another dataset=… or split of it, controls=…."
+                f"{self.source}: no control images of batch(es) {lonely[:5]}, which this model needs. There are "
+                f"some of {sorted(of)[:12]}: ask for these by batch=…, or name other controls by dataset=… and controls=…."
             )
         drawn = np.empty((len(seeds), m), np.int64)
         for i, (batch, seed) in enumerate(zip(batches, seeds, strict=True)):
@@ -116,7 +116,7 @@ class MinibatchOrder:
         return rows
 
 
-@lru_cache(maxsize=4)  # a minibatch touches two epochs at most, unless the data set is tiny
+@lru_cache(maxsize=8)  # a minibatch touches two epochs at most, unless the data set is tiny; of each joined data set
 def _permutation(order: MinibatchOrder, epoch: int) -> np.ndarray:
     random = np.random.default_rng((order.seed, epoch))
     rows = random.permutation(order.n)

@@ -110,10 +110,9 @@ def simulate(
 
     `wells_per_treatment` and `control_wells` count wells of one plate, `cells_per_well` the crops expected in a control
     well. `size` is a crop's edge in pixels; a crop shows the same 48 units at any size. Each compound is given at its
-    top dose and at `n_doses` − 1 dilutions of it. `toxicity` scales the part of the cells that is killed, `batch_effect`
-    how much batches differ in stain, light, focus and density. `split` takes and returns a table with one row a well
-    (default: splits.split_by_well). Raises ValueError naming the argument that
-    is out of range.
+    top dose and at `n_doses` − 1 dilutions of it. `toxicity` scales the part of the cells that is killed, and
+    `batch_effect` how much batches differ in stain, light, focus and density. `split` takes and returns a table with
+    one row a well (default: splits.split_by_well). Raises ValueError naming the argument that is out of range.
     """
     treatments = plan_treatments(n_compounds, n_doses, dilution, knock_outs, combinations, toxicity)
     _check(n_batches=n_batches, plates_per_batch=plates_per_batch, wells_per_treatment=wells_per_treatment)

@@ -28,9 +28,9 @@ class Solver(Protocol):
     def __call__(self, velocity: Velocity, x0: Tensor, condition: Any, times: Tensor) -> Tensor: ...
 
 
-def method(solver: Solver) -> Callable[..., Tensor]:
-    """Return the function of this module that a solver is, or is a partial of."""
-    return getattr(solver, "func", solver)
+def method(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return the function itself, where it is a partial of one: which solver, or coupling, was chosen."""
+    return getattr(function, "func", function)
 
 
 def euler(

@@ -17,7 +17,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from virtassay import __version__
 from virtassay.assay import FILES, GUIDE, VirtualAssay
 from virtassay.data.module import AssayData
-from virtassay.flow.solver import Solver
+from virtassay.data.store import Dataset
+from virtassay.flow.coupling import independent
+from virtassay.flow.solver import Solver, method
 from virtassay.flow.time import TimeGrid
 from virtassay.precision import bf16_pays
 from virtassay.training.callbacks import ImagesBar, MetricsCSV, RunCheckpoint, SampleGrids, Stopped
@@ -77,6 +79,12 @@ def fit(
     if guide_at is not None and not 0 < guide_at < 1:
         raise ValueError(f"fit.guide_at={guide_at} is a share of the run between 0 and 1; null keeps no guide.")
     guide_step = None if guide_at is None else max(1, round(guide_at * data.steps))
+    if method(module.coupling) is not independent and data.per_group < 2:
+        raise ValueError(
+            f"this coupling permutes inside groups (batch, treatment), and with loader.per_group={data.per_group} a "
+            "minibatch has groups of one: set loader.per_group=8, or coupling=independent."
+        )
+    _require_any_channels(data, assay)
     write_folder(run, data, settings)
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     if precision == "auto":
@@ -85,9 +93,10 @@ def fit(
     every_steps = max(1, validate_every_images // size)
     checkpoint = RunCheckpoint(run, ema, size, checkpoint_every_images, guide_step)
     bf16 = "bf16" in precision
-    grids = SampleGrids(
-        run, assay, data.validation, solver=solver, steps=steps, grid=grid, minibatch_size=size, bf16=bf16
-    )
+    grids = [
+        SampleGrids(folder, assay, part, solver=solver, steps=steps, grid=grid, minibatch_size=size, bf16=bf16)
+        for folder, part in _grid_folders(run / "samples", data.validation_parts)
+    ]
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no banners, no tips
     trainer = lightning.Trainer(
         accelerator=accelerator,
@@ -102,7 +111,7 @@ def fit(
         num_sanity_val_steps=0,
         log_every_n_steps=10,
         logger=[MetricsCSV(run, size), *loggers],
-        callbacks=[grids, ema, ImagesBar(size), checkpoint],  # grids before ema: they are drawn with its weights
+        callbacks=[*grids, ema, ImagesBar(size), checkpoint],  # grids before ema: they are drawn with its weights
         use_distributed_sampler=False,  # the data module shares each global minibatch out itself
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -125,6 +134,28 @@ def fit(
     except Stopped as stop:  # Lightning would turn a KeyboardInterrupt into its own exit
         raise KeyboardInterrupt(str(stop)) from stop
     return VirtualAssay.load(run)
+
+
+def _require_any_channels(data: AssayData, assay: VirtualAssay) -> None:
+    """Raise ValueError where minibatches differ in their channels, and something reads a fixed number of them."""
+    if data.mixed_channels and not assay.any_channels:
+        raise ValueError(
+            f"{data.dataset.root}: minibatches show different channels of {list(data.vocabulary.channels)}, and this "
+            "network takes all of them in one order: choose network=channel_dit_s (or _ti), or train on folders with "
+            "the same channels, and with loader.channel_subsets=false."
+        )
+    if data.mixed_folders and data.control_set:
+        raise ValueError(
+            f"{data.dataset.root}: the folders have different channels, and the encoder of control images reads one "
+            "set of them: choose condition=morgan or onehot, where the batch is told by its label."
+        )
+
+
+def _grid_folders(folder: Path, parts: Sequence[Dataset]) -> list[tuple[Path, Dataset]]:
+    """Say where the grids of each dataset folder go: where there are several, each has a folder of its own."""
+    if len(parts) == 1:
+        return [(folder, parts[0])]
+    return [(folder / f"{number}_{part.root.name}", part) for number, part in enumerate(parts, 1)]
 
 
 def write_folder(run: Path, data: AssayData, settings: Mapping[str, Any]) -> None:

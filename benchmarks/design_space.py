@@ -25,6 +25,7 @@ from virtassay.data.store import Dataset, open_dataset
 from virtassay.evaluation.features import EfficientNetLite0, Featurizer, Texture
 from virtassay.evaluation.judge import assess
 from virtassay.evaluation.judgement import CEILING, MODEL, POOLED
+from virtassay.leaderboard import cell, over_seeds
 from virtassay.requests import like_dataset
 from virtassay.sampling import write_samples
 
@@ -186,19 +187,8 @@ def _rows(scores: Path) -> Iterator[dict[str, Any]]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return one line a variant and way of sampling: mean over seeds, with the spread of judging and of seeds (±)."""
-    frame = pl.DataFrame(rows, infer_schema_length=None)
-    by = ("variant", "sampling", "generator", "side", "metric", "featurizer")
-    pooled = frame.group_by(*by, maintain_order=True).agg(
-        pl.col("value").mean(),
-        # a 95 % interval of the mean: the judge's own error and the seeds'
-        plus=1.96
-        * (
-            ((pl.col("upper") - pl.col("lower")) / 3.92).pow(2).mean() / pl.len()
-            + pl.col("value").var().fill_null(0) / pl.len()
-        ).sqrt(),
-        nfe=pl.col("nfe").first(),
-        seeds=pl.len(),
-    )
+    by = ("variant", "sampling", "nfe", "generator", "side", "metric", "featurizer")
+    pooled = over_seeds(pl.DataFrame(rows, infer_schema_length=None), by)
     lines: dict[str, list[str]] = {}
     columns = [("effect_explained", side) for side in SIDES] + [("pds", "perturbation"), ("fd", "well")]
     features = pooled["featurizer"].unique(maintain_order=True).to_list()
@@ -210,10 +200,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         key = f"{who} | {row['sampling']} | {row['nfe'] if row['generator'] == 'model' else ''} | {row['seeds']}"
         cells = lines.setdefault(key, [""] * (len(columns) * len(features)))
         place = (row["metric"], row["side"])
-        if place in columns and row["value"] is not None:
-            error = f" ± {row['plus']:.2f}" if row["plus"] is not None else ""
-            number = columns.index(place) * len(features) + features.index(row["featurizer"])
-            cells[number] = f"{row['value']:.2f}{error}"
+        if place in columns:
+            cells[columns.index(place) * len(features) + features.index(row["featurizer"])] = cell(row)
     body = [f"| {key} | {' | '.join(cells)} |" for key, cells in lines.items()]
     return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *body])
 

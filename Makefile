@@ -32,7 +32,8 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml requirements.lock
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.created pyproject.toml requirements.lock
-	$(INSTALL) -e ".[dev,imagenet]"
+	$(INSTALL) -e ".[dev,imagenet,molecules]"
+	$(INSTALL) --no-deps torchcfm                # an oracle of the tests; what it depends on brings another torch
 	@touch $@ $(VENV)/.installed
 
 clean:

@@ -126,6 +126,17 @@ def contact_sheet(
     Image.fromarray(contact_sheet_array(rows, channels, limits, title, per_channel, zoom)).save(path)
 
 
+def paired_sheet(path: Path, generated: Dataset, controls: Dataset, title: str = "", columns: int = 12) -> None:
+    """Save a contact sheet of each treatment's images under the control cells (`control_id`) that they began at."""
+    place = {name: row for row, name in enumerate(controls.index["image_id"])}
+    rows: list[tuple[str, np.ndarray]] = []
+    for treatment in ordered_treatments(generated.index)["treatment"]:
+        chosen = np.flatnonzero((generated.index["treatment"] == treatment).to_numpy())[:columns]
+        began = np.array([place[name] for name in generated.index["control_id"].gather(chosen)])
+        rows += [("control cell", controls.images(began)), (f"as {treatment}", generated.images(chosen))]
+    contact_sheet(path, rows, generated.info.channels, title=title, zoom=3)
+
+
 def ordered_treatments(index: pl.DataFrame) -> pl.DataFrame:
     """Return the treatments of an index, one row each: controls first, then by name and rising dose."""
     dose = pl.col("dose_um").list.sum() if "dose_um" in index.columns else pl.lit(0.0)

@@ -37,6 +37,13 @@ BASE = (
     "fit.guide_at=null",
     "fit.validate_every_images=12_000",
 )
+STRONG = ("data.name=design_strong", "data.prepare.batch_effect=3")
+SEVEN = (  # seven batches to learn from, and an eighth
+    "data.name=design_many",
+    "data.prepare.n_batches=8",
+    "data.prepare.plates_per_batch=1",
+    "data.prepare.split.batches=[batch8]",
+)
 TRAIN = {
     "noise (base)": (),
     "noise, transport": ("coupling=ot",),
@@ -52,11 +59,12 @@ TRAIN = {
     "noise, one-hot": ("condition=onehot",),
     "noise, MiniMol": ("condition=minimol",),
     "noise, self-distilled": ("objective=self_distilled",),
-    "strong batches: noise (base)": ("data.name=design_strong", "data.prepare.batch_effect=3"),
-    "strong batches: control": ("data.name=design_strong", "data.prepare.batch_effect=3", "source=control"),
-    "strong batches: noise, control set": (
-        "data.name=design_strong", "data.prepare.batch_effect=3", "condition=morgan_controls", "condition.width=192",
-    ),
+    "strong batches: noise (base)": STRONG,
+    "strong batches: control": (*STRONG, "source=control"),
+    "strong batches: noise, control set": (*STRONG, "condition=morgan_controls", "condition.width=192"),
+    "seven batches: noise (base)": SEVEN,
+    "seven batches: noise, control set": (*SEVEN, "condition=morgan_controls", "condition.width=192"),
+    "seven batches: control": (*SEVEN, "source=control"),
 }  # fmt: skip
 PLAIN = (("grid=cosine", "steps=10"),)
 SAMPLE = {  # of these runs more ways of sampling are judged

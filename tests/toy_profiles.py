@@ -17,7 +17,7 @@ DRUGS = ("DMSO", "taxol", "ALLN", "emetine")
 
 
 def profiles(wells: int = 8) -> pl.DataFrame:
-    """A row a well: metadata, and features in units of their own; each drug moves features in a direction of its own."""
+    """A row a well: metadata, and features in units of their own; each drug moves them in a direction of its own."""
     random = np.random.default_rng(0)
     rows = [(batch, drug, well) for batch in range(2) for drug in range(len(DRUGS)) for well in range(wells)]
     batch, drug, well = np.array(rows).T

@@ -266,7 +266,7 @@ class Condition(_Tensors):
 class Minibatch(_Tensors):
     """One step's images: `target` and `control` in stored integers (scaled on the device), conditions and groups."""
 
-    target: Tensor  # (n, c, h, w) uint8 or uint16
+    target: Tensor  # (n, c, h, w) uint8 or uint16, or float32 vectors
     control: Tensor | None  # a random control of the same batch, or None where the source needs none
     control_set: Tensor | None  # (n, m, c, h, w), m more of them, where an encoder reads them
     condition: Condition

@@ -91,8 +91,9 @@ def mean_treated(world: World, draw: int) -> Draw:
 def real_replicate(world: World, draw: int) -> Draw:
     """The ceiling: a repeat of the experiment. One half of the stratum's wells in the place of the generated images.
 
-    Where the stratum has one well only, its wells of other splits are the repeat; where there are none, its images are
-    halved, which flatters the ceiling (`Sides.halved` says "images").
+    Where the stratum has one well only, or halves of one image only (profiles, an image a well), its wells of other
+    splits are the repeat; where there are none, its images are halved, which flatters the ceiling (`Sides.halved` says
+    "images").
     """
     chosen: Draw = {}
     for s in world.strata:
@@ -100,7 +101,8 @@ def real_replicate(world: World, draw: int) -> Draw:
         rng = generator_for(world.seed, s.name, "real_replicate", draw)
         halves, by_well = divide(s.real, world.well[s.real], 2, rng)
         halved = "wells" if by_well else "images"
-        if not by_well and len(world.other_splits[s.name]) >= 2:
+        measurable = by_well and min(len(half) for half in halves) >= 2
+        if not measurable and len(world.other_splits[s.name]) >= 2:
             halves, halved = [s.real, world.other_splits[s.name]], "other_splits"
         chosen[s.name] = Sides(halves[0], halves[1], controls.real, controls.generated, halved)
     return chosen

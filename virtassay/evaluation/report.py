@@ -67,6 +67,7 @@ def _content(judgement: Judgement) -> dict[str, Any]:
             "batches": strata["batch"].n_unique(),
         },
         "channels": judgement.real.info.channels,
+        "full_colour": None if studio.shift is None else float(studio.limits[0, 1]),  # of vectors
         "shrunk_to": sheets.LARGEST if studio.shrunk else None,
         "main_figure": plots.effect_explained_figure(lanes),
         "lanes": [(lane, decided.get(f, {}).get("apart")) for lane, f in zip(lanes, featurizers, strict=True)],

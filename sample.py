@@ -17,24 +17,23 @@ def main(cfg: DictConfig) -> None:
     from virtassay.data.pairing import ControlPool
     from virtassay.data.store import open_dataset
     from virtassay.precision import best_device
-    from virtassay.requests import INLINE, inline_requests, like_dataset, one_way, read_requests
+    from virtassay.requests import INLINE, inline_requests, like_dataset, one_way, read_requests, which_channels
     from virtassay.sampling import write_samples
 
     one_way({name: cfg[name] for name in ("requests", "like", "perturbation", "smiles")})
     guidance = hydra.utils.instantiate(cfg.guidance)
     device = best_device() if cfg.device == "auto" else cfg.device
     assay = VirtualAssay.load(cfg.run, device=device, guide=guidance.needs_guide)
-    folder = cfg.dataset or assay.config["data"]["folder"]
-    if cfg.like is not None:
-        requests = like_dataset(open_dataset(folder, verify=cfg.verify), cfg.like, cfg.most)
+    begins = assay.needs_controls or cfg.counterfactual
+    reads = begins or cfg.like is not None
+    dataset = open_dataset(cfg.dataset or assay.folder, verify=cfg.verify) if reads else None
+    if cfg.like is not None and dataset is not None:
+        requests = like_dataset(dataset, cfg.like, cfg.most)
     elif cfg.requests is not None:
         requests = read_requests(Path(cfg.requests), assay.vocabulary)
     else:
         fields: dict[str, Any] = OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(INLINE)))  # pyright: ignore
         requests = inline_requests(fields, assay.vocabulary)
-    pool = None
-    if assay.needs_controls or cfg.counterfactual:
-        pool = ControlPool.of(open_dataset(folder, verify=cfg.verify), cfg.controls)
     write_samples(
         assay,
         requests,
@@ -43,7 +42,8 @@ def main(cfg: DictConfig) -> None:
         steps=cfg.steps,
         grid=hydra.utils.instantiate(cfg.grid),
         guidance=guidance,
-        controls=pool,
+        channels=which_channels(cfg.channels, dataset if assay.any_channels else None),
+        controls=ControlPool.of(dataset, cfg.controls) if begins and dataset is not None else None,
         counterfactual=cfg.counterfactual,
         minibatch_size=cfg.minibatch_size,
         seed=cfg.seed,

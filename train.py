@@ -19,11 +19,16 @@ def main(cfg: DictConfig) -> None:
     from virtassay.data.embeddings import with_sha256
     from virtassay.data.module import AssayData
     from virtassay.training.fit import claim
+    from virtassay.training.start import start_from, take_scales
 
+    first = None if cfg.start.run is None else VirtualAssay.load(cfg.start.run)
     run = claim(Path(cfg.run), resume=cfg.resume, overwrite=cfg.overwrite)
-    if not Path(cfg.data.folder).exists():
+    if cfg.loader.folder == cfg.data.folder and not Path(cfg.data.folder).exists():
         hydra.utils.instantiate(cfg.data.prepare)
     data: AssayData = hydra.utils.instantiate(cfg.loader)
+    if first is not None:
+        take_scales(data, first)
+        cfg.start.sha256 = first.model_sha256
     # what only the dataset knows goes into the config, so that the stored one is complete
     cfg.network.image_shape = list(data.vocabulary.image_shape)
     cfg.condition.perturbation.n_perturbations = len(data.vocabulary.perturbations)
@@ -36,9 +41,13 @@ def main(cfg: DictConfig) -> None:
     config: dict[str, Any] = with_sha256(OmegaConf.to_container(cfg, resolve=True))
     torch.manual_seed(cfg.seed)  # of the first weights; each step has a seed of its own
     module = hydra.utils.instantiate(cfg.training)(normalisation=data.vocabulary.normalisation)
+    if first is not None:
+        start_from(module.network, data.vocabulary, first, cfg.start.train)
     assay = VirtualAssay(module.network, module.source, data.vocabulary, data.molecules, config)
     fit = hydra.utils.instantiate(cfg.fit)  # partial: the yaml holds the choices, these are the parts
     fit(run=run, data=data, module=module, assay=assay, settings=config)
+    if cfg.after is not None:
+        hydra.utils.instantiate(cfg.after)(run)
 
 
 if __name__ == "__main__":

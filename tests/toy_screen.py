@@ -1,5 +1,6 @@
 """A very small screen and run for tests: 12×12 px, two batches, three treatments, a tiny network."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +11,34 @@ from virtassay.data.store import DatasetInfo, write_dataset
 from virtassay.schema import validate
 
 SMILES = {"DMSO": None, "taxol": "CCN(CC)CC", "ethanol": "CCO"}
+PAINT = {  # what each stain shows of a blob
+    "DNA": lambda blob: blob,
+    "actin": lambda blob: blob[::-1] * 0.5,
+    "tubulin": lambda blob: blob.T * 0.8,
+    "ER": lambda blob: 180 - 0.8 * blob,
+}
 
 
-def write_screen(root: Path, images_per_well: int = 8) -> Path:
+def write_screen(
+    root: Path,
+    images_per_well: int = 8,
+    *,
+    channels: Sequence[str] = ("DNA", "actin"),
+    batches: Sequence[str] = ("week1", "week2"),
+    size: int = 12,
+) -> Path:
     """Write blobs whose size says the treatment and whose brightness says the batch."""
     random = np.random.default_rng(0)
     rows, images = [], []
-    y, x = np.mgrid[-1:1:12j, -1:1:12j]
-    for batch in ("week1", "week2"):
+    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    for batch in batches:
         for number, name in enumerate(SMILES):
             for well in range(4):
                 for crop in range(images_per_well):
                     radius = 0.3 + 0.2 * number + 0.03 * random.standard_normal()
-                    blob = np.exp(-(x**2 + y**2) / radius**2) * (150 if batch == "week1" else 200)
-                    images.append(np.stack([blob, blob[::-1] * 0.5]) + random.uniform(0, 20, (2, 12, 12)))
+                    blob = np.exp(-(x**2 + y**2) / radius**2) * (150 if batch == batches[0] else 200)
+                    painted = np.stack([PAINT[name](blob) for name in channels])
+                    images.append(painted + random.uniform(0, 20, painted.shape))
                     rows.append(
                         {
                             "image_id": f"{batch}-{name}-{well}-{crop}",
@@ -37,7 +52,7 @@ def write_screen(root: Path, images_per_well: int = 8) -> Path:
                         }
                     )
     index = split_by_well(validate(pl.DataFrame(rows, infer_schema_length=None)), seed=0)
-    info = DatasetInfo(root.name, ("DNA", "actin"), (2, 12, 12), "uint8")
+    info = DatasetInfo(root.name, tuple(channels), (len(channels), size, size), "uint8")
     return write_dataset(root, info, np.stack(images).clip(0, 255).astype(np.uint8), index)
 
 

@@ -10,7 +10,7 @@ only, so that nothing in the folder can execute code of its own.
 import hashlib
 import importlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from virtassay.flow.solver import Solver, dopri5, jump, method, stochastic
 from virtassay.flow.source import SeededRandom, Source
 from virtassay.flow.time import TimeGrid, uniform_grid
 from virtassay.flow.velocity import Counted
+from virtassay.networks.channels import ChannelDiT
 from virtassay.schema import Condition
 
 FILES = ("config.yaml", "vocabulary.json", "model.safetensors")
@@ -92,6 +93,21 @@ class VirtualAssay:
         return int(self.config.get("loader", {}).get("control_set", 0))
 
     @property
+    def any_channels(self) -> bool:
+        """Whether it paints any of the channels that it knows, in any order, or all of them in theirs."""
+        return isinstance(self.network, ChannelDiT)
+
+    @property
+    def folder(self) -> str:
+        """The dataset folder that it was trained on. Raises ValueError where there were several."""
+        folder = self.config["loader"]["folder"]
+        if isinstance(folder, str):
+            return folder
+        if len(folder) > 1:
+            raise ValueError(f"this model was trained on several folders, {folder}: say by dataset=… which is meant.")
+        return folder[0]
+
+    @property
     def needs_controls(self) -> bool:
         """Whether images begin at, or are told of, control images of their batch."""
         return self.source.needs_control or self.control_set > 0
@@ -107,6 +123,7 @@ class VirtualAssay:
         grid: TimeGrid = uniform_grid,
         guidance: Guidance | None = None,
         minibatch_size: int = 256,
+        channels: Sequence[str] | None = None,
         controls: ControlPool | None = None,
         counterfactual: bool = False,
         bf16: bool = False,
@@ -114,12 +131,16 @@ class VirtualAssay:
         """Yield (images (m, c, h, w) as they are stored, NFE for each of them) over the requests, in order.
 
         requests: an index in normal form (schema.validate). seeds: (n,), one for each image, which depends on nothing
-        else. controls: where the model needs them; each image's own seed draws from those of its batch.
+        else. channels: what the images show, by default all that the model knows; the noise that a channel begins at is
+        the same whatever stands beside it. controls: where the model needs them; each image's own seed draws from those
+        of its batch.
         counterfactual: carry a control image back to noise under its own condition, and forward under the request:
         "this cell, treated"; x0 = Φ⁻¹(x; own), x1 = Φ(x0; request), both along the same grid. Guidance acts forwards.
         Raises ValueError for what the model cannot do.
         """
         self._check(solver, guidance or Guidance(), controls, counterfactual)
+        shown, stain = self._shown(channels)
+        scale = self.vocabulary.normalisation.take(stain)
         table = self.vocabulary.encode(requests, self.molecules, "requests")
         times = grid(steps).to(self.device)
         bf16 = bf16 and method(solver) is not dopri5  # whose control of the step takes rounding for error
@@ -130,18 +151,18 @@ class VirtualAssay:
         for first in range(0, len(table), minibatch_size):
             rows = slice(first, first + minibatch_size)
             random = SeededRandom(torch.tensor(seeds[rows]))
-            noise, chance = random.normal(self.vocabulary.image_shape), random.uniform()
-            condition, start, own = table.condition(rows), None, None
+            noise, chance = random.normal(self.vocabulary.image_shape)[:, stain[0]], random.uniform()
+            condition, start, own = replace(table.condition(rows), stain=stain.expand(len(noise), -1)), None, None
             if pool is not None and drawn is not None:
-                told = self._read(pool, drawn[rows])
-                start = told[:, 0].to(self.device) if begins else None
-                told = told[:, begins:] if self.control_set else None
+                start = self._read(pool, drawn[rows, 0], shown).to(self.device) if begins else None
+                told = self._read(pool, drawn[rows, begins:], self.vocabulary.channels) if self.control_set else None
                 condition = replace(condition, control_set=told)
                 if counterfactual:
                     of_controls = self.vocabulary.encode(
                         pool.controls.index[drawn[rows, 0]], self.molecules, "controls"
                     )
-                    own = replace(of_controls.condition(slice(None)), control_set=told).to(self.device)
+                    given = of_controls.condition(slice(None))
+                    own = replace(given, stain=condition.stain, control_set=told).to(self.device)
             condition = condition.to(self.device)
             counted = Counted(_velocity(self.network, bf16))
             weaker = None if self.guide is None else Counted(_velocity(self.guide, bf16))
@@ -158,7 +179,7 @@ class VirtualAssay:
                     "the weights may be damaged, or guidance.scale too large."
                 )
             calls = counted.calls + (weaker.calls if weaker else 0)
-            stored = self.vocabulary.normalisation.to_stored(images, getattr(torch, self.vocabulary.dtype))
+            stored = scale.to_stored(images, getattr(torch, self.vocabulary.dtype))
             yield stored.cpu().numpy(), calls
 
     @property
@@ -166,10 +187,31 @@ class VirtualAssay:
         """Where the network is."""
         return next(self.network.parameters()).device
 
-    def _read(self, pool: ControlPool, rows: np.ndarray) -> Tensor:
-        """Read the controls numbered `rows` (n, m), scaled as the network sees images: (n, m, c, h, w)."""
-        images = torch.from_numpy(pool.controls.images(rows.ravel()))
-        return self.vocabulary.normalisation.to_model(images).unflatten(0, rows.shape)
+    def _shown(self, channels: Sequence[str] | None) -> tuple[tuple[str, ...], Tensor]:
+        """Return the names of the channels to paint, and their rows of the vocabulary, (1, c)."""
+        known = self.vocabulary.channels
+        if channels is None or tuple(channels) == known:
+            return known, torch.arange(len(known))[None]
+        if not self.any_channels:
+            raise ValueError(
+                f"this model paints the channels {list(known)}, all of them and in this order: leave "
+                f"channels={list(channels)} out, or train one with network=channel_dit_s, which paints any."
+            )
+        return tuple(channels), torch.from_numpy(self.vocabulary.stain(channels))[None]
+
+    def _read(self, pool: ControlPool, rows: np.ndarray, channels: tuple[str, ...]) -> Tensor:
+        """Read these channels of the controls `rows`, (n) or (n, m), scaled as the network sees them: (…, c, h, w)."""
+        there, images = pool.controls.info.channels, pool.controls.images(rows.ravel())
+        missing = sorted(set(channels) - set(there))
+        if missing:
+            raise ValueError(
+                f"{pool.source}: its control images show {list(there)}, and {missing} too are needed of them: name "
+                "another dataset=…, or ask for channels=… that it has."
+            )
+        if channels != there:
+            images = images[:, [there.index(name) for name in channels]]
+        scale = self.vocabulary.normalisation.take(self._shown(channels)[1])
+        return scale.to_model(torch.from_numpy(images)).unflatten(0, rows.shape)
 
     def _check(self, solver: Solver, guidance: Guidance, controls: ControlPool | None, counterfactual: bool) -> None:
         if controls is None and (self.needs_controls or counterfactual):

@@ -1,6 +1,6 @@
 """Requests: what to generate, as an index in normal form whose rows are images to come."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,13 @@ def expand(table: pl.DataFrame, vocabulary: Vocabulary, source: str) -> pl.DataF
         split=pl.lit("generated"),
     )
     return validate(table, source)
+
+
+def which_channels(given: str | Sequence[str] | None, dataset: Dataset | None) -> Sequence[str] | None:
+    """Return the channels to generate: those given, or the ones of the dataset that is read; None: all there are."""
+    if given is None:
+        return None if dataset is None else dataset.info.channels
+    return [given] if isinstance(given, str) else list(given)
 
 
 def like_dataset(dataset: Dataset, split: str, most: int | None = None) -> pl.DataFrame:

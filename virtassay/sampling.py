@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from virtassay.data.store import DatasetInfo, DatasetWriter, open_dataset
 from virtassay.flow.guidance import Guidance
 from virtassay.flow.solver import Solver, dopri5, method
 from virtassay.flow.time import TimeGrid
-from virtassay.pictures import treatment_sheet
+from virtassay.pictures import paired_sheet, treatment_sheet
 from virtassay.precision import bf16_pays
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ def write_samples(
     steps: int,
     grid: TimeGrid,
     guidance: Guidance,
+    channels: Sequence[str] | None = None,
     controls: ControlPool | None = None,
     counterfactual: bool = False,
     minibatch_size: int,
@@ -45,8 +47,8 @@ def write_samples(
 ) -> Path:
     """Generate the requests (an index in normal form) and write them to the dataset folder `root`.
 
-    The index gains `seed`, the seed of each image, and `control_id`, the control that it began at, if any. Raises
-    UnknownToModel before anything is written.
+    channels: what the images show, by default all that the model knows. The index gains `seed`, the seed of each image,
+    and `control_id`, the control that it began at, if any. Raises UnknownToModel before anything is written.
     """
     device = next(assay.network.parameters()).device.type
     bf16 = bf16_pays(device) if precision == "auto" else "bf16" in precision
@@ -63,6 +65,7 @@ def write_samples(
         steps=steps,
         grid=grid,
         guidance=guidance,
+        channels=channels,
         controls=controls,
         counterfactual=counterfactual,
         minibatch_size=minibatch_size,
@@ -82,13 +85,14 @@ def write_samples(
         "precision": "bf16" if bf16 and method(solver) is not dopri5 else "float32",
         "seed": seed,
     }
+    shown = vocabulary.channels if channels is None else tuple(channels)
     info = DatasetInfo(
         name=root.name,
-        channels=vocabulary.channels,
-        image_shape=vocabulary.image_shape,
+        channels=shown,
+        image_shape=(len(shown), *vocabulary.image_shape[1:]),
         dtype=vocabulary.dtype,
         pixel_size_um=vocabulary.pixel_size_um,
-        scaling=vocabulary.scaling,
+        scaling=vocabulary.scaling if shown == vocabulary.channels else None,  # it has one range for each channel
         provenance=provenance,
     )
     nfe = 0
@@ -104,7 +108,11 @@ def write_samples(
             bar.update(len(images))
         provenance["nfe"] = nfe  # network calls for each image, guidance counted
     dataset = open_dataset(root, verify=False)
-    treatment_sheet(root / "contact_sheet.png", dataset, title=f"generated · {nfe} network calls an image")
+    title = f"generated · {nfe} network calls an image"
+    if controls is not None and begins:
+        paired_sheet(root / "contact_sheet.png", dataset, controls.controls, title)
+    else:
+        treatment_sheet(root / "contact_sheet.png", dataset, title=title)
     log.info("wrote %d images to %s (%d network calls each)", requests.height, root, nfe)
     return root
 

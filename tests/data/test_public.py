@@ -1,6 +1,7 @@
 """Public screens: the shared excerpts as configured, and folders laid out as their publishers do."""
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 from skimage.transform import resize
 
-from virtassay.data.public import IMPA_COLUMNS, prepare_bbbc021_impa
+from virtassay.data.public import IMPA_COLUMNS, prepare_bbbc021_impa, split_published
 from virtassay.data.scaling import Percentile
 from virtassay.data.sources import FilePerChannel, UnreadableImage
 from virtassay.data.splits import split_by_well
@@ -136,14 +137,14 @@ def test_a_real_plate_of_whole_fields(shared_data: Path, tmp_path: Path):
     assert json.loads((root / "dataset.json").read_text())["scaling"]["kind"] == "Percentile"
 
 
-def random_drop(folder: Path) -> pl.DataFrame:
-    """Write a drop of random crops: two weeks of one plate each, eight fields a plate, three cells a field."""
+def random_drop(folder: Path, drugs: Sequence[str] = ("DMSO", "taxol"), fields: int = 8) -> pl.DataFrame:
+    """Write a drop of random crops: two weeks of one plate each, so many fields a plate, three cells a field."""
     random = np.random.default_rng(0)
     rows = []
     for week, number in (("Week1", "22123"), ("Week2", "24121")):
         (folder / week / number).mkdir(parents=True)
-        for field in range(8):
-            drug = ("DMSO", "taxol")[field % 2]
+        for field in range(fields):
+            drug = drugs[field % len(drugs)]
             for cell in range(3):
                 rest = f"1_{field}_{cell}.0"
                 np.save(folder / week / number / f"{rest}.npy", random.integers(0, 256, (96, 96, 3), dtype=np.uint8))
@@ -160,8 +161,8 @@ def random_drop(folder: Path) -> pl.DataFrame:
 
 
 def test_a_drop_of_random_crops(tmp_path: Path):
-    made = random_drop(tmp_path)
-    dataset = open_dataset(prepare_bbbc021_impa(root=tmp_path / "out", folder=tmp_path, val=0.2))
+    made, split = random_drop(tmp_path), partial(split_published, val=0.2)
+    dataset = open_dataset(prepare_bbbc021_impa(root=tmp_path / "out", folder=tmp_path, split=split))
     index = dataset.index
     assert index["image_id"].to_list() == made["SAMPLE_KEY"].to_list()
     assert index["plate"].unique().sort().to_list() == ["Week1_22123", "Week2_24121"]
@@ -176,6 +177,24 @@ def test_a_drop_of_random_crops(tmp_path: Path):
         week, plate, rest = made["SAMPLE_KEY"][number].split("_", 2)
         crop = np.load(tmp_path / week / plate / f"{rest}.npy")
         np.testing.assert_array_equal(dataset.images(np.array([number]))[0], np.moveaxis(crop, -1, 0))
+
+
+def test_compounds_are_held_out_as_configured(repo: Path, tmp_path: Path):
+    from hydra import compose, initialize_config_dir
+    from hydra.utils import instantiate
+
+    paths = [f"paths.data={tmp_path}", f"paths.datasets={tmp_path}"]
+    with initialize_config_dir(version_base="1.3", config_dir=str(repo / "conf")):
+        config = compose("prepare", ["data=bbbc021_unseen", *paths])
+    unseen = [str(name) for name in config.data.prepare.split.test]
+    drugs = ["DMSO", "taxol", *unseen]
+    random_drop(tmp_path, drugs, fields=2 * len(drugs))
+    compounds = pl.DataFrame({"compound": drugs, "smiles": ["", *["CCO"] * (len(drugs) - 1)]})
+    compounds.write_csv(tmp_path / "BBBC021_v1_compound.csv")
+    index = open_dataset(instantiate(config.data.prepare)).index.explode("perturbation")
+    side = {name: set(part["split"]) for (name,), part in index.group_by("perturbation")}
+    assert len(unseen) == 8 and all(side[name] == {"test"} for name in unseen)
+    assert "test" not in side["taxol"] and "test" in side["DMSO"]
 
 
 def test_a_drop_that_lacks_crops_or_fields_says_which(tmp_path: Path):

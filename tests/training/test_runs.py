@@ -7,25 +7,40 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from tests.toy_screen import train_overrides, write_screen
 from virtassay.data.module import AssayData
+from virtassay.data.store import DatasetInfo, open_dataset, write_dataset
 from virtassay.training.module import FlowTraining, NonFiniteLoss
 
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO))
 
+EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml"))
+TINY = {  # of each kind of network that an experiment has
+    "UNet": {"channels": 8, "multipliers": [1, 2], "heads": 2, "refine": 4},
+    "DiT": {"depth": 4, "width": 16, "heads": 2},
+    "ADM": {"channels": 32, "multipliers": [1, 1], "blocks": 1},
+    "SetTransformer": {"depth": 1, "width": 16, "heads": 2},
+}
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("runs")
-    write_screen(place / "screen")
+    screen = open_dataset(write_screen(place / "screen"))
+    features = screen.images(np.arange(len(screen))).mean(3, dtype=np.float32).reshape(len(screen), -1, 1, 1)
+    shape = features.shape[1:]
+    info = DatasetInfo("vectors", tuple(f"feature{i}" for i in range(shape[0])), shape, "float32")
+    write_dataset(place / "vectors", info, features, screen.index.drop("shard", "offset", "treatment"))
     return place
 
 
@@ -36,8 +51,6 @@ def train(folder: Path, *overrides: str) -> Path:
     with initialize_config_dir(version_base="1.3", config_dir=str(REPO / "conf")):
         cfg = compose("train", overrides=train_overrides(folder, *overrides), return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)
-    from omegaconf import OmegaConf
-
     own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     main.__wrapped__.__wrapped__(own)  # inside hydra.main and user_errors
     return Path(cfg.run)
@@ -172,27 +185,34 @@ def test_wandb_offline_works_without_an_account(folder, monkeypatch):
     assert list((run / "wandb").glob("offline-run-*"))
 
 
-def test_every_experiment_fits_a_step_at_a_tiny_width(folder):
+def fit_a_step(experiment: str, folder: Path, runs: Path) -> Path:
+    """Fit the smallest network of an experiment's kind for one step, after the run that it starts from, if any."""
+    from train import main
+
+    with initialize_config_dir(version_base="1.3", config_dir=str(REPO / "conf")):
+        cfg = compose("train", overrides=[f"experiment={experiment}"], return_hydra_config=True)
+    kind = cfg.network._target_.rpartition(".")[2]
+    screen = folder / ("vectors" if kind == "SetTransformer" else "screen")
     tiny = {
-        "quickstart": [],
-        "bbbc021_crops": [],
-        "bbbc021": ["network.depth=4", "network.width=16", "network.heads=2", "loader.workers=0", "network.patch=2"],
-    }
-    there = {path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml")}
-    assert there == set(tiny)
-    for name, more in tiny.items():
-        with initialize_config_dir(version_base="1.3", config_dir=str(REPO / "conf")):
-            common = [o for o in train_overrides(folder, f"name=tiny_{name}", "images_total=8") if "network=" not in o]
-            if name == "bbbc021":
-                common = [o for o in common if not o.startswith(("network.", "molecules", "condition.width"))]
-            cfg = compose("train", overrides=[f"experiment={name}", *common, *more], return_hydra_config=True)
-        HydraConfig.instance().set_config(cfg)
-        from omegaconf import OmegaConf
+        "data.folder": str(screen), "paths.runs": str(runs), "minibatch_size": 8, "images_total": 8, "steps": 2,
+        "loader.workers": 0, "fit.accelerator": "cpu", "fit.precision": "32-true",
+        **({"molecules.size": 64} if cfg.molecules else {}),
+        **({"condition.perturbation.depth": 1} if "depth" in cfg.condition.perturbation else {}),
+        **{f"network.{key}": value for key, value in TINY[kind].items()},
+        "condition.width": 128 if kind == "ADM" else 16,
+    }  # fmt: skip
+    for key, value in tiny.items():
+        OmegaConf.update(cfg, key, value)
+    if cfg.start.run is not None:
+        assert fit_a_step(Path(cfg.start.run).name, folder, runs) == Path(cfg.start.run)
+    HydraConfig.instance().set_config(cfg)
+    main.__wrapped__.__wrapped__(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
+    return Path(cfg.run)
 
-        from train import main
 
-        main.__wrapped__.__wrapped__(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
-        assert (Path(cfg.run) / "model.safetensors").exists()
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_fits_a_step_at_a_tiny_width(folder, tmp_path, experiment):
+    assert (fit_a_step(experiment, folder, tmp_path) / "model.safetensors").exists()
 
 
 @pytest.mark.slow

@@ -42,6 +42,13 @@ class Normalisation:
             scaled = scaled * (2 / np.iinfo(images.dtype).max) - 1
         return cls(tuple(scaled.mean((0, 2, 3)).tolist()), tuple(scaled.std((0, 2, 3)).tolist()))
 
+    def take(self, stain: Tensor | None) -> "Normalisation":
+        """Return that of the channels that `stain` (n, c) names, the same ones for all n images; None: of all."""
+        if stain is None:
+            return self
+        chosen = stain[0].tolist()
+        return Normalisation(tuple(self.mean[i] for i in chosen), tuple(self.spread[i] for i in chosen))
+
     def to_model(self, images: Tensor) -> Tensor:
         """Scale stored images (n, c, h, w) to what the network sees."""
         if images.dtype not in (*_LEVELS, torch.float32):

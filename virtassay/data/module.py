@@ -1,6 +1,7 @@
 """The data of a run as a LightningDataModule: whole minibatches gathered from memory maps, one item a step."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import lightning
@@ -10,12 +11,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from virtassay.data.images import Normalisation
+from virtassay.data.joined import JoinedDataset, JoinedOrder, measured, open_images
 from virtassay.data.molecules import Descriptor
 from virtassay.data.pairing import Controls, MinibatchOrder, require_groups
 from virtassay.data.store import Dataset as ImageDataset
-from virtassay.data.store import open_dataset
 from virtassay.data.vocabulary import ConditionTable, UnknownToModel, Vocabulary
 from virtassay.schema import InvalidIndex, Minibatch
+
+CHANNELS = 1 << 32  # sets the random numbers that choose channels apart from those of any part of a step
 
 
 class Minibatches(Dataset):
@@ -23,20 +26,21 @@ class Minibatches(Dataset):
 
     def __init__(
         self,
-        images: ImageDataset,
+        images: ImageDataset | JoinedDataset,
         conditions: ConditionTable,
-        order: MinibatchOrder,
+        order: MinibatchOrder | JoinedOrder,
         group: np.ndarray,
         controls: Controls | None,
         *,
         needs_control: bool,
         control_set: int,
+        channel_subsets: bool = False,
         accumulate: int = 1,
         rank: int = 0,
     ) -> None:
         self.images, self.conditions, self.order, self.group = images, conditions, order, group
         self.controls, self.needs_control, self.control_set = controls, needs_control, control_set
-        self.accumulate, self.rank = accumulate, rank
+        self.channel_subsets, self.accumulate, self.rank = channel_subsets, accumulate, rank
         self.world = order.parts // accumulate
 
     def __getitem__(self, micro_step: int) -> Minibatch:
@@ -44,7 +48,7 @@ class Minibatches(Dataset):
         part = micro * self.world + self.rank
         rows = self.order.rows(step, part)
         random = np.random.default_rng((self.order.seed, step, part))
-        return Minibatch(
+        minibatch = Minibatch(
             target=torch.from_numpy(self.images.images(rows)),
             control=self._draw(rows, random) if self.needs_control else None,
             control_set=self._draw(np.tile(rows[:, None], self.control_set), random) if self.control_set else None,
@@ -52,12 +56,37 @@ class Minibatches(Dataset):
             group=torch.from_numpy(self.group[rows]),
             row=torch.from_numpy(rows),
         )
+        if isinstance(self.images, JoinedDataset):
+            minibatch = _showing(minibatch, self.images.stain(rows))
+        if self.channel_subsets:
+            minibatch = _some_channels(minibatch, self.order.seed, step)
+        return minibatch
 
     def _draw(self, rows: np.ndarray, random: np.random.Generator) -> torch.Tensor:
         """Read a control of the same batch for each of `rows`, which may be (n,) or (n, m)."""
         assert self.controls is not None  # AssayData looks them up where they are needed
         drawn = self.controls.draw(rows, random)
         return torch.from_numpy(self.images.images(drawn.ravel())).unflatten(0, rows.shape)
+
+
+def _showing(minibatch: Minibatch, stain: np.ndarray) -> Minibatch:
+    """Say which of the vocabulary's channels, (c,), the images show."""
+    shown = torch.from_numpy(stain).repeat(len(minibatch.row), 1)
+    return replace(minibatch, condition=replace(minibatch.condition, stain=shown))
+
+
+def _some_channels(minibatch: Minibatch, seed: int, step: int) -> Minibatch:
+    """Keep m ~ U{1 … c} of the c channels, any m of them alike, the same ones in all parts of a step.
+
+    Source: hierarchical channel sampling, Bao et al. 2023 (arXiv 2309.16108), section 3.3. The set of controls that
+    tells the batch keeps all of its channels.
+    """
+    channels = minibatch.target.shape[1]
+    random = np.random.default_rng((seed, step, CHANNELS))
+    kept = np.sort(random.permutation(channels)[: random.integers(1, channels + 1)])
+    stain = np.arange(channels) if minibatch.condition.stain is None else minibatch.condition.stain[0].numpy()
+    control = None if minibatch.control is None else minibatch.control[:, kept]
+    return _showing(replace(minibatch, target=minibatch.target[:, kept], control=control), stain[kept])
 
 
 class StepSampler(Sampler[int]):
@@ -76,10 +105,12 @@ class StepSampler(Sampler[int]):
 class AssayData(lightning.LightningDataModule):
     """Open a dataset folder, encode its conditions and serve minibatches of its training and validation images.
 
+    folder: several make one data set (see JoinedDataset), a minibatch being of one folder, and a step's folder drawn in
+    proportion to its number of images. channel_subsets: each training minibatch shows a random subset of its channels.
     minibatch_size: images in the global minibatch, whatever the number of devices. images_total: length of the run in
     images seen. validation_images: how many held-out images the validation loss is measured on. needs_control: serve a
     random control of the same batch with each image. control_set: serve so many more of them, for an encoder of control
-    sets. per_group: how many images of one batch and treatment stand together in a minibatch, for a coupling to permute.
+    sets. per_group: so many images of one batch and treatment stand together in a minibatch, for a coupling to permute.
     standardise: scale each channel by the mean and spread of the training images (see Normalisation) instead of keeping
     [−1, 1].
     """
@@ -87,7 +118,7 @@ class AssayData(lightning.LightningDataModule):
     def __init__(
         self,
         *,
-        folder: str | Path,
+        folder: str | Path | Sequence[str | Path],
         minibatch_size: int,
         images_total: int,
         molecules: Descriptor | None,
@@ -96,24 +127,24 @@ class AssayData(lightning.LightningDataModule):
         needs_control: bool = False,
         control_set: int = 0,
         per_group: int = 1,
+        channel_subsets: bool = False,
         validation_images: int = 1024,
         workers: int = 0,
         seed: int = 0,
         verify: bool = True,
     ) -> None:
         super().__init__()
-        self.dataset = open_dataset(folder, verify=verify)
+        self.dataset = open_images(folder, verify=verify)
         self.minibatch_size, self.seed, self.workers = minibatch_size, seed, workers
         self.steps = max(1, images_total // minibatch_size)
         self.needs_control, self.control_set, self.molecules = needs_control, control_set, molecules
         self.train = self.dataset.split("train")
-        self.per_group = per_group
+        self.per_group, self.channel_subsets = per_group, channel_subsets
         require_groups(_groups(self.train), per_group, str(self.dataset.root / "index.parquet"))
-        some = np.random.default_rng(seed).permutation(len(self.train))[:4096]
         self.vocabulary = Vocabulary.from_index(
             self.train.index,
             info=self.dataset.info,
-            normalisation=Normalisation.of(self.train.images(np.sort(some)))
+            normalisation=measured(self.train, seed)
             if standardise
             else Normalisation.identity(len(self.dataset.info.channels)),
             dose_in_label=dose_in_label,
@@ -122,7 +153,25 @@ class AssayData(lightning.LightningDataModule):
         self.train_conditions = self.vocabulary.encode(self.train.index, molecules, source)
         self.validation, self.validation_conditions = self._validation(molecules, validation_images, source)
 
-    def _validation(self, molecules: Descriptor | None, n: int, source: str) -> tuple[ImageDataset, ConditionTable]:
+    @property
+    def mixed_folders(self) -> bool:
+        """Whether folders differ in the channels that they show, or in their order."""
+        folders = self.dataset.folders if isinstance(self.dataset, JoinedDataset) else ()
+        return any(one.info.channels != self.vocabulary.channels for one in folders)
+
+    @property
+    def mixed_channels(self) -> bool:
+        """Whether minibatches differ in the channels that they show, or in their order."""
+        return self.mixed_folders or self.channel_subsets
+
+    @property
+    def validation_parts(self) -> list[ImageDataset]:
+        """The validation images of each folder."""
+        return self.validation.apart() if isinstance(self.validation, JoinedDataset) else [self.validation]
+
+    def _validation(
+        self, molecules: Descriptor | None, n: int, source: str
+    ) -> tuple[ImageDataset | JoinedDataset, ConditionTable]:
         held_out = self.dataset.split("val")
         chosen = np.random.default_rng(self.seed).permutation(len(held_out))[:n]
         mask = np.zeros(len(held_out), bool)
@@ -145,37 +194,45 @@ class AssayData(lightning.LightningDataModule):
             parts=trainer.world_size * accumulate,
             accumulate=accumulate,
             rank=trainer.global_rank,
+            channel_subsets=self.channel_subsets,
         )
         sampler = StepSampler(lambda: trainer.global_step * accumulate, self.steps * accumulate)
         return self._loader(minibatches, sampler)
 
     def val_dataloader(self) -> DataLoader:
-        n = len(self.validation)
-        size = min(self.minibatch_size, n)
+        lengths = [len(part) for part in self.validation_parts]
+        size = min(self.minibatch_size, *lengths)
         # whole minibatches only: a last, smaller one would weigh its images more
         minibatches = self._minibatches(self.validation, self.validation_conditions, size)
-        return self._loader(minibatches, StepSampler(lambda: 0, n // size))
+        return self._loader(minibatches, StepSampler(lambda: 0, sum(n // size for n in lengths)))
 
     def _minibatches(
         self,
-        images: ImageDataset,
+        images: ImageDataset | JoinedDataset,
         conditions: ConditionTable,
         size: int,
         *,
         parts: int = 1,
         accumulate: int = 1,
         rank: int = 0,
+        channel_subsets: bool = False,
     ) -> Minibatches:
         group = _groups(images)
+        order = (
+            JoinedOrder.of(images.folder, size, parts, self.seed, group, self.per_group)
+            if isinstance(images, JoinedDataset)
+            else MinibatchOrder(len(images), size, parts, self.seed, group, self.per_group)
+        )
         paired = self.needs_control or self.control_set > 0
         return Minibatches(
             images,
             conditions,
-            MinibatchOrder(len(images), size, parts, self.seed, group, self.per_group),
+            order,
             group,
             Controls.of(images.index, str(self.dataset.root)) if paired else None,
             needs_control=self.needs_control,
             control_set=self.control_set,
+            channel_subsets=channel_subsets,
             accumulate=accumulate,
             rank=rank,
         )
@@ -195,6 +252,6 @@ class AssayData(lightning.LightningDataModule):
         return self.train.index["image_id"].gather(rows.cpu().numpy()).to_list()
 
 
-def _groups(images: ImageDataset) -> np.ndarray:
+def _groups(images: ImageDataset | JoinedDataset) -> np.ndarray:
     """Number the groups (batch, treatment) of a data set, (n,)."""
     return images.index.select("batch", "treatment").to_struct().rank("dense").to_numpy().astype(np.int64)

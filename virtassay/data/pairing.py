@@ -72,7 +72,7 @@ class ControlPool:
         if lonely:
             raise InvalidIndex(
                 f"{self.source}: no control images of batch(es) {lonely[:5]}, which this model needs. There are "
-                f"some of {sorted(of)[:12]}: ask for these by batch=…, or name other controls by dataset=… and controls=…."
+                f"some of {sorted(of)[:12]}: ask for these by batch=…, or take others, dataset=… controls=…."
             )
         drawn = np.empty((len(seeds), m), np.int64)
         for i, (batch, seed) in enumerate(zip(batches, seeds, strict=True)):

@@ -1,5 +1,6 @@
 """Public screens, each one small function onto the one index."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -16,23 +17,28 @@ IMPA_COLUMNS = ("SAMPLE_KEY", "CPD_NAME", "ANNOT", "STATE", "SPLIT", "BATCH", "D
 IMPA_KEY = r"^(?<week>[^_]+)_(?<number>[^_]+)_(?<table>\d+)_(?<image>\d+)_(?<cell>.+)$"
 
 
+def split_published(index: pl.DataFrame, *, seed: int = 0, val: float = 0.05) -> pl.DataFrame:
+    """Keep the test split of IMPA's drop, in column `published`; hold out `val` of its training wells to watch."""
+    watched = split_by_well(index, seed=seed, val=val, test=0.0)
+    return watched.with_columns(split=pl.when(pl.col("published") == "test").then(pl.lit("test")).otherwise("split"))
+
+
 def prepare_bbbc021_impa(
     *,
     root: str | Path,
     folder: str | Path,
     compounds: str | Path | None = None,
     fields: str | Path | None = None,
-    val: float = 0.05,
-    seed: int = 0,
+    split: Callable[[pl.DataFrame], pl.DataFrame] = split_published,
     on_error: str = "raise",
     overwrite: bool = False,
 ) -> Path:
     """Prepare BBBC021 from IMPA's drop: `bbbc021_df_all.csv` and one 96×96×3 uint8 npy file a crop.
 
-    Source: Ljosa et al. 2012 (BBBC021v1); crops by Palma et al. 2023 (Zenodo 8307629). The drop's own test split is
-    kept; `val` of its training wells are held out to watch the training. `compounds`: the official table
+    Source: Ljosa et al. 2012 (BBBC021v1); crops by Palma et al. 2023 (Zenodo 8307629). `compounds`: the official table
     BBBC021_v1_compound.csv, joined for the SMILES. `fields`: the official BBBC021_v1_image.csv, joined for the wells;
-    without it each field counts as a well. Raises InvalidIndex naming what does not fit.
+    without it each field counts as a well. `split`: the drop's own, or one of virtassay.data.splits.
+    Raises InvalidIndex naming what does not fit.
     """
     path = Path(folder) / IMPA_TABLE
     table = read_table(path, {"image_id": "SAMPLE_KEY", "batch": "BATCH", "perturbation": "CPD_NAME"}, {})
@@ -61,12 +67,6 @@ def prepare_bbbc021_impa(
         lost = table.filter(pl.col("well").is_null())["SAMPLE_KEY"].head(5).to_list()
         if lost:
             raise InvalidIndex(f"{path}: {fields} has no field for SAMPLE_KEY {lost}.")
-
-    def split(index: pl.DataFrame) -> pl.DataFrame:
-        watched = split_by_well(index, seed=seed, val=val, test=0.0)
-        return watched.with_columns(
-            split=pl.when(pl.col("published") == "test").then(pl.lit("test")).otherwise("split")
-        )
 
     return prepare_table(
         root=root,

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -151,6 +151,16 @@ class Vocabulary:
             batch=self._batches(index, source),
             cell_type=self._cell_types(index, source),
         )
+
+    def stain(self, channels: Sequence[str]) -> np.ndarray:
+        """Return the rows of the named channels, (c,); raises UnknownToModel naming those that the model has not."""
+        unknown = [name for name in channels if name not in self.channels]
+        if unknown or not channels or len(set(channels)) < len(channels):
+            raise UnknownToModel(
+                f"channels={list(channels)} shall name some of the model's channels, each once: it knows "
+                f"{list(self.channels)}{f', not {unknown}' if unknown else ''}."
+            )
+        return np.array([self.channels.index(name) for name in channels])
 
     def _lookup(self, component: Component, dose: float | None) -> tuple[str, int | None, Component]:
         """Return a component's label, its number (None: not in training), and what training knows of it too."""

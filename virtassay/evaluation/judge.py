@@ -180,7 +180,7 @@ def _about_replicates(replicates: Sequence[Draw]) -> list[str]:
         if sides.halved in by:
             by[sides.halved].append(name)
     told = {
-        "other_splits": "one well in the split, or one image in half of its wells, so its wells of other splits are the replicate",
+        "other_splits": "too little in the split to halve, so its wells of other splits are the replicate",
         "images": "one well in all, so its images are halved, which flatters the ceiling",
     }
     return [f"{len(names)} strata have {told[how]}: {named(names)}." for how, names in by.items() if names]

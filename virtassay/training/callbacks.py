@@ -176,7 +176,7 @@ class MetricsCSV(Logger):
 
 
 class SampleGrids(Callback):
-    """Draw generated beside real images of a few treatments at each validation: samples/<images seen>.png.
+    """Draw generated beside real images of a few treatments at each validation: folder/<images seen>.png.
 
     The treatments are the first control and the strata with most validation images; seeds are the same each time, so
     that pictures of different times compare. Must stand before the EMA in the list of callbacks, to draw with its
@@ -185,7 +185,7 @@ class SampleGrids(Callback):
 
     def __init__(
         self,
-        run: Path,
+        folder: Path,
         assay: VirtualAssay,
         images: Dataset,
         *,
@@ -197,7 +197,7 @@ class SampleGrids(Callback):
         columns: int = 8,
         bf16: bool = False,
     ) -> None:
-        self.folder, self.assay, self.images = run / "samples", assay, images
+        self.folder, self.assay, self.images = folder, assay, images
         self.solver, self.steps, self.grid = solver, steps, grid
         self.minibatch_size, self.bf16 = minibatch_size, bf16
         self.rows = _rows_to_draw(images.index, treatments, columns)
@@ -219,6 +219,7 @@ class SampleGrids(Callback):
                 solver=self.solver,
                 steps=self.steps,
                 grid=self.grid,
+                channels=self.images.info.channels,
                 controls=self.controls,
                 bf16=self.bf16,
             )
@@ -227,11 +228,10 @@ class SampleGrids(Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         seen = trainer.global_step * self.minibatch_size
         limits = display_limits(np.concatenate([images for name, images in rows if name.endswith("real")]))
-        channels = self.assay.vocabulary.channels
         contact_sheet(
             self.folder / f"{seen:010d}.png",
             rows,
-            channels,
+            self.images.info.channels,
             limits=limits,
             title=f"after {seen:,} images",
             per_channel=True,

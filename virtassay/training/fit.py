@@ -117,7 +117,7 @@ def fit(
         enable_model_summary=False,
         default_root_dir=run,
     )
-    n_parameters = sum(p.numel() for p in module.network.parameters())
+    n_parameters = sum(p.numel() for p in module.network.parameters() if p.requires_grad)
     log.info(
         "training %s: %.1f M parameters, %s, %d steps of %d images (%s images, %.1f epochs of %s)",
         run, n_parameters / 1e6, precision, data.steps, size, f"{data.steps * size:,}",

@@ -55,7 +55,8 @@ class FlowTraining(lightning.LightningModule):
         self.condition_use = ConditionUse()
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.network.named_parameters())
+        trained = [(name, weight) for name, weight in self.network.named_parameters() if weight.requires_grad]
+        optimizer = self.make_optimizer(trained)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -71,8 +72,9 @@ class FlowTraining(lightning.LightningModule):
         torch.manual_seed(hash((self.seed, self.global_step, micro, self.global_rank)) & 0x7FFFFFFFFFFFFFFF)
 
     def training_step(self, batch: Minibatch, batch_idx: int) -> Tensor:
-        scale = self.normalisation
-        target = flip(scale.dequantise(scale.to_model(batch.target), self.dequantise_width))
+        scale = self.normalisation.take(batch.condition.stain)
+        width = 0.0 if batch.target.is_floating_point() else self.dequantise_width  # vectors have no steps to hide
+        target = flip(scale.dequantise(scale.to_model(batch.target), width))
         noise = torch.randn_like(target)
         control = None if batch.control is None else flip(scale.to_model(batch.control))
         source = self.source(noise, control, torch.rand(len(target), device=target.device))
@@ -108,7 +110,7 @@ class FlowTraining(lightning.LightningModule):
         It is the velocity's squared error at times spread evenly, whatever law, weights and objective training has. The
         first minibatch also tells what the coupling saves and how bent the flow is.
         """
-        scale, condition = self.normalisation, self._condition(batch)
+        scale, condition = self.normalisation.take(batch.condition.stain), self._condition(batch)
         target = scale.to_model(batch.target)
         n = len(target)
         fixed = torch.Generator().manual_seed(batch_idx)

@@ -150,8 +150,9 @@ def _within(group: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def _groups(group: Tensor) -> Iterator[Tensor]:
-    order = torch.argsort(group, stable=True)
-    sizes: list[int] = torch.unique_consecutive(group[order], return_counts=True)[1].tolist()
-    for rows in order.split(sizes):
+    members: dict[int, list[int]] = {}
+    for row, number in enumerate(group.cpu().numpy().astype(int)):
+        members.setdefault(int(number), []).append(row)
+    for rows in members.values():
         if len(rows) > 1:
-            yield rows
+            yield torch.tensor(rows, device=group.device)

@@ -16,7 +16,8 @@ from virtassay.flow.velocity import MeanVelocity, Velocity, expand_time
 class Objective(Protocol):
     """Map a velocity, sources and targets (n, ...), times (n,) and conditions to the loss of each image, (n,)."""
 
-    path: Path
+    @property
+    def path(self) -> Path: ...
 
     def __call__(self, velocity: Velocity, x0: Tensor, x1: Tensor, t: Tensor, condition: Any) -> Tensor: ...
 

@@ -44,7 +44,7 @@ def judge_run(
     batch. Returns the path of the table.
     """
     assay = VirtualAssay.load(run, guide=guidance.needs_guide)
-    real = open_dataset(assay.config["data"]["folder"], verify=False)
+    real = open_dataset(assay.folder, verify=False)
     made = write_samples(
         assay,
         like_dataset(real, split, most),

@@ -77,9 +77,16 @@ class ControlPool:
         drawn = np.empty((len(seeds), m), np.int64)
         for i, (batch, seed) in enumerate(zip(batches, seeds, strict=True)):
             rows = of[batch]
-            order = np.random.default_rng(int(seed)).permutation(len(rows))
-            drawn[i] = rows[np.resize(order, m)]
+            drawn[i] = rows[_different(len(rows), m, np.random.default_rng(int(seed)))]
         return drawn
+
+
+def _different(n: int, m: int, random: np.random.Generator) -> np.ndarray:
+    """Draw m different numbers below n, the first of them whatever m is; repeated from the first where n < m."""
+    chosen: dict[int, None] = {}
+    while len(chosen) < min(n, m):
+        chosen.setdefault(int(random.integers(n)))
+    return np.resize(list(chosen), m)
 
 
 @dataclass(frozen=True, eq=False)

@@ -72,7 +72,7 @@ SAMPLE = {  # of these runs more ways of sampling are judged
         *PLAIN,
         ("solver=ab2", "steps=20"), ("solver=ab2", "steps=10"), ("solver=ab2", "steps=5"),
         ("solver=midpoint", "steps=5"), ("solver=euler", "steps=20"), ("solver=stochastic", "steps=10"),
-        ("solver=dopri5",), ("grid=cosine", "steps=10", "guidance=classifier_free"),
+        ("grid=cosine", "steps=10", "guidance=classifier_free"),
     ),
     "noise, transport": (*PLAIN, ("solver=ab2", "steps=5"), ("solver=midpoint", "steps=5")),
     "control": (*PLAIN, ("solver=ab2", "steps=5"), ("solver=midpoint", "steps=5")),
@@ -203,8 +203,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     head = ["variant", "sampling", "calls", "seeds", *(f"{m} {s} {f}" for m, s in columns for f in features)]
     for row in pooled.iter_rows(named=True):
         who = row["variant"] if row["generator"] == MODEL else f"{row['generator']} of {row['variant']}"
-        if row["generator"] != MODEL and not row["variant"].endswith("(base)"):
-            continue
+        if row["generator"] != MODEL and not (
+            row["variant"].endswith("(base)") and row["sampling"] == " ".join(PLAIN[0])
+        ):
+            continue  # the same for all models of a screen
         key = f"{who} | {row['sampling']} | {row['nfe'] if row['generator'] == 'model' else ''} | {row['seeds']}"
         cells = lines.setdefault(key, [""] * (len(columns) * len(features)))
         place = (row["metric"], row["side"])

@@ -17,10 +17,10 @@ def main(cfg: DictConfig) -> None:
     from virtassay.data.pairing import ControlPool
     from virtassay.data.store import open_dataset
     from virtassay.precision import best_device
-    from virtassay.requests import INLINE, inline_requests, like_dataset, one_way, read_requests, which_channels
+    from virtassay.requests import KNOWN, NAMING, inline_requests, like_dataset, one_way, read_requests, which_channels
     from virtassay.sampling import write_samples
 
-    one_way({name: cfg[name] for name in ("requests", "like", "perturbation", "smiles")})
+    one_way({name: cfg[name] for name in ("requests", "like", *NAMING)})
     guidance = hydra.utils.instantiate(cfg.guidance)
     device = best_device() if cfg.device == "auto" else cfg.device
     assay = VirtualAssay.load(cfg.run, device=device, guide=guidance.needs_guide)
@@ -32,7 +32,7 @@ def main(cfg: DictConfig) -> None:
     elif cfg.requests is not None:
         requests = read_requests(Path(cfg.requests), assay.vocabulary)
     else:
-        fields: dict[str, Any] = OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(INLINE)))  # pyright: ignore
+        fields: dict[str, Any] = OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(KNOWN)))  # pyright: ignore
         requests = inline_requests(fields, assay.vocabulary)
     write_samples(
         assay,

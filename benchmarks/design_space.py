@@ -58,6 +58,11 @@ TRAIN = {
     "noise, control set": ("condition=morgan_controls", "condition.width=192"),
     "noise, one-hot": ("condition=onehot",),
     "noise, MiniMol": ("condition=minimol",),
+    "noise, labels": ("condition=onehot_dose",),
+    "noise, labels, then molecules": (
+        "condition=adapted", "start=film", "start.run={folder}/noise__labels-{seed}", "images_total={half}",
+    ),
+    "noise (base), as long as both": ("images_total={more}",),
     "noise, self-distilled": ("objective=self_distilled",),
     "strong batches: noise (base)": STRONG,
     "strong batches: control": (*STRONG, "source=control"),
@@ -133,7 +138,8 @@ def train(folder: Path, name: str, overrides: tuple[str, ...], images: int, seed
     last = run / "finished"
     if not last.exists():
         command = [
-            sys.executable, str(REPO / "train.py"), *BASE, *overrides, f"images_total={images}", f"seed={seed}",
+            sys.executable, str(REPO / "train.py"), *BASE, f"images_total={images}", f"seed={seed}",
+            *(o.format(folder=folder, seed=seed, half=images // 2, more=3 * images // 2) for o in overrides),
             f"paths.datasets={folder / 'datasets'}", f"run={run}", "overwrite=true",
         ]  # fmt: skip
         subprocess.run(command, check=True, cwd=REPO)

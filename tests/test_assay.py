@@ -119,6 +119,11 @@ def test_requests_are_read_expanded_and_refused_by_name(assay, tmp_path):
     assert index.height == 5 and index["is_control"].to_list() == [False] * 2 + [True] * 3
     unseen = inline_requests({"smiles": "c1ccccc1O", "dose_um": [1.0, 3.0], "n": 1}, assay.vocabulary)
     assert made(assay, unseen, np.arange(2)).shape[0] == 2  # fingerprints: an unseen compound can be generated
+    genes = inline_requests({"gene": ["TP53", "KRAS"], "batch": ["week1", "week2"], "n": 2}, assay.vocabulary)
+    assert genes["perturbation"].to_list() == [[g] for g in ("TP53", "KRAS") for _ in range(4)]
+    assert genes["gene"].to_list() == genes["perturbation"].to_list() and genes["batch"].n_unique() == 2
+    with pytest.raises(InvalidIndex, match="gene has 1 entries and perturbation 2"):
+        inline_requests({"perturbation": ["a", "b"], "gene": "TP53"}, assay.vocabulary)
     for bad, message in (
         (table.head(0), "empty"),
         (table.with_columns(colour=pl.lit(1)), "colour"),

@@ -10,23 +10,24 @@ from virtassay.data.store import Dataset
 from virtassay.data.vocabulary import Vocabulary
 from virtassay.schema import COMBINED, InvalidIndex, offenders, validate
 
-INLINE = ("perturbation", "smiles", "dose_um", "batch", "cell_type", "n")  # what a command line can ask for
-KNOWN = ("perturbation", "smiles", "gene", "dose_um", "batch", "cell_type", "n")
+NAMING = ("perturbation", "smiles", "gene")  # each of them can say what is done
+KNOWN = (*NAMING, "dose_um", "batch", "cell_type", "n")  # the columns of a table, and what a command line can ask for
 NO_BATCH = "unspecified"
 
 
 def one_way(given: Mapping[str, Any]) -> None:
     """Raise ValueError unless one way of saying what to generate was taken."""
     taken = [name for name, value in given.items() if value is not None]
-    if not taken or (len(taken) > 1 and taken != ["perturbation", "smiles"]):
+    if not taken or (len(taken) > 1 and not set(taken) <= set(NAMING)):
         raise ValueError(
             "say what to generate by one of requests=table.csv, like=test (the images of a split of dataset=…), or "
-            f"perturbation=… (and/or smiles=…) with dose_um, batch and n. Given: {taken or 'none of them'}."
+            "perturbation=… (and/or smiles=…, gene=…) with dose_um, batch and n. Given: "
+            f"{', '.join(taken) or 'none of them'}."
         )
 
 
 def read_requests(path: Path, vocabulary: Vocabulary) -> pl.DataFrame:
-    """Read a csv or parquet of requests: perturbation and/or smiles, dose_um, batch, cell_type, n images of each.
+    """Read a csv or parquet of requests: perturbation, smiles and/or gene, dose_um, batch, cell_type, n images of each.
 
     Raises InvalidIndex naming column, rows and fix.
     """
@@ -37,18 +38,21 @@ def read_requests(path: Path, vocabulary: Vocabulary) -> pl.DataFrame:
 
 
 def inline_requests(fields: dict[str, Any], vocabulary: Vocabulary) -> pl.DataFrame:
-    """Make requests from overrides; each of perturbation, smiles, dose_um and batch is a value or a list.
+    """Make requests from overrides, each a value or a list.
 
-    Doses and batches are crossed with the perturbations: perturbation=[a,b] dose_um=[1,10] asks for four things.
+    Names, SMILES and genes of one thing stand at one place of their lists; all else is crossed with them:
+    perturbation=[a,b] dose_um=[1,10] asks for four things.
     """
     table = pl.DataFrame([{"_": 0}])
-    for name, value in fields.items():
+    for name in KNOWN:
+        value = fields.get(name)
         if value is not None:
             values = value if isinstance(value, list) else [value]
             column = pl.DataFrame({name: values}, strict=False)
-            paired = name == "smiles" and "perturbation" in table.columns
+            paired = name in NAMING and table.columns != ["_"]
             if paired and len(values) != table.height:
-                raise InvalidIndex(f"smiles has {len(values)} entries and perturbation {table.height}: give one each.")
+                first = table.columns[1]
+                raise InvalidIndex(f"{name} has {len(values)} entries and {first} {table.height}: give one each.")
             table = pl.concat([table, column], how="horizontal") if paired else table.join(column, how="cross")
     return expand(table.drop("_"), vocabulary, "requests")
 
@@ -60,12 +64,10 @@ def expand(table: pl.DataFrame, vocabulary: Vocabulary, source: str) -> pl.DataF
     unknown = sorted(set(table.columns) - set(KNOWN))
     if unknown:
         raise InvalidIndex(f"{source}: unknown column(s) {unknown}; a request has {list(KNOWN)}.")
-    if "perturbation" not in table.columns:
-        if "smiles" not in table.columns:
-            raise InvalidIndex(f"{source}: a request needs 'perturbation' (a name) or 'smiles'.")
-        table = table.with_columns(perturbation=pl.col("smiles"))
-    elif "smiles" in table.columns:
-        table = table.with_columns(perturbation=pl.coalesce("perturbation", "smiles"))
+    naming = [name for name in NAMING if name in table.columns]
+    if not naming:
+        raise InvalidIndex(f"{source}: a request needs 'perturbation' (a name), 'smiles' or 'gene'.")
+    table = table.with_columns(perturbation=pl.coalesce(naming))
     if "n" not in table.columns:
         table = table.with_columns(n=pl.lit(1))
     if not table["n"].dtype.is_integer() or (table["n"].fill_null(0) < 1).any():

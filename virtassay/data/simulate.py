@@ -102,6 +102,7 @@ def simulate(
     combinations: int = 4,
     toxicity: float = 1.0,
     batch_effect: float = 1.0,
+    batch_prefix: str = "batch",
     split: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
     workers: int = 2,
     overwrite: bool = False,
@@ -111,8 +112,10 @@ def simulate(
     `wells_per_treatment` and `control_wells` count wells of one plate, `cells_per_well` the crops expected in a control
     well. `size` is a crop's edge in pixels; a crop shows the same 48 units at any size. Each compound is given at its
     top dose and at `n_doses` − 1 dilutions of it. `toxicity` scales the part of the cells that is killed, and
-    `batch_effect` how much batches differ in stain, light, focus and density. `split` takes and returns a table with
-    one row a well (default: splits.split_by_well). Raises ValueError naming the argument that is out of range.
+    `batch_effect` how much batches differ in stain, light, focus and density. Batches are called `batch_prefix` and a
+    number: screens that shall train one model together need names, and a seed, of their own. `split` takes and returns
+    a table with one row a well (default: splits.split_by_well). Raises ValueError naming the argument that is out of
+    range.
     """
     treatments = plan_treatments(n_compounds, n_doses, dilution, knock_outs, combinations, toxicity)
     _check(n_batches=n_batches, plates_per_batch=plates_per_batch, wells_per_treatment=wells_per_treatment)
@@ -124,7 +127,7 @@ def simulate(
     layout = [Treatment()] * control_wells + treatments * wells_per_treatment
     if batch_effect < 0:
         raise ValueError(f"batch_effect={batch_effect} scales how much batches differ: 0 (not at all) or more.")
-    wells = list(plan_wells(layout, seed, n_batches, plates_per_batch, channels, batch_effect))
+    wells = list(plan_wells(layout, seed, n_batches, plates_per_batch, channels, batch_effect, batch_prefix))
     table = _well_table(wells)
     sides = split(table) if split else split_by_well(table, seed=seed)
     told = [*WELL, "split", *(name for name in ("held_out",) if name in sides.columns)]
@@ -188,7 +191,13 @@ def plan_treatments(
 
 
 def plan_wells(
-    layout: list[Treatment], seed: int, n_batches: int, plates_per_batch: int, channels: int, batch_effect: float = 1.0
+    layout: list[Treatment],
+    seed: int,
+    n_batches: int,
+    plates_per_batch: int,
+    channels: int,
+    batch_effect: float = 1.0,
+    batch_prefix: str = "batch",
 ) -> Iterator[Well]:
     """Lay the treatments out at random on every plate, and draw how each batch and plate was stained and imaged."""
     shape = next((s for s in PLATES if s[0] * s[1] >= len(layout)), None)
@@ -208,7 +217,8 @@ def plan_wells(
             plate = f"B{b + 1:02d}P{p + 1:02d}"
             for treatment, place in sorted(zip(layout, places, strict=True), key=lambda pair: pair[1]):
                 name = f"{_letters(place // shape[1])}{place % shape[1] + 1:02d}"
-                yield Well(f"batch{b + 1}", plate, name, treatment, optics, density, (seed, 1, b, p, int(place)))
+                batch, key = f"{batch_prefix}{b + 1}", (seed, 1, b, p, int(place))
+                yield Well(batch, plate, name, treatment, optics, density, key)
 
 
 def _letters(row: int) -> str:

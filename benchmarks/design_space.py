@@ -134,7 +134,7 @@ def main(folder: Path, images: int = 24_000, seeds: int = 2) -> None:
 
 def train(folder: Path, name: str, overrides: tuple[str, ...], images: int, seed: int) -> Path:
     """Train one run in a process of its own, unless its folder is finished."""
-    run = folder / f"{''.join(c if c.isalnum() else '_' for c in name)}-{seed}"
+    run = folder / f"{''.join(c if c.isascii() and c.isalnum() else '_' for c in name)}-{seed}"
     last = run / "finished"
     if not last.exists():
         command = [

@@ -154,8 +154,8 @@ def judge(
     assay = VirtualAssay.load(run)
     real = known = open_dataset(assay.config["data"]["folder"], verify=False)
     if assay.molecules is None:  # one-hot: drugs that it was not trained on cannot be asked for
-        names = pl.element().is_in(list(assay.vocabulary.perturbations))
-        known = real.where(pl.col("perturbation").list.eval(names).list.all())
+        trained = real.split("train").index["perturbation"].explode().unique()
+        known = real.where(pl.col("perturbation").list.eval(pl.element().is_in(trained.implode())).list.all())
     with initialize_config_dir(version_base="1.3", config_dir=str(REPO / "conf")):
         cfg = compose("sample", [f"run={run}", *way])
     write_samples(

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from omegaconf import OmegaConf
+from skimage import io as imageio
 from skimage.transform import resize
 
 from virtassay.data.public import IMPA_COLUMNS, prepare_bbbc021_impa, split_published
@@ -195,6 +197,44 @@ def test_compounds_are_held_out_as_configured(repo: Path, tmp_path: Path):
     side = {name: set(part["split"]) for (name,), part in index.group_by("perturbation")}
     assert len(unseen) == 8 and all(side[name] == {"test"} for name in unseen)
     assert "test" not in side["taxol"] and "test" in side["DMSO"]
+
+
+def test_rxrx1_as_its_authors_lay_it_out(repo: Path, tmp_path: Path):
+    from hydra import compose, initialize_config_dir
+    from hydra.utils import instantiate
+
+    rng = np.random.default_rng(0)
+    rows = []
+    for experiment, plate, well, site in product(("HUVEC-01", "U2OS-02"), (1, 2), ("B03", "B04", "C05"), (1, 2)):
+        folder = tmp_path / "images" / experiment / f"Plate{plate}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for channel in range(1, 7):
+            image = rng.integers(0, 40 * channel, (512, 512)).astype(np.uint8)
+            imageio.imsave(folder / f"{well}_s{site}_w{channel}.png", image, check_contrast=False)
+        control = well == "B03"
+        rows.append(
+            {
+                "site_id": f"{experiment}_{plate}_{well}_{site}", "well_id": f"{experiment}_{plate}_{well}",
+                "cell_type": experiment.split("-")[0], "dataset": "train", "experiment": experiment, "plate": plate,
+                "well": well, "site": site, "well_type": "negative_control" if control else "treatment",
+                "sirna": "EMPTY" if control else f"s{plate}{well}", "sirna_id": 1138 if control else plate,
+            }
+        )  # fmt: skip
+    pl.DataFrame(rows).write_csv(tmp_path / "metadata.csv")
+    paths = [f"paths.data={tmp_path}", f"paths.datasets={tmp_path / 'datasets'}"]
+    with initialize_config_dir(version_base="1.3", config_dir=str(repo / "conf")):
+        config = compose("prepare", ["data=rxrx1", *paths])
+    dataset = open_dataset(instantiate(config.data.prepare))
+    assert len(dataset) == 24 and dataset.info.image_shape == (6, 96, 96)
+    assert set(dataset.index["batch"]) == {"HUVEC-01", "U2OS-02"} and set(dataset.index["cell_type"]) == {
+        "HUVEC",
+        "U2OS",
+    }
+    assert dataset.index["plate"].n_unique() == 4 and dataset.index["is_control"].sum() == 8
+    row = dataset.index.with_row_index().filter(pl.col("image_id") == "U2OS-02_2_C05_2")["index"].to_numpy()
+    raw = imageio.imread(tmp_path / "images" / "U2OS-02" / "Plate2" / "C05_s2_w6.png")[128:384, 128:384]
+    stored = dataset.images(row)[0, 5].astype(float)
+    assert np.corrcoef(stored.ravel(), resize(raw.astype(float), (96, 96), anti_aliasing=True).ravel())[0, 1] > 0.99
 
 
 def test_a_drop_that_lacks_crops_or_fields_says_which(tmp_path: Path):

@@ -1,19 +1,17 @@
 """Featurizers: shapes for any number of channels, what each one sees and does not see, and fingerprints."""
 
-import importlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from virtassay.evaluation import features
+from virtassay.evaluation.featurizers import features
+from virtassay.evaluation.featurizers.cells import CellStatistics
+from virtassay.evaluation.featurizers.structure import Structure
+from virtassay.evaluation.featurizers.untrained import UntrainedNetwork
 
-PLAIN = (features.PixelStatistics(), features.Texture(), features.UntrainedNetwork())
-
-
-@pytest.fixture(scope="module")
-def imagenet():
-    pytest.importorskip("efficientnet_lite_pytorch", reason="the extra 'imagenet' is not installed")
-    return features.EfficientNetLite0(size=64)
+PLAIN = (features.PixelStatistics(), features.Texture(), UntrainedNetwork(), Structure(), CellStatistics())
 
 
 def noise(n=5, channels=3, size=16, dtype=np.uint8, seed=0):
@@ -29,13 +27,6 @@ def test_any_number_of_channels_and_both_types(featurizer, channels, dtype):
     assert np.isfinite(out).all()
 
 
-def test_imagenet_maps_three_channels_as_colour_and_others_as_grey(imagenet):
-    assert imagenet(noise(2, 3)).shape == (2, 1280)
-    five = imagenet(noise(2, 5))
-    assert five.shape == (2, 5 * 1280)
-    assert five[:, :1280] == pytest.approx(imagenet(noise(2, 5)[:, :1]), abs=1e-5)
-
-
 @pytest.mark.parametrize("featurizer", PLAIN, ids=lambda f: f.name)
 def test_features_do_not_depend_on_the_minibatch(featurizer, monkeypatch):
     images = noise(7)
@@ -44,10 +35,25 @@ def test_features_do_not_depend_on_the_minibatch(featurizer, monkeypatch):
     assert featurizer(images) == pytest.approx(whole, abs=1e-6)
 
 
+def test_a_minibatch_of_large_images_is_small(monkeypatch):
+    sizes: list[int] = []
+    monkeypatch.setattr(features, "MOST_VALUES", 3 * 16 * 16 * 3)
+    for images in (noise(7), noise(2, size=64)):
+        features.in_minibatches(images, lambda x: sizes.append(len(x)) or x[:, 0, 0], "sizes")
+    assert sizes == [3, 3, 1, 1, 1]
+
+
 @pytest.mark.parametrize("featurizer", PLAIN, ids=lambda f: f.name)
 def test_empty_and_constant_images_give_numbers(featurizer):
     flat = np.stack([np.zeros((3, 16, 16)), np.full((3, 16, 16), 255)]).astype(np.uint8)
     assert np.isfinite(featurizer(flat)).all()
+
+
+@pytest.mark.parametrize("featurizer", PLAIN, ids=lambda f: f.name)
+def test_no_image_has_no_features_and_a_memory_map_is_as_good_as_an_array(featurizer, tmp_path):
+    assert len(featurizer(noise(0))) == 0
+    np.save(tmp_path / "images.npy", noise(3))
+    assert (featurizer(np.load(tmp_path / "images.npy", mmap_mode="r")) == featurizer(noise(3))).all()
 
 
 def test_pixel_statistics_see_no_arrangement_and_texture_does():
@@ -90,14 +96,51 @@ def test_blur_is_invisible_in_the_mean_but_not_in_texture():
     assert abs(gap[0]) < 0.5
 
 
-def test_fingerprints_tell_featurizers_apart(imagenet):
-    prints = [f.fingerprint() for f in (*PLAIN, imagenet)]
-    for fingerprint in prints:
-        assert {"channel_mapping", "resize", "value_range", "weights", "trained"} <= set(fingerprint)
-    one, two = (features.UntrainedNetwork(seed=s).fingerprint()["weights"] for s in (0, 1))
-    assert one != two
-    assert features.UntrainedNetwork().fingerprint()["weights"] == one
-    assert imagenet.fingerprint()["trained"] and "64x64" in imagenet.fingerprint()["resize"]
+OTHER = {
+    "quantiles": (0.5,), "annuli": 5, "seeds": (4,), "widths": (8, 8), "blur": 2.0, "dna": 1, "diameter_px": 9.0,
+    "contrast": 4.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("featurizer", PLAIN, ids=lambda f: f.name)
+def test_a_fingerprint_says_everything_that_changes_the_numbers(featurizer):
+    own = featurizer.fingerprint()
+    assert {"channel_mapping", "resize", "value_range", "weights", "trained"} <= set(own)
+    assert type(featurizer)().fingerprint() == own
+    changed = [name for name in featurizer.__dataclass_fields__ if name != "name"]
+    assert changed
+    for name in changed:
+        assert replace(featurizer, **{name: OTHER[name]}).fingerprint() != own
+
+
+def test_seeds_stand_side_by_side_and_differ():
+    both, first, second = (UntrainedNetwork(seeds=seeds)(noise()) for seeds in ((3, 7), (3,), (7,)))
+    np.testing.assert_allclose(both, np.concatenate([first, second], 1), atol=1e-6)
+    assert np.abs(first - second).max() > 0.01
+    with pytest.raises(ValueError, match="each once"):
+        UntrainedNetwork(seeds=(1, 1))
+
+
+def test_a_training_in_the_same_process_changes_no_feature():
+    exact = UntrainedNetwork()(noise())
+    try:
+        torch.set_float32_matmul_precision("medium")
+        inside: list[str] = []
+        features.in_minibatches(
+            noise(1), lambda x: inside.append(torch.get_float32_matmul_precision()) or x[:, 0, 0], "x"
+        )
+        assert inside == ["highest"] and torch.get_float32_matmul_precision() == "medium"
+        assert (UntrainedNetwork()(noise()) == exact).all()
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("featurizer", PLAIN, ids=lambda f: f.name)
+def test_a_gpu_measures_what_a_cpu_measures(featurizer, monkeypatch):
+    on_gpu = featurizer(noise(7, 3, 32))
+    monkeypatch.setattr(features, "best_device", lambda: "cpu")
+    np.testing.assert_allclose(on_gpu, featurizer(noise(7, 3, 32)), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("bad", [np.zeros((2, 3, 16, 16), np.float32), np.zeros((2, 13, 16, 16), np.uint8), noise()[0]])
@@ -105,21 +148,6 @@ def test_other_images_are_refused(bad):
     for featurizer in PLAIN:
         with pytest.raises(ValueError, match=r"uint8 or uint16|too small"):
             featurizer(bad)
-
-
-def test_a_missing_extra_says_what_to_install(monkeypatch):
-    def missing(name, *_):
-        raise ImportError(f"No module named {name!r}")
-
-    features._efficientnet.cache_clear()
-    monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(ValueError, match=r"virtassay\[imagenet\]"):
-        features.EfficientNetLite0()
-
-
-def test_a_size_that_the_network_cannot_take_is_refused():
-    with pytest.raises(ValueError, match="multiple of 32"):
-        features.EfficientNetLite0(size=50)
 
 
 def test_vectors_are_their_own_features_and_sets_give_mean_and_spread():

@@ -1,12 +1,12 @@
 """Distances against independent oracles, and the properties that any distance must have."""
 
+import tracemalloc
+
 import dcor
 import numpy as np
 import pytest
-import torch
-from torchmetrics.image.fid import _compute_fid
 
-from virtassay.evaluation import distance
+from virtassay.evaluation.metrics import distance
 
 rng = np.random.default_rng(0)
 
@@ -14,40 +14,6 @@ rng = np.random.default_rng(0)
 def sets(n, m, d, shift=0.3):
     mix = rng.normal(size=(d, d)) / np.sqrt(d)
     return rng.normal(size=(n, d)) @ mix, 1.3 * rng.normal(size=(m, d)) + shift
-
-
-def fid_oracle(x, y):
-    def moments(a):
-        return torch.from_numpy(a.mean(0)), torch.from_numpy(np.cov(a.T))
-
-    return float(_compute_fid(*moments(x), *moments(y)))
-
-
-@pytest.mark.parametrize(("n", "m", "d"), [(200, 150, 20), (30, 25, 40), (30, 100, 40), (41, 40, 40)])
-def test_fd_agrees_with_torchmetrics_in_float64(n, m, d):
-    x, y = sets(n, m, d)
-    assert distance.fd(x, y) == pytest.approx(fid_oracle(x, y), rel=1e-6)
-
-
-def test_fd_of_gaussians_with_known_moments():
-    x, y = sets(50, 60, 1, shift=2.0)
-    known = (x.mean() - y.mean()) ** 2 + (x.std(ddof=1) - y.std(ddof=1)) ** 2
-    assert distance.fd(x, y) == pytest.approx(known, rel=1e-10)
-
-
-def test_fd_survives_a_constant_feature_and_is_zero_for_equal_sets():
-    x, y = sets(100, 90, 5)
-    x0, y0 = np.c_[x, np.ones(100)], np.c_[y, np.ones(90)]
-    assert distance.fd(x0, y0) == pytest.approx(distance.fd(x, y), rel=1e-6)
-    assert distance.fd(x, x) == pytest.approx(0, abs=1e-9)
-    assert distance.fd(x[:4], x[:4]) == pytest.approx(0, abs=1e-9)
-
-
-@pytest.mark.parametrize("n", [12, 100])
-def test_fd_scales_with_the_square_of_the_unit_and_is_symmetric(n):
-    x, y = sets(n, n, 20)
-    assert distance.fd(3 * x, 3 * y) == pytest.approx(9 * distance.fd(x, y), rel=1e-9)
-    assert distance.fd(y, x) == pytest.approx(distance.fd(x, y), rel=1e-9)
 
 
 def kd_oracle(x, y):
@@ -82,6 +48,79 @@ def test_kernel_sums_of_clusters_add_up_to_kd():
     x, y = sets(12, 9, 4)
     sums = distance.kernel_sums(x, y, np.arange(12) % 3, np.arange(9) % 3, 3)
     assert distance.kd_of_sums(*sums) == pytest.approx(distance.kd(x, y), rel=1e-12)
+
+
+@pytest.mark.parametrize("block", [3, 2048])
+def test_kernel_sums_hold_every_pair_of_its_clusters(monkeypatch, block):
+    monkeypatch.setattr(distance, "BLOCK", block)
+    x, y = sets(11, 8, 4)
+    of_x, of_y = np.arange(11) % 3, np.arange(8) % 2  # no image of y is in the third
+    xx, yy, xy, n_xx, n_yy, n_xy = distance.kernel_sums(x, y, of_x, of_y, 3)
+    kernel = {("x", "x"): x @ x.T, ("y", "y"): y @ y.T, ("x", "y"): x @ y.T}
+    of = {"x": of_x, "y": of_y}
+    for (a, b), total, number in ((("x", "x"), xx, n_xx), (("y", "y"), yy, n_yy), (("x", "y"), xy, n_xy)):
+        values = (kernel[a, b] / 4 + 1) ** 3
+        counted = np.ones_like(values) - (np.eye(len(values)) if a == b else 0)
+        for i in range(3):
+            for j in range(3):
+                chosen = np.outer(of[a] == i, of[b] == j) * counted
+                assert total[i, j] == pytest.approx((values * chosen).sum(), rel=1e-10, abs=1e-10)
+                assert number[i, j] == chosen.sum()
+
+
+def test_kd_subsets_of_all_images_are_kd_each_time():
+    x, y = sets(30, 30, 4)
+    whole = distance.kd_subsets(x, y, subsets=3, size=30)
+    assert whole.mean == pytest.approx(distance.kd(x, y), rel=1e-9)
+    assert whole.sd == pytest.approx(0, abs=1e-9)
+
+
+def test_kd_subsets_is_unbiased_and_seeded():
+    x, y = sets(300, 300, 4)
+    many = distance.kd_subsets(x, y, subsets=400, size=20)
+    assert many.mean == pytest.approx(distance.kd(x, y), abs=4 * many.sd / 20)
+    assert distance.kd_subsets(x, y, 5, 20, seed=1) == distance.kd_subsets(x, y, 5, 20, seed=1)
+    assert distance.kd_subsets(x, y, 5, 20, seed=1) != distance.kd_subsets(x, y, 5, 20, seed=2)
+
+
+@pytest.mark.parametrize(("subsets", "size"), [(0, 5), (3, 1), (3, 31)])
+def test_kd_subsets_that_cannot_be_drawn_are_named(subsets, size):
+    with pytest.raises(ValueError, match=f"{subsets} subsets of {size} images of 40 and 30"):
+        distance.kd_subsets(*sets(40, 30, 3), subsets=subsets, size=size)
+
+
+ALL = [distance.fd, distance.fd_inf, distance.kd, distance.energy, lambda x, y: distance.kd_subsets(x, y, 30, 20).mean]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("measure", ALL)
+def test_features_that_are_no_numbers_give_none(measure, value):
+    for n, d in ((40, 3), (24, 50)):
+        x, y = sets(n, n, d)
+        assert np.isfinite(measure(x, y))
+        y[5, 1] = value
+        assert np.isnan(measure(x, y)) or measure == ALL[-1]
+        y[:, 1] = value  # whichever images are drawn
+        assert np.isnan(measure(x, y))
+        assert np.isnan(measure(y, x))
+
+
+def test_pairwise_keeps_what_is_no_number():
+    x = np.array([[0.0, 1.0], [np.nan, 1.0], [3.0, 5.0]])
+    between = distance.pairwise(x, np.array([[0.0, 1.0], [3.0, 5.0]]))
+    assert np.isnan(between[1]).all()
+    assert between[[0, 2]] == pytest.approx(np.array([[0, 5], [5, 0]]))
+
+
+@pytest.mark.parametrize("measure", [distance.fd, distance.kd, distance.energy])
+def test_memory_does_not_grow_with_the_square_of_the_images(monkeypatch, measure):
+    monkeypatch.setattr(distance, "BLOCK", 256)
+    x, y = sets(4000, 4000, 8)
+    tracemalloc.start()
+    measure(x, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16e6  # one 4000 × 4000 matrix has 128 MB
 
 
 def test_energy_agrees_with_dcor_up_to_the_known_bias():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from virtassay.evaluation import effect, recall
+from virtassay.evaluation.metrics import effect, recall
 
 rng = np.random.default_rng(0)
 

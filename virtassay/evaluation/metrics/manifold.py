@@ -1,0 +1,77 @@
+"""Manifolds: how far generated images lie among real ones, and real ones among generated ones.
+
+The manifold of a set is the union of the balls around its images, each as wide as the distance to the image's k-th
+nearest neighbour in the set. Precision asks for realism, recall and coverage for variety. Density is information only:
+it grows above 1 when all generated images collapse to where real ones are densest.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.neighbors import NearestNeighbors  # pyright: ignore[reportMissingTypeStubs]
+
+from virtassay.evaluation.metrics.distance import blocks, finite, pair, pairwise
+
+Array = NDArray[np.float64]
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Manifold:
+    """Shares of images, 0 to 1, larger is better; density is 0 to len(real)/k and about 1 for equal distributions.
+
+    NaN: the manifold that the score needs does not exist (k images or fewer), or a feature is no finite number.
+    """
+
+    precision: float  # of generated images that lie in the real manifold
+    recall: float  # of real images that lie in the generated manifold
+    density: float  # real balls that hold a generated image, over k, on average
+    coverage: float  # of real images whose own ball holds a generated image
+
+
+def manifold(real: ArrayLike, generated: ArrayLike, k: int = 5) -> Manifold:
+    """Precision, recall, density and coverage of generated images, by k nearest neighbours.
+
+    With r_i the distance of x_i to its k-th nearest other real image, and q_j that of y_j among the generated:
+    precision = mean_j [∃i ‖x_i − y_j‖ ≤ r_i], recall = mean_i [∃j ‖x_i − y_j‖ ≤ q_j],
+    density = Σ_ij [‖x_i − y_j‖ ≤ r_i] / (k m), coverage = mean_i [∃j ‖x_i − y_j‖ ≤ r_i].
+    Source: Kynkäänniemi et al. 2019 (arXiv 1904.06991), eq. 1–2 (precision, recall); Naeem et al. 2020 (arXiv
+    2002.09797) (density, coverage).
+    real: (n, d), generated: (m, d), n, m ≥ 2. Sets from one distribution have 1 − 2⁻ᵏ or so in coverage, and less than
+    1 in precision and recall: show real against real beside them. A ball is closed, so that an image repeated more than
+    k times still holds its copies. No more than 2,048 × 2,048 distances are in memory.
+    Raises ValueError for other shapes, for fewer than two images on a side, and for k < 1.
+    """
+    x, y = pair(real, generated)
+    if k < 1:
+        raise ValueError(f"k is {k}; expected the number of nearest neighbours, 1 or more (5 is usual).")
+    if not finite(x, y):
+        return Manifold(NAN, NAN, NAN, NAN)
+    of_real, of_generated = _radii(x, k), _radii(y, k)
+    holders = np.zeros(len(y))  # real balls that hold each generated image
+    covered, recalled = np.zeros(len(x), np.bool_), np.zeros(len(x), np.bool_)
+    for i in blocks(len(x)):
+        for j in blocks(len(y)):
+            distance = pairwise(x[i], y[j])
+            held = distance <= of_real[i, None]
+            holders[j] += held.sum(0)
+            covered[i] |= held.any(1)
+            recalled[i] |= (distance <= of_generated[j]).any(1)
+    has_real, has_generated = len(x) > k, len(y) > k
+    return Manifold(
+        precision=float((holders > 0).mean()) if has_real else NAN,
+        recall=float(recalled.mean()) if has_generated else NAN,
+        density=float(holders.mean() / k) if has_real else NAN,
+        coverage=float(covered.mean()) if has_real else NAN,
+    )
+
+
+def _radii(x: Array, k: int) -> Array:
+    """Distance of each image to its k-th nearest other image, (n,); NaN, which holds nothing, for n ≤ k."""
+    if len(x) <= k:
+        return np.full(len(x), NAN)
+    search: Any = NearestNeighbors(n_neighbors=k, algorithm="brute")
+    distance: Array = search.fit(x - x.mean(0)).kneighbors()[0]
+    return distance[:, -1] * (1 + 1e-9)  # a tie is inside, whatever its last digits are

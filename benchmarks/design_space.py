@@ -5,26 +5,27 @@ well: seen treatments (well), compounds never trained on (perturbation), a batch
 finished are kept, so that a stopped benchmark goes on. Written to <folder>/scores.jsonl; the table is printed.
 """
 
-import hashlib
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import hydra
-import numpy as np
 import polars as pl
 from hydra import compose, initialize_config_dir
 
 from virtassay.assay import VirtualAssay
 from virtassay.data.pairing import ControlPool
 from virtassay.data.store import Dataset, open_dataset
-from virtassay.evaluation.features import EfficientNetLite0, Featurizer, Texture
+from virtassay.evaluation.baselines import mean_treated
+from virtassay.evaluation.featurizers.cache import Cached
+from virtassay.evaluation.featurizers.features import Texture
+from virtassay.evaluation.featurizers.pretrained import EfficientNetLite0
 from virtassay.evaluation.judge import assess
 from virtassay.evaluation.judgement import CEILING, MODEL, POOLED
+from virtassay.evaluation.measure.pools import distances
 from virtassay.leaderboard import cell, over_seeds
 from virtassay.requests import like_dataset
 from virtassay.sampling import write_samples
@@ -91,33 +92,11 @@ METRICS = ("effect_explained", "pds", "fd")
 MOST = 8  # images of each stratum
 
 
-@dataclass(frozen=True)
-class Remembered:
-    """A featurizer that computes each image once, so that the real ones are not computed for every run."""
-
-    inner: Featurizer
-    known: dict[bytes, np.ndarray] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return self.inner.name
-
-    def fingerprint(self) -> dict[str, Any]:
-        return self.inner.fingerprint()
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        keys = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
-        new = [i for i, key in enumerate(keys) if key not in self.known]
-        if new:
-            self.known.update(zip((keys[i] for i in new), self.inner(images[new]), strict=True))
-        return np.stack([self.known[key] for key in keys])
-
-
 def main(folder: Path, images: int = 24_000, seeds: int = 2) -> None:
     """Train, sample and judge what is not there yet, and print the table of all."""
     scores = folder / "scores.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
-    featurizers = [Remembered(Texture()), Remembered(EfficientNetLite0(size=64))]
+    featurizers = [Cached(f, folder / "features") for f in (Texture(), EfficientNetLite0(size=64))]
     for seed in range(seeds):
         for name, overrides in TRAIN.items():
             done = {(r["variant"], r["seed"], r["sampling"]) for r in _rows(scores)}
@@ -148,7 +127,7 @@ def train(folder: Path, name: str, overrides: tuple[str, ...], images: int, seed
 
 
 def judge(
-    run: Path, name: str, seed: int, way: tuple[str, ...], featurizers: list[Remembered], root: Path
+    run: Path, name: str, seed: int, way: tuple[str, ...], featurizers: list[Cached], root: Path
 ) -> Iterator[dict[str, Any]]:
     """Generate the test images in one way and yield a score for each side, featurizer and metric."""
     assay = VirtualAssay.load(run)
@@ -185,12 +164,13 @@ def judge(
                 }  # fmt: skip
 
 
-def _assessed(real: Dataset, made: Dataset, featurizers: list[Remembered], seed: int) -> list[dict[str, Any]]:
+def _assessed(real: Dataset, made: Dataset, featurizers: list[Cached], seed: int) -> list[dict[str, Any]]:
     strata = real.split("test").index.filter(~pl.col("is_control")).select("batch", "treatment").unique()
     wanted = made.index.join(strata, on=["batch", "treatment"], how="semi")["image_id"]
     return assess(
         real, made.where(pl.col("image_id").is_in(wanted.implode())), featurizers, split="test", seed=seed,
-        resamples=300, repeats=2, max_images=40, max_controls=100, max_training=100, fd_intervals=False,
+        baselines={"mean_treated": mean_treated}, metrics=[distances],
+        resamples=300, repeats=2, max_images=40, max_controls=100, max_training=100, max_memory=0,
     ).rows  # fmt: skip
 
 

@@ -2,21 +2,26 @@
 
 import json
 import math
+from functools import partial
 
 import numpy as np
 import polars as pl
 import pytest
 
 from virtassay.data.store import DatasetInfo, open_dataset, write_dataset
-from virtassay.evaluation import baselines, features, strata
+from virtassay.evaluation import baselines, strata
+from virtassay.evaluation.featurizers import features
 from virtassay.evaluation.judge import assess, judge
-from virtassay.evaluation.judgement import GENERATORS
+from virtassay.evaluation.judgement import BASELINES, GENERATORS, INFORMED
+from virtassay.evaluation.measure.pools import distances
+from virtassay.evaluation.measure.within import moved
 from virtassay.evaluation.verdict import IncomparableScores, comparable, verdict
 
 from . import toy
 
-SETTINGS = {"split": "test", "seed": 0, "resamples": 200, "repeats": 5, "fd_intervals": False}
-SETTINGS |= {"max_images": 100, "max_controls": 60, "max_training": 60}
+BESIDE = {name: getattr(baselines, name) for name in (*BASELINES, *INFORMED)}
+SETTINGS = {"split": "test", "seed": 0, "resamples": 200, "repeats": 5, "baselines": BESIDE, "metrics": [distances]}
+SETTINGS |= {"max_images": 100, "max_controls": 60, "max_training": 60, "max_memory": 400}
 PAIR = (features.PixelStatistics(), features.Texture())
 
 
@@ -141,7 +146,7 @@ def test_effects_agree_with_the_truth_for_the_oracle(judged):
 
 
 def world_of(real, generated):
-    settings = {k: v for k, v in SETTINGS.items() if k not in ("resamples", "repeats", "fd_intervals")}
+    settings = {k: v for k, v in SETTINGS.items() if k.startswith(("split", "seed", "max"))}
     return strata.build(real, generated, draws=2, **settings)
 
 
@@ -187,6 +192,80 @@ def test_baselines_draw_what_they_say(real, tmp_path):
         assert not set(world.well[sides.reference]) & set(world.well[sides.generated])
     mixed = [index[s.generated.tolist()]["is_control"].mean() for s in baselines.unconditional(world, 0).values()]
     assert np.mean(mixed) == pytest.approx(80 / 200, abs=0.03)  # the share of controls in training
+
+
+def test_baselines_that_are_told_more_draw_other_treatments_of_training(real, tmp_path):
+    world = world_of(real, open_dataset(toy.write(tmp_path / "g", toy.generated_plan())))
+    index = real.index.with_row_index()
+
+    def drawn(baseline):
+        return {
+            (s.batch, s.perturbation): index[sides.generated.tolist()]
+            for s, sides in zip(world.strata, baseline(world, 0).values(), strict=True)
+        }
+
+    nearest = drawn(baselines.nearest_seen)
+    mechanism, copied = drawn(baselines.moa_mean), drawn(baselines.memoriser)
+    for (batch, name), rows in nearest.items():
+        assert set(rows["split"]) == {"train"} and set(rows["batch"]) == {batch}
+        expected = {"a": "b", "b": "a", "c": "d", "d": "c", "e": "a"}.get(name)  # by structure
+        assert expected is None or set(rows["perturbation"].explode()) == {expected}
+        assert expected is not None or rows["treatment"].n_unique() > 3, "without a structure: the mean treated"
+    for (batch, name), rows in mechanism.items():
+        other = {"a": "b", "b": "a", "c": "d", "d": "c", "e": "f", "f": "e"}[name]
+        assert set(rows["perturbation"].explode()) == {other} and set(rows["batch"]) == {batch}
+    for (batch, name), rows in copied.items():
+        assert set(rows["perturbation"].explode()) == {name} and set(rows["split"]) == {"train"}
+        assert set(rows["batch"]) == {batch}
+
+
+def test_baselines_that_make_images_have_the_brightness_and_no_more(real, tmp_path):
+    world = world_of(real, open_dataset(toy.write(tmp_path / "g", toy.generated_plan())))
+    shifted, mixed = baselines.mean_shift(world, 0), baselines.noise(world, 0)
+    for s in world.strata:
+        controls = world.images(world.controls[0][s.batch].copy).astype(float)
+        treated = world.images(world.treated_training[s.batch]).astype(float)
+        images = world.images(shifted[s.name].generated).astype(float)
+        assert len(images) == 20
+        assert images.mean((0, 2, 3)) == pytest.approx(treated.mean((0, 2, 3)), rel=0.1)  # 20 of 60 controls
+        noisy = world.images(mixed[s.name].generated).astype(float)
+        assert noisy.mean((0, 2, 3)) == pytest.approx(controls.mean((0, 2, 3)), rel=0.1)
+
+        def neighbours(x):
+            return np.corrcoef((x - x.mean((2, 3), keepdims=True))[..., :-1].ravel(), x[..., 1:].ravel())[0, 1]
+
+        assert abs(neighbours(noisy)) < 0.1 < 0.2 < neighbours(controls)
+    rows = np.array([0, len(real), world.n_images - 1])
+    assert np.array_equal(world.images(rows)[0], real.images(np.array([0]))[0])
+    assert np.array_equal(world.images(rows)[1], world.generated.images(np.array([0]))[0])
+    assert np.array_equal(world.images(rows)[2], world.made[-1][-1])
+
+
+def test_images_that_say_which_control_they_began_at_are_paired_with_it(real, tmp_path):
+    """A copy of the control itself has not moved; one that began elsewhere has moved as far as controls differ."""
+    controls = real.where(pl.col("is_control"))
+    plain = open_dataset(toy.write(tmp_path / "plain", toy.generated_plan(10)))
+    rng = np.random.default_rng(0)
+
+    def paired(same):
+        rows = np.concatenate(
+            [
+                rng.choice(np.flatnonzero((controls.index["batch"] == batch).to_numpy()), 10, replace=False)
+                for batch in plain.index.group_by("batch", "treatment", maintain_order=True).first()["batch"]
+            ]
+        )
+        told = rows if same else np.roll(rows, 1)
+        index = plain.index.drop("shard", "offset", "treatment").with_columns(
+            control_id=controls.index["image_id"].gather(told)
+        )
+        info = DatasetInfo("copies", toy.CHANNELS, (2, toy.SIZE, toy.SIZE), "uint8")
+        made = open_dataset(write_dataset(tmp_path / str(same), info, controls.images(rows), index))
+        judged = assess(real, made, PAIR[:1], **SETTINGS | {"metrics": [moved], "resamples": 50})
+        return {m: pooled(judged, m)["pixel_statistics"]["value"] for m in ("response", "pairing")}
+
+    at_home, elsewhere = paired(True), paired(False)
+    assert at_home == {"response": 0.0, "pairing": pytest.approx(1)}
+    assert elsewhere["response"] == pytest.approx(2**0.5, rel=0.1) and abs(elsewhere["pairing"]) < 0.2
 
 
 def test_a_single_well_is_replicated_by_other_splits_or_by_image_and_said(tmp_path):
@@ -305,7 +384,13 @@ def test_a_batch_outside_training_is_served_by_the_others(tmp_path):
 def test_judge_writes_its_files(real, tmp_path):
     generated = open_dataset(toy.write(tmp_path / "g", toy.generated_plan(), 1))
     report = judge(
-        real, generated, tmp_path / "out", featurizers={"a": PAIR[0], "b": PAIR[1]}, resamples=50, fd_intervals=True
+        real,
+        generated,
+        tmp_path / "out",
+        featurizers={"a": PAIR[0], "b": PAIR[1]},
+        baselines=BESIDE,
+        metrics={"distances": partial(distances, fd_intervals=True)},
+        resamples=50,
     )
     assert report == tmp_path / "out" / "report.html"
     assert report.read_text(encoding="utf-8").lstrip().lower().startswith("<!doctype html")

@@ -8,6 +8,7 @@ from virtassay.data.store import DatasetInfo, write_dataset
 CHANNELS = ("dna", "actin")
 PERTURBATIONS = ("a", "b", "c", "d", "e", "f")
 BATCHES = ("week1", "week2")
+SMILES = {"a": "CCO", "b": "CCCO", "c": "c1ccccc1C", "d": "c1ccccc1CC", "e": "CC(=O)O"}  # f: not known
 SIZE = 16
 
 
@@ -43,10 +44,11 @@ def write(root, plan, seed=0, image=draw):
                     "perturbation": perturbation,
                     "is_control": perturbation == "DMSO",
                     "dose_um": None if perturbation == "DMSO" else 1.0,
+                    "smiles": SMILES.get(perturbation),
                     "moa": f"moa{PERTURBATIONS.index(perturbation) // 2}" if perturbation in PERTURBATIONS else None,
                     "split": split,
                 },
-                schema_overrides={"dose_um": pl.Float64, "moa": pl.String},
+                schema_overrides={"dose_um": pl.Float64, "moa": pl.String, "smiles": pl.String},
             )
         )
     info = DatasetInfo(root.name, CHANNELS, (2, SIZE, SIZE), "uint8")

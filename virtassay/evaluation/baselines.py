@@ -5,11 +5,16 @@ which side; the model goes through the same. So all generators pass one pipeline
 from a baseline's by the images alone. Source: floors and ceilings after Ahlmann-Eltze et al. 2025, Nat. Methods.
 """
 
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
-from virtassay.evaluation.strata import NO_ROWS, Rows, Stratum, World, at_most, divide, generator_for
+from virtassay.data.molecules import Morgan
+from virtassay.evaluation.world import NO_ROWS, Images, Rows, Stratum, World, at_most, divide, generator_for
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,73 @@ def mean_treated(world: World, draw: int) -> Draw:
     }
 
 
+def mean_shift(world: World, draw: int) -> Draw:
+    """Controls of the batch, moved in each channel by the mean change of its treated training images.
+
+    x + mean(treated) − mean(controls), clipped and rounded to the images' type: the brightness of a treatment, and no
+    more.
+    """
+    chosen: Draw = {}
+    for s in world.strata:
+        controls = world.controls[draw][s.batch].copy
+        rows = _sample(world, draw, s, controls, "mean_shift")
+        treated = world.treated_training[s.batch]
+        if len(rows) == 0 or len(treated) == 0:
+            chosen[s.name] = _sides(world, draw, s, NO_ROWS)
+            continue
+        level, zero = (world.images(r).mean((0, 2, 3), dtype=np.float64) for r in (treated, controls))
+        moved = world.images(rows) + (level - zero)[:, None, None]
+        chosen[s.name] = _sides(world, draw, s, world.add(_as_stored(moved, world)))
+    return chosen
+
+
+def noise(world: World, draw: int) -> Draw:
+    """The pixel values of the batch's controls in random places: the right brightness, and no picture."""
+    chosen: Draw = {}
+    for s in world.strata:
+        rows = _sample(world, draw, s, world.controls[draw][s.batch].copy, "noise")
+        by_channel = world.images(rows).swapaxes(0, 1)
+        rng = generator_for(world.seed, s.name, "pixels", draw)
+        mixed = [rng.permutation(channel.ravel()).reshape(channel.shape) for channel in by_channel]
+        made = np.stack(mixed, 1) if len(rows) else by_channel.swapaxes(0, 1)
+        chosen[s.name] = _sides(world, draw, s, world.add(made))
+    return chosen
+
+
+def nearest_seen(world: World, draw: int) -> Draw:
+    """Training images of another perturbation, the one whose structure is nearest, at the nearest dose.
+
+    Nearest by the Tanimoto similarity of Morgan fingerprints (radius 2, 2,048 bits). Treatments without a structure, or
+    batches whose training images have none, get the mean treated image: a stand-in that exists for all.
+    """
+    prints = _fingerprints([*world.training["smiles"], *(s.smiles for s in world.strata)])
+    chosen: Draw = {}
+    for s in world.strata:
+        there = world.training.filter(_serving(world, s) & ~_own(s))
+        known = there.select("treatment", "smiles", "dose_sum").unique().filter(pl.col("smiles").is_not_null())
+        if s.smiles is None or known.is_empty():
+            rows = np.setdiff1d(world.treated_training[s.batch], s.real)
+        else:
+            own = prints[s.smiles]
+            nearest = min(
+                (-_tanimoto(own, prints[smiles]), _decades(s.dose_um, dose), treatment)
+                for treatment, smiles, dose in known.iter_rows()
+            )
+            rows = there.filter(pl.col("treatment") == nearest[-1])["row"].to_numpy()
+        chosen[s.name] = _sides(world, draw, s, _sample(world, draw, s, rows, "nearest_seen"))
+    return chosen
+
+
+def moa_mean(world: World, draw: int) -> Draw:
+    """Training images of other perturbations of the same mechanism: what knowing the mechanism alone would give."""
+    return _of_training(world, draw, "moa_mean", lambda s: (pl.col("moa") == s.moa) & ~_own(s))
+
+
+def memoriser(world: World, draw: int) -> Draw:
+    """Training images of the very treatment: what a model that copies its training images would give."""
+    return _of_training(world, draw, "memoriser", lambda s: pl.col("treatment") == s.treatment)
+
+
 def real_replicate(world: World, draw: int) -> Draw:
     """The ceiling: a repeat of the experiment. One half of the stratum's wells in the place of the generated images.
 
@@ -119,3 +191,44 @@ def _sample(world: World, draw: int, s: Stratum, pool: Rows, name: str) -> Rows:
 def _sides(world: World, draw: int, s: Stratum, generated: Rows) -> Sides:
     controls = world.controls[draw][s.batch]
     return Sides(s.real, generated, controls.real, controls.generated)
+
+
+def _serving(world: World, s: Stratum) -> pl.Expr:
+    return pl.col("batch").is_in(world.serves[s.batch])
+
+
+def _own(s: Stratum) -> pl.Expr:
+    return pl.col("perturbation_name") == s.perturbation
+
+
+def _of_training(world: World, draw: int, name: str, wanted: Callable[[Stratum], pl.Expr]) -> Draw:
+    chosen: Draw = {}
+    for s in world.strata:
+        rows = world.training.filter(_serving(world, s) & wanted(s))["row"].to_numpy()
+        chosen[s.name] = _sides(world, draw, s, _sample(world, draw, s, np.setdiff1d(rows, s.real), name))
+    return chosen
+
+
+def _fingerprints(smiles: Iterable[str | None]) -> dict[str, NDArray[np.float32]]:
+    texts = sorted({text for text in smiles if text is not None})
+    return dict(zip(texts, Morgan(size=2048)(texts).astype(np.float32), strict=True)) if texts else {}
+
+
+def _tanimoto(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Bits in common over bits in either."""
+    common = float(a @ b)
+    return common / max(1.0, float(a.sum() + b.sum()) - common)
+
+
+def _decades(a: float | None, b: float | None) -> float:
+    """How far two doses are apart, in decades; a missing or zero dose is far from any other."""
+    if not a or not b:
+        return 0.0 if a == b else math.inf
+    return abs(math.log10(a / b))
+
+
+def _as_stored(images: NDArray[np.float64], world: World) -> Images:
+    dtype = np.dtype(world.real.info.dtype)
+    if not np.issubdtype(dtype, np.integer):
+        return images.astype(dtype)
+    return images.round().clip(0, np.iinfo(dtype).max).astype(dtype)

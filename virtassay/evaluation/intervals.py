@@ -1,20 +1,28 @@
 """Intervals by the bootstrap: over perturbations for a pooled score, over images for one stratum."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from virtassay.evaluation.distance import pairwise
+from virtassay.evaluation.metrics.distance import pairwise
 
 Array = NDArray[np.float64]
 FEWEST_PERTURBATIONS = 5  # with fewer, resampling them says nothing: the images are resampled instead
 
 
+NO_SAMPLES: Array = np.zeros(0)
+
+
 @dataclass(frozen=True)
 class Score:
-    """One number with its 95 % interval; `detail` joins the fingerprint."""
+    """One number with its 95 % interval; `detail` joins the fingerprint.
+
+    samples: the number in each resample, (resamples,) or none. With one seed and the same strata, resample i draws the
+    same perturbations for every generator, so that two generators' samples can be subtracted.
+    """
 
     value: float
     lower: float
@@ -22,12 +30,16 @@ class Score:
     n_real: int
     n_generated: int
     detail: dict[str, Any]
+    samples: Array = field(default_factory=lambda: NO_SAMPLES, repr=False, compare=False)
+
+
+Scores = dict[tuple[str, str], Score]  # by metric and stratum
 
 
 def percentiles(samples: Array) -> tuple[float, float]:
-    """The 2.5th and 97.5th percentile; NaN if over one sample in forty is no number (no effect to divide by)."""
+    """The 2.5th and 97.5th percentile; NaN without samples, or if over one in forty is no number (no effect)."""
     finite = samples[np.isfinite(samples)]
-    if len(finite) < 0.975 * len(samples):
+    if len(finite) < 0.975 * len(samples) or not len(samples):
         return float("nan"), float("nan")
     low, high = np.percentile(finite, [2.5, 97.5])
     return float(low), float(high)
@@ -45,6 +57,35 @@ def ratio_samples(above: Array, below: Array, cluster: NDArray[np.int64], resamp
     top, bottom = np.bincount(cluster, above, k), np.bincount(cluster, below, k)
     total = weight @ bottom
     return np.divide(weight @ top, total, out=np.full(resamples, np.nan), where=total > 0)
+
+
+def jackknife_samples(value: float, left_out: Array, resamples: int, seed: int) -> Array:
+    """Resample a number that drawing with replacement would bias, from its values with one part left out, (g,).
+
+    θ*_i = θ + √((g − 1)/g) Σ_k m_ik (θ̄ − θ_(k)), m_i how often each part is drawn: the bootstrap to first order, whose
+    variance is the jackknife's, (g − 1)/g Σ_k (θ_(k) − θ̄)². Source: Efron and Tibshirani 1993, An Introduction to the
+    Bootstrap, ch. 20. Fewer than two values give no samples.
+    """
+    g = len(left_out)
+    if g < 2:
+        return NO_SAMPLES
+    return value + np.sqrt((g - 1) / g) * (multinomial(g, resamples, seed) @ (left_out.mean() - left_out))
+
+
+def over_perturbations(
+    above: Array, below: Array, names: Sequence[str], n: tuple[int, int], resamples: int, seed: int, **detail: Any
+) -> Score:
+    """Σ above / Σ below with a bootstrap over the things called by `names`; what is NaN is left out and not counted."""
+    kept = np.flatnonzero(np.isfinite(above) & np.isfinite(below))
+    total = below[kept].sum()
+    if not total > 0:
+        return Score(float("nan"), float("nan"), float("nan"), *n, {"interval": "none", "n": len(kept), **detail})
+    cluster = np.unique(np.array(names)[kept], return_inverse=True)[1].astype(np.int64)
+    samples = NO_SAMPLES  # one thing resampled is always itself
+    if cluster.max() > 0:
+        samples = ratio_samples(above[kept], below[kept], cluster, resamples, seed)
+    told = {"interval": f"bootstrap over {cluster.max() + 1} perturbations", "n": len(kept), **detail}
+    return Score(float(above[kept].sum() / total), *percentiles(samples), *n, told, samples)
 
 
 @dataclass(frozen=True)

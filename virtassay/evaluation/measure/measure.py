@@ -1,8 +1,8 @@
 """Measure one generator in one featurizer: every metric, pooled and for each stratum, with intervals."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -10,42 +10,37 @@ from numpy.typing import NDArray
 
 from virtassay.evaluation import intervals
 from virtassay.evaluation.baselines import Draw
-from virtassay.evaluation.intervals import Score
+from virtassay.evaluation.intervals import Score, Scores
 from virtassay.evaluation.judgement import MODEL, POOLED
-from virtassay.evaluation.pools import pool_scores
-from virtassay.evaluation.space import NAN, Space, measure_part
-from virtassay.evaluation.strata import World
-from virtassay.evaluation.treatments import dense, effect_scores, finite_mean
+from virtassay.evaluation.measure.space import NAN, Space, measure_part
+from virtassay.evaluation.measure.treatments import dense, effect_scores, finite_mean
+from virtassay.evaluation.world import World
 
 Array = NDArray[np.float64]
 WORST_EXPLAINED = -1.0  # of a stratum that cannot be measured: an effect of the right size the wrong way
 
-GOODNESS: dict[str, Callable[[float], float]] = {  # larger is better
-    "effect_explained": lambda v: v,
-    "energy": lambda v: -v,
-    "fd": lambda v: -v,
-    "kd": lambda v: -v,
-    "pds": lambda v: v,
-    "pearson_delta": lambda v: v,
-    "pearson_delta_centred": lambda v: v,
-    "effect_slope": lambda v: -abs(v - 1),
-    "nsc": lambda v: v,
-    "nscb": lambda v: v,
-}
+
+class Metric(Protocol):
+    """A measurement of one generator beside the effects: scores by (metric, stratum)."""
+
+    def __call__(self, generator: str, draws: Sequence[Draw], world: World, space: Space, resamples: int) -> Scores: ...
 
 
 @dataclass(frozen=True)
 class Measured:
     """All scores of one generator in one featurizer by (metric, stratum), and the strata that could not be measured."""
 
-    scores: dict[tuple[str, str], Score]
+    scores: Scores
     unmeasured: dict[str, str]  # stratum → why
 
 
 def measure(
-    generator: str, draws: Sequence[Draw], world: World, space: Space, resamples: int, fd_intervals: bool
+    generator: str, draws: Sequence[Draw], world: World, space: Space, resamples: int, metrics: Sequence[Metric]
 ) -> Measured:
-    """Score one generator. Only the model gets the worst value where it cannot be measured: it would lower a floor."""
+    """Score one generator: effects, on which the verdict rests, and `metrics` beside them.
+
+    Only the model gets the worst value where it cannot be measured: it would lower a floor.
+    """
     each = max(1, resamples // len(draws))
     parts = [[measure_part(draw[s.name], space, each) for s in world.strata] for draw in draws]
     n = [(len(draws[0][s.name].reference), len(draws[0][s.name].generated)) for s in world.strata]
@@ -65,7 +60,7 @@ def measure(
             size[i] = max(size[i], 0.0) if np.isfinite(size[i]) else 0.0
             explained[i], left[i] = worst, (1 - worst) * size[i]
             left_samples[i], size_samples[i] = left[i], size[i]
-    scores: dict[tuple[str, str], Score] = {}
+    scores: Scores = {}
     for i, s in enumerate(world.strata):
         detail = {"repeats": len(draws), "replicate_by": halved[i], "interval": "bootstrap over images"}
         share = np.full(left_samples.shape[1], NAN)
@@ -101,9 +96,10 @@ def measure(
             "n_strata": len(kept),
             "pooled": "ratio of sums over strata",
         }
-        scores[metric, POOLED] = Score(value, *intervals.percentiles(samples), *of_strata, detail)
+        scores[metric, POOLED] = Score(value, *intervals.percentiles(samples), *of_strata, detail, samples)
     scores |= effect_scores(generator, parts, world, space, resamples, of_strata)
-    scores |= pool_scores(draws[0], world, space, fd_intervals)
+    for metric in metrics:
+        scores |= metric(generator, draws, world, space, resamples)
     return Measured(scores, unmeasured)
 
 

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from virtassay.evaluation import effect, intervals, recall
+from virtassay.evaluation import intervals
 from virtassay.evaluation.intervals import Score
 from virtassay.evaluation.judgement import MODEL, POOLED
-from virtassay.evaluation.space import NAN, Part, Space
-from virtassay.evaluation.strata import Stratum, World
+from virtassay.evaluation.measure.space import NAN, Part, Space
+from virtassay.evaluation.metrics import effect, recall
+from virtassay.evaluation.world import Stratum, World
 
 Array = NDArray[np.float64]
 
@@ -48,25 +49,22 @@ def effect_scores(
         kept = np.flatnonzero(np.isfinite(top) & np.isfinite(bottom)).tolist()
         if len(kept) == 0:
             continue
-        asked = strata if metric == "nscb" else owner
-        cluster = dense([asked[i].perturbation if by_perturbation else asked[i].treatment for i in kept])
+        cluster = dense([owner[i].perturbation if by_perturbation else owner[i].treatment for i in kept])
         total = bottom[kept].sum()
         value = float(top[kept].sum() / total) if total > 0 else NAN
         label = f"bootstrap over {cluster.max() + 1} {'perturbations' if by_perturbation else 'treatments'}"
-        bounds = (NAN, NAN)
+        samples = intervals.NO_SAMPLES
         if cluster.max() > 0:  # one thing resampled is always itself
-            bounds = intervals.percentiles(
-                intervals.ratio_samples(top[kept], bottom[kept], cluster, resamples, world.seed)
-            )
+            samples = intervals.ratio_samples(top[kept], bottom[kept], cluster, resamples, world.seed)
         detail = {"repeats": len(parts), "interval": label, "n": len(kept)}
-        scores[metric, POOLED] = Score(value, *bounds, *n, detail)
+        scores[metric, POOLED] = Score(value, *intervals.percentiles(samples), *n, detail, samples)
     return scores
 
 
 def _of_draw(
     row: list[Part], members: list[list[int]], owner: list[Stratum], strata: list[Stratum], shared: Array, strict: bool
 ) -> dict[str, tuple[Array, Array]]:
-    """Numerators and denominators of each metric in one draw, for each treatment (nscb: each stratum).
+    """Numerators and denominators of each metric in one draw, for each treatment.
 
     A generated effect that is missing or no number gets the worst value if `strict`, and is left out (NaN) otherwise;
     NaN also where the real effect could not be measured or the question cannot be asked.
@@ -88,24 +86,41 @@ def _of_draw(
         return np.where(missing, worst if strict else NAN, value)
 
     straight, centred = effect.pearson_delta(move, real), effect.pearson_delta_centred(move, real, shared)
-    mechanism = recall.nsc(move, real, moa, compound)  # an effect that is no number is answered wrong
+    mechanism = recall.nsc(move, real, moa, compound)
     found = {
         "pearson_delta": (judged(np.nan_to_num(straight, nan=-1.0), -1.0), one),
         "pearson_delta_centred": (judged(np.nan_to_num(centred, nan=-1.0), -1.0), one),
         "effect_slope": (judged(slope.along, -np.abs(slope.size)), slope.size),
         "pds": (judged(recall.pds(move, real, shared), 0.0), one),
-        "nsc": (judged(mechanism, mechanism), one),
+        "pds_l2": (judged(recall.pds(move, real, shared, closeness=recall.norm_matched_l2), 0.0), one),
+        "nsc": (judged(mechanism, mechanism), one),  # an effect that is no number is answered wrong
     }
+    mechanisms = np.array([m or "" for m in moa])
+    unseen = np.array([not owner[t].seen for t in at])
+    for metric, beside in (
+        ("pds_within_moa", (mechanisms[:, None] == mechanisms) & (mechanisms != "")),
+        ("pds_unseen", unseen[:, None] & unseen),
+    ):
+        asked = beside.sum(1) > 1
+        if asked.any():
+            place = recall.pds(move, real, shared, beside)
+            found[metric] = (np.where(asked, judged(place, 0.0), NAN), one)
     result = {metric: (_spread(a, at, len(members)), _spread(b, at, len(members))) for metric, (a, b) in found.items()}
+    result["nscb"] = _nscb(row, members, strata, strict), np.ones(len(members))
+    return result
+
+
+def _nscb(row: list[Part], members: list[list[int]], strata: list[Stratum], strict: bool) -> Array:
+    """Answers of each treatment: each of its batches asks the other batches, and their answers are averaged."""
     there = [i for i, part in enumerate(row) if np.isfinite(part.real_move).all()]
     mine = [strata[i] for i in there]
     move, real = np.stack([row[i].move for i in there]), np.stack([row[i].real_move for i in there])
-    moa = [s.moa for s in mine]
-    answers = recall.nsc(move, real, moa, [s.perturbation for s in mine], [s.batch for s in mine])
+    moa, compound, batch = ([getattr(s, name) for s in mine] for name in ("moa", "perturbation", "batch"))
+    answers = recall.nsc(move, real, moa, compound, batch)
     if not strict:
         answers[~np.isfinite(move).all(1)] = NAN
-    result["nscb"] = _spread(answers, there, len(row)), _spread(np.ones(len(there)), there, len(row))
-    return result
+    whole = _spread(answers, there, len(row))
+    return np.array([finite_mean(whole[m])[()] for m in members])
 
 
 def _spread(values: Array, where: list[int], length: int) -> Array:

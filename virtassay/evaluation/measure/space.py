@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from virtassay.evaluation import effect, intervals
+from virtassay.evaluation import intervals
 from virtassay.evaluation.baselines import Sides
-from virtassay.evaluation.strata import NO_ROWS, Rows, World
+from virtassay.evaluation.metrics import effect
+from virtassay.evaluation.world import NO_ROWS, Rows, World
 
 Array = NDArray[np.float64]
 NAN = float("nan")
@@ -21,21 +22,20 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Space:
-    """Features of the images that are needed: `raw`, and `scaled` by the controls' s.d.; row r lies at position[r]."""
+    """Features of the images that are needed, `raw` as they are; row r lies at position[r]. `of` scales them."""
 
+    featurizer: str  # its name
     position: NDArray[np.int64]
     raw: Array
-    scaled: Array
+    scale: Array  # the controls' s.d. of each feature
     shared: list[Array]  # for each division of the controls: the mean effect c over training treatments
     n_constant: int
     sides: dict[tuple[bytes, int], intervals.Side] = field(default_factory=dict[tuple[bytes, int], intervals.Side])
-
-    pools: dict[bytes, tuple[float, float, float, float]] = field(
-        default_factory=dict[bytes, tuple[float, float, float, float]]
-    )  # fd and kd with their errors, of the pools already compared
+    pools: dict[bytes, intervals.Scores] = field(default_factory=dict[bytes, intervals.Scores])  # already compared
 
     def of(self, rows: Rows) -> Array:
-        return self.scaled[self.position[rows]]
+        """Features in units of the controls' s.d.: scaled here, for a second copy of all would double the memory."""
+        return self.raw[self.position[rows]] / self.scale
 
     def side(self, rows: Rows, resamples: int, keep: bool) -> intervals.Side:
         """One side ready for resampling; equal rows get equal resamples. References and controls recur: `keep` them."""
@@ -48,13 +48,14 @@ class Space:
         return made
 
 
-def space(world: World, rows: Rows, features: Array, n_images: int) -> Space:
+def space(featurizer: str, world: World, rows: Rows, features: Array) -> Space:
     """Scale features by the pooled within-batch s.d. of the real controls, and find the mean training effect.
 
     A feature that hardly varies among controls is divided by half its s.d. over all the real images instead, one
-    that is constant throughout by 1: neither vanishes, neither takes over.
+    that only a few images have by a tenth of its range over them (a trained network has hundreds of those, and a single
+    image would speak for all), one that is constant throughout by 1: neither vanishes, neither takes over.
     """
-    position = np.full(n_images, -1, np.int64)
+    position = np.full(world.n_images, -1, np.int64)
     position[rows] = np.arange(len(rows))
     parts = [np.concatenate([c.real, c.generated, c.copy]) for c in world.controls[0].values()]
     groups = [features[position[p]] for p in parts if len(p) > 1]
@@ -62,12 +63,13 @@ def space(world: World, rows: Rows, features: Array, n_images: int) -> Space:
     squares = sum((np.square(g - g.mean(0)).sum(0) for g in groups), np.zeros(features.shape[1]))
     freedom = max(1, sum(len(g) - 1 for g in groups))
     real = features[rows < len(world.well)]
-    overall = real[np.isfinite(real).all(1)].std(0) if len(real) else np.zeros(features.shape[1])
-    scale = np.maximum(np.sqrt(squares / freedom), 0.5 * overall)
+    finite = real[np.isfinite(real).all(1)]
+    overall = np.maximum(0.5 * finite.std(0), 0.1 * np.ptp(finite, 0)) if len(finite) else np.zeros(features.shape[1])
+    scale = np.maximum(np.sqrt(squares / freedom), overall)
     constant = scale <= 1e-9 * np.maximum(1e-9, np.abs(np.nan_to_num(real)).max(0, initial=0.0))
-    scaled = features / np.where(constant, 1.0, scale)
-    shared = [_shared_effect(world, k, lambda r: scaled[position[r]]) for k in range(len(world.controls))]
-    return Space(position, features, scaled, shared, int(constant.sum()))
+    made = Space(featurizer, position, features, np.where(constant, 1.0, scale), [], int(constant.sum()))
+    made.shared.extend(_shared_effect(world, k, made.of) for k in range(len(world.controls)))
+    return made
 
 
 def _shared_effect(world: World, draw: int, of: Callable[[Rows], Array]) -> Array:
@@ -102,7 +104,7 @@ def measure_part(sides: Sides, space: Space, resamples: int) -> Part:
     real, generated = space.of(sides.reference), space.of(sides.generated)
     control, other = space.of(sides.control), space.of(sides.generated_control)
     nothing = np.full(resamples, NAN)
-    empty = np.full(space.scaled.shape[1], NAN)
+    empty = np.full(space.raw.shape[1], NAN)
     problem = ""
     for name, x in (("real images", real), ("controls", control), ("controls", other)):
         problem = problem or _problem(name, x)

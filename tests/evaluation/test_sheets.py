@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from virtassay.data.store import DatasetInfo, open_dataset, write_dataset
-from virtassay.evaluation import sheets
+from virtassay.evaluation.report import sheets
 
 FEATURES = tuple(f"Cells_{i}" for i in range(20))
 

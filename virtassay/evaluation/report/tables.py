@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import polars as pl
 
-from virtassay.evaluation import plots
-from virtassay.evaluation.glossary import METRICS, Metric
 from virtassay.evaluation.judgement import BASELINES, CEILING, MODEL, Row
+from virtassay.evaluation.report import glossary, plots
+from virtassay.evaluation.report.glossary import Metric
 
 TREATMENTS = 300  # lines of the table of treatments
 EXPLAINED = "effect_explained"
@@ -109,7 +109,7 @@ def metric_lines(rows: Sequence[Row], featurizer: str, baselines: Sequence[str])
     lines: list[Line] = []
     for metric in in_order(row["metric"] for row in rows if row["featurizer"] == featurizer):
         row = _find(rows, MODEL, metric, featurizer) or {}
-        known = METRICS.get(metric, Metric(name(metric), "", ""))
+        known = glossary.metric(metric)
         ceiling = _cell(_find(rows, CEILING, metric, featurizer))
         if math.isnan(ceiling.value):
             ceiling = Cell(_float(row.get("ceiling")))
@@ -120,7 +120,7 @@ def metric_lines(rows: Sequence[Row], featurizer: str, baselines: Sequence[str])
                 metric,
                 known,
                 model,
-                _scaled(known.better, _float(row.get("scaled")), model, floor, ceiling.value),
+                _scaled(known, _float(row.get("scaled")), model, floor, ceiling.value),
                 floor,
                 ceiling,
                 tuple((baseline, cell, math.isclose(cell.value, floor, rel_tol=1e-9)) for baseline, cell in cells),
@@ -130,18 +130,30 @@ def metric_lines(rows: Sequence[Row], featurizer: str, baselines: Sequence[str])
     return lines
 
 
-def _scaled(better: str, score: float, model: Cell, floor: float, ceiling: float) -> Cell:
+def _scaled(metric: Metric, score: float, model: Cell, floor: float, ceiling: float) -> Cell:
     """The scaled score with the interval that the model's interval gives it; floor and ceiling are held fixed."""
     ends = [model.lower, model.upper]
     if not all(map(math.isfinite, (score, floor, ceiling, *ends))):
         return Cell(score)
-    if better == "→ 1":  # scored by the distance from 1, which is least inside an interval around 1
-        ends = [*ends, 1.0] if model.lower < 1 < model.upper else ends
-        ends, floor, ceiling = [-abs(end - 1) for end in ends], -abs(floor - 1), -abs(ceiling - 1)
-    if ceiling == floor:
+    if metric.better.startswith("→"):  # the best value may lie inside the interval
+        ends.append(min(max(float(metric.better.removeprefix("→")), model.lower), model.upper))
+    low, high = metric.goodness(floor), metric.goodness(ceiling)
+    if high == low:
         return Cell(score)
-    scores = [(end - floor) / (ceiling - floor) for end in ends]
+    scores = [(metric.goodness(end) - low) / (high - low) for end in ends]
     return Cell(score, min(scores), max(scores))
+
+
+def with_all_columns(effects: pl.DataFrame) -> pl.DataFrame:
+    """Add the columns a screen may lack (dose, mechanism) as nulls, and turn every NaN into a null."""
+    optional = {"dose_um": pl.Float64, "moa": pl.String, "lower": pl.Float64, "upper": pl.Float64}
+    effects = effects.with_columns(
+        pl.lit(None, dtype).alias(column)
+        if column not in effects.columns
+        else pl.col(column).cast(dtype)  # a column that is all null has no type
+        for column, dtype in optional.items()
+    )
+    return effects.with_columns(pl.col(pl.Float64, pl.Float32).fill_nan(None))
 
 
 def treatment_lines(effects: pl.DataFrame, strata: pl.DataFrame) -> list[dict[str, Any]]:

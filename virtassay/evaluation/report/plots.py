@@ -1,37 +1,25 @@
-"""Figures of the report as data URIs: SVG for plots, PNG for pixels. Nothing in them is loaded from elsewhere."""
+"""Effects in figures: explained in each featurizer, generated against true, and over doses."""
 
-import base64
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image
 
-MODEL, BASELINE, REAL, OUTLIER, FAINT = "#0b5cad", "#85898f", "#1c1e21", "#c2410c", "#d9dce1"
-_matplotlib: Any = mpl  # its types are incomplete
-STYLE: dict[str, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["Helvetica Neue", "Arial", "Liberation Sans", "DejaVu Sans"],
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#5b616a",
-    "axes.linewidth": 0.7,
-    "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelcolor": REAL,
-    "xtick.color": "#5b616a",
-    "ytick.color": "#5b616a",
-    "text.parse_math": False,  # a compound's name may hold a dollar sign
-    "svg.hashsalt": "virtassay",  # the same judgement gives the same file
-}
+from virtassay.evaluation.report.figures import (
+    BAND,
+    BASELINE,
+    FAINT,
+    MODEL,
+    OUTLIER,
+    REAL,
+    SOFT,
+    new_figure,
+    style,
+    svg_uri,
+)
 
 
 @dataclass(frozen=True)
@@ -55,36 +43,19 @@ class Lane:
     replicate: Mark
 
 
-def png_uri(pixels: NDArray[np.uint8]) -> str:
-    """Turn (H, W) grey or (H, W, 3) colour pixels into a data URI."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _figure(width: float, height: float) -> Any:
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _svg_uri(figure: Any) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
 def effect_explained_figure(lanes: Sequence[Lane]) -> str:
     """Draw the main figure: a lane for each featurizer with the model, the best trivial baseline and the replicate."""
     ends = [x for lane in lanes for mark in (lane.model, lane.best, lane.replicate) for x in _ends(mark)]
     low = max(min([0.0, *ends]), -1.5) - 0.12
     high = min(max([1.0, *ends]), 2.5) + 0.12
-    with _matplotlib.rc_context(STYLE):
-        figure = _figure(9.6, 0.9 + 0.72 * max(len(lanes), 1))
+    with style():
+        figure = new_figure(9.6, 0.9 + 0.72 * max(len(lanes), 1))
         axes: Any = figure.subplots()
-        axes.axvline(0, color="#5b616a", lw=0.8, ls=(0, (4, 3)), zorder=0)
-        axes.axvline(1, color="#5b616a", lw=0.8, ls=(0, (4, 3)), zorder=0)
+        axes.axvline(0, color=SOFT, lw=0.8, ls=(0, (4, 3)), zorder=0)
+        axes.axvline(1, color=SOFT, lw=0.8, ls=(0, (4, 3)), zorder=0)
         for number, lane in enumerate(lanes):
             if number % 2:
-                axes.axhspan(number - 0.5, number + 0.5, color="#f5f6f8", zorder=-2, lw=0)
+                axes.axhspan(number - 0.5, number + 0.5, color=BAND, zorder=-2, lw=0)
             for other in lane.others:
                 if low < other.value < high:
                     axes.plot(other.value, number, "|", color="#b9bdc4", ms=8, mew=1.2, zorder=1)
@@ -104,7 +75,7 @@ def effect_explained_figure(lanes: Sequence[Lane]) -> str:
         axes.set_yticks(range(len(lanes)), [lane.featurizer for lane in lanes], color=REAL, fontsize=9.5)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        return _svg_uri(figure)
+        return svg_uri(figure)
 
 
 def _ends(mark: Mark) -> list[float]:
@@ -140,8 +111,8 @@ def effect_scatter(clouds: Sequence[Cloud], labelled: int = 3) -> str:
     columns = min(len(clouds), 3) if len(clouds) != 4 else 2
     rows = -(-len(clouds) // columns)
     size = {1: 4.6, 2: 3.9}.get(columns, 3.4)
-    with _matplotlib.rc_context(STYLE):
-        figure = _figure(size * columns, 0.95 * size * rows)
+    with style():
+        figure = new_figure(size * columns, 0.95 * size * rows)
         panels: list[Any] = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes, cloud in zip(panels, clouds, strict=False):
             _scatter(axes, cloud, labelled)
@@ -149,7 +120,7 @@ def effect_scatter(clouds: Sequence[Cloud], labelled: int = 3) -> str:
             axes.set_visible(False)
         figure.supxlabel("true effect (s.d. of the controls)", fontsize=9.5)
         figure.supylabel("generated effect (s.d. of the controls)", fontsize=9.5)
-        return _svg_uri(figure)
+        return svg_uri(figure)
 
 
 def _scatter(axes: Any, cloud: Cloud, labelled: int) -> None:
@@ -165,7 +136,7 @@ def _scatter(axes: Any, cloud: Cloud, labelled: int) -> None:
     low, high = float(both.min()) - 0.06 * span, float(both.max()) + 0.1 * span
     axes.axhline(0, color=FAINT, lw=0.8, zorder=0)
     axes.axvline(0, color=FAINT, lw=0.8, zorder=0)
-    axes.plot([low, high], [low, high], color="#5b616a", lw=0.9, ls=(0, (4, 3)), zorder=1)
+    axes.plot([low, high], [low, high], color=SOFT, lw=0.9, ls=(0, (4, 3)), zorder=1)
     error = np.abs(generated - true)
     worst = [int(i) for i in np.argsort(-error)[:labelled] if error[i] > 0.1 * span]
     alpha = 0.75 if len(names) < 100 else 0.45
@@ -195,8 +166,8 @@ class DoseCurve:
 
 def dose_response(curves: Sequence[DoseCurve]) -> str:
     """Draw true and generated effect over dose, one small panel a featurizer."""
-    with _matplotlib.rc_context(STYLE):
-        figure = _figure(max(2.5, 3.2 - 0.2 * len(curves)) * len(curves) + 0.6, 1.9)
+    with style():
+        figure = new_figure(max(2.5, 3.2 - 0.2 * len(curves)) * len(curves) + 0.6, 1.9)
         panels: list[Any] = list(figure.subplots(1, len(curves), squeeze=False).flat)
         for axes, curve in zip(panels, curves, strict=True):
             axes.axhline(0, color=FAINT, lw=0.8, zorder=0)
@@ -213,4 +184,4 @@ def dose_response(curves: Sequence[DoseCurve]) -> str:
             axes.set_xlabel("dose (µM)", fontsize=8)
         panels[0].set_ylabel("effect (s.d. of controls)", fontsize=8)
         panels[0].legend(frameon=False, fontsize=7.5, loc="best", handlelength=1.4)
-        return _svg_uri(figure)
+        return svg_uri(figure)

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from virtassay.data.store import Dataset
-from virtassay.evaluation.plots import png_uri
+from virtassay.evaluation.report.figures import png_uri
 from virtassay.heatmaps import Shift, are_vectors, heat_map
 from virtassay.pictures import composite, display_limits, greys
 
 WIDTH = 1000  # pixels of the page that a row of pictures may fill
-LARGEST = 128  # larger images are shrunk for display, so that the file stays small
+LARGEST = 96  # larger images are shrunk for display, so that the file stays small
 GAP = 2
 LINE, MEAN, BLOCK = 6, 24, 72  # heights of a heat map: of a vector at least, of a mean, of all vectors if they are few
 SEED = 0
@@ -111,13 +111,13 @@ def open_studio(real: Dataset, generated: Dataset) -> Studio:
     return Studio(real, generated, display_limits(real.images(rows)))
 
 
-def contact_sheet(studio: Studio, reason: str, treatment: str, batch: str, per_channel: bool) -> Sheet:
-    """Show a stratum large: a row each of real, generated and control images of the same batch."""
+def contact_sheet(studio: Studio, reason: str, treatment: str, batch: str, per_channel: bool, most: int = 9) -> Sheet:
+    """Show a stratum large: a row each of at most `most` real, generated and control images of the same batch."""
     if studio.shift is not None:
         strips = _heat_strips(studio, studio.shift, treatment, batch, WIDTH - 90, mean=False)
         return Sheet(reason, treatment, batch, strips)
     zoom = max(1, round(104 / studio.size))
-    count = max(3, min(9, (WIDTH - 90) // ((studio.size + GAP) * zoom)))
+    count = max(3, min(most, (WIDTH - 90) // ((studio.size + GAP) * zoom)))
     sides = _sides(studio, treatment, batch)
     strips = tuple(Strip(label, _colour(studio, data, rows[:count], count, zoom)) for label, data, rows in sides)
     zoom = max(1, round(64 / studio.size))

@@ -1,0 +1,56 @@
+"""What all figures of the report share: colours, type, and how they become data URIs, which load nothing."""
+
+import base64
+import io
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+MODEL, BASELINE, REAL, OUTLIER, FAINT = "#0b5cad", "#85898f", "#1c1e21", "#c2410c", "#d9dce1"
+SOFT, BAND = "#5b616a", "#f5f6f8"  # axes and labels; every second lane
+matplotlib: Any = mpl  # its types are incomplete
+STYLE: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Helvetica Neue", "Arial", "Liberation Sans", "DejaVu Sans"],
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": SOFT,
+    "axes.linewidth": 0.7,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelcolor": REAL,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "text.parse_math": False,  # a compound's name may hold a dollar sign
+    "svg.hashsalt": "virtassay",  # the same judgement gives the same file
+}
+
+
+def style() -> Any:
+    """The context in which a figure is drawn and saved."""
+    return matplotlib.rc_context(STYLE)
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure, in inches."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def svg_uri(figure: Any) -> str:
+    """Turn a figure into a data URI."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def png_uri(pixels: NDArray[np.uint8]) -> str:
+    """Turn (H, W) grey or (H, W, 3) colour pixels into a data URI."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

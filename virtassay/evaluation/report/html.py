@@ -1,0 +1,164 @@
+"""The report: one HTML page that says how far generated images can be trusted, and shows why.
+
+It holds everything it needs (pictures as data URIs, no script) and loads nothing. Text from the index and from folders
+is escaped. Numbers are never recomputed here: they are those of `metrics.json` and the tables beside it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from virtassay.evaluation.judgement import BASELINES, INFORMED, POOLED, Judgement
+from virtassay.evaluation.report import dot_plots, glossary, pictures, plots, sheets, tables
+from virtassay.evaluation.report import selftest as report_selftest
+from virtassay.evaluation.report import words as report_words
+from virtassay.evaluation.report.pages import page
+from virtassay.evaluation.report.ridges import Ridge, ridges
+from virtassay.evaluation.report.tables import name, number
+from virtassay.evaluation.report.words import Finding
+
+RIDGES = 6  # treatments whose single cells are shown
+FINDINGS = 100  # lines of the table of what is right and wrong
+
+
+def html(judgement: Judgement) -> str:
+    """The judgement as one self-contained page."""
+    return page("report/report.html.j2", _content(judgement))
+
+
+def _content(judgement: Judgement) -> dict[str, Any]:
+    effects = tables.with_all_columns(judgement.effects)
+    pooled = [row for row in judgement.rows if row["stratum"] == POOLED]
+    featurizers = tables.in_order(row["featurizer"] for row in pooled)
+    strata = pictures.by_stratum(effects)
+    found = report_words.treatments(effects, judgement.findings)
+    asked = tables.in_order(row["generator"] for row in pooled)
+    baselines = [b for b in (*BASELINES, *INFORMED) if b in asked]
+    lines = [(featurizer, tables.metric_lines(pooled, featurizer, baselines)) for featurizer in featurizers]
+    lanes = [tables.lane(pooled, featurizer) for featurizer in featurizers]
+    decided: Mapping[str, Mapping[str, Any]] = judgement.verdict["per_featurizer"]
+    used = tables.in_order(row["metric"] for row in pooled)
+    return {
+        "verdict": judgement.verdict,
+        "not_looked_at": report_words.not_looked_at(judgement),
+        "names": (judgement.real.info.name, judgement.generated.info.name),
+        "counts": _counts(judgement, strata),
+        "main_figure": plots.effect_explained_figure(lanes),
+        "lanes": [(lane, decided.get(f, {}).get("apart")) for lane, f in zip(lanes, featurizers, strict=True)],
+        "scaled_figure": dot_plots.scaled_scores([(name(f), _marks(own)) for f, own in lines]) if lines else None,
+        "findings": found[:FINDINGS],
+        "n_findings": len(found),
+        "judged": report_words.JUDGED,
+        **_pictures(judgement, effects, strata, found),
+        "ridges": _ridges(judgement, strata),
+        "strips": _strips(judgement.confounders),
+        "strip_names": judgement.confounders["confounder"].unique().to_list(),
+        "explained": report_words.what_explains(judgement.confounders),
+        "scatter": plots.effect_scatter(clouds) if (clouds := _clouds(effects)) else None,
+        "baselines": baselines,
+        "n_informed": sum(b in INFORMED for b in baselines),
+        "tables": lines,
+        "treatments": tables.treatment_lines(effects, strata),
+        "effect_featurizers": tables.in_order(effects["featurizer"]),
+        "glossary": [glossary.METRICS[kind] for kind in tables.in_order(metric.partition(":")[0] for metric in used)],
+        "fingerprints": [(featurizer, tables.fingerprint(judgement.rows, featurizer)) for featurizer in featurizers],
+        "selftest": report_selftest.packaged(),
+        "provenance": tables.flat(judgement.provenance),
+    }
+
+
+def _counts(judgement: Judgement, strata: pl.DataFrame) -> dict[str, int]:
+    return {
+        "real": int((~judgement.real.index["is_control"]).sum()),
+        "generated": int((~judgement.generated.index["is_control"]).sum()),
+        "controls": int(judgement.real.index["is_control"].sum()),
+        "strata": strata.height,
+        "treatments": strata["treatment"].n_unique(),
+        "batches": strata["batch"].n_unique(),
+    }
+
+
+def _pictures(
+    judgement: Judgement, effects: pl.DataFrame, strata: pl.DataFrame, found: Sequence[Finding]
+) -> dict[str, Any]:
+    studio = sheets.open_studio(judgement.real, judgement.generated)
+    large, worst = pictures.large_sheets(studio, strata), pictures.worst_sheets(studio, strata, found)
+    shown = {sheet.treatment for sheet, *_ in (*large, *worst)}
+    ladders, n_ladders = pictures.ladders(studio, effects)
+    return {
+        "large": large,
+        "worst": worst,
+        "small": pictures.small_sheets(studio, strata, shown),
+        "ladders": ladders,
+        "n_ladders": n_ladders,
+        "channels": judgement.real.info.channels,
+        "full_colour": None if studio.shift is None else float(studio.limits[0, 1]),  # of vectors
+        "shrunk_to": sheets.LARGEST if studio.shrunk else None,
+    }
+
+
+def _marks(lines: Sequence[tables.Line]) -> list[plots.Mark]:
+    return [plots.Mark(line.metric.label, line.scaled.value, line.scaled.lower, line.scaled.upper) for line in lines]
+
+
+def _ridges(judgement: Judgement, strata: pl.DataFrame) -> str | None:
+    """Single cells of six treatments, evenly over the strength of the real effect, strongest first."""
+    known = strata.join(judgement.cells.select("batch", "treatment").unique(), on=["batch", "treatment"], how="semi")
+    if known.is_empty():
+        return None
+    spread = pl.col("variance_ratio", "real_rare", "generated_rare").fill_nan(None)
+    said = {(f, t): rest for f, t, *rest in judgement.findings.select("featurizer", "treatment", spread).iter_rows()}
+    featurizers = tables.in_order(judgement.cells["featurizer"])
+    chosen = [known["treatment"][i] for i in sheets.evenly(known.height, RIDGES)]
+    own = judgement.cells.filter(pl.col("treatment").is_in(chosen))
+    places: dict[tuple[str, str], dict[str, Any]] = {}
+    for (featurizer, treatment, side), part in own.group_by("featurizer", "treatment", "side"):
+        places.setdefault((str(featurizer), str(treatment)), {})[str(side)] = part["place"].to_numpy()
+    return ridges(
+        [
+            [Ridge(t, name(f), places.get((f, t), {}), _remark(*said.get((f, t), [None] * 3))) for f in featurizers]
+            for t in chosen
+        ]
+    )
+
+
+def _remark(ratio: float | None, real: float | None, generated: float | None) -> str:
+    """The spread ratio and the shares of rare cells, in a line."""
+    spread = f"spread ×{number(ratio)}"
+    if real is None or generated is None:
+        return spread
+    return f"{spread}\nrare {100 * real:.0f} → {100 * generated:.0f} %"
+
+
+def _strips(confounders: pl.DataFrame) -> str | None:
+    if confounders.is_empty():
+        return None
+    names = tables.in_order(confounders["confounder"])
+    views = [("all features", "all", names[0])]  # the same whatever is asked
+    views += [view for c in names for view in ((f"{c} alone", "alone", c), (f"without {c}", "without", c))]
+    panels: list[tuple[str, list[dot_plots.Strip]]] = []
+    for featurizer in tables.in_order(confounders["featurizer"]):
+        own = confounders.filter(pl.col("featurizer") == featurizer)
+        of = {
+            side: [
+                own.filter((pl.col("confounder") == c) & (pl.col("side") == side))[v].to_numpy() for _, v, c in views
+            ]
+            for side in ("real", "generated")
+        }
+        strips = [
+            dot_plots.Strip(view[0], *both) for view, *both in zip(views, of["real"], of["generated"], strict=True)
+        ]
+        panels.append((name(featurizer), strips))
+    return dot_plots.confounder_strips(panels)
+
+
+def _clouds(effects: pl.DataFrame) -> list[plots.Cloud]:
+    batches = effects["batch"].n_unique()
+    clouds: list[plots.Cloud] = []
+    for featurizer in tables.in_order(effects["featurizer"]):
+        own = effects.filter(pl.col("featurizer") == featurizer)
+        names = [f"{t}, {b}" if batches > 1 else t for t, b in own.select("treatment", "batch").iter_rows()]
+        true, generated = (own[c].cast(pl.Float64).to_numpy() for c in ("true_effect", "generated_effect"))
+        clouds.append(plots.Cloud(name(featurizer), true, generated, names))
+    return clouds

@@ -2,9 +2,10 @@
 
 import logging
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from virtassay.cli import user_errors
 
@@ -14,12 +15,25 @@ log = logging.getLogger(__name__)
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 @user_errors
 def main(cfg: DictConfig) -> None:
-    """Compose, instantiate, judge."""
-    from virtassay.data.store import open_dataset
+    """Compose, instantiate, judge or compare."""
+    from virtassay.data.foreign import open_folder
+    from virtassay.evaluation.comparison.compare import names_of
 
-    judge = hydra.utils.instantiate(cfg.evaluation)
-    real, generated = (open_dataset(folder, verify=cfg.verify) for folder in (cfg.real, cfg.generated))
-    report = judge(real, generated, Path(cfg.out))
+    compared = [cfg.compare] if isinstance(cfg.compare, str) else cfg.compare
+    if compared is None:
+        folders, task = [cfg.generated], cfg.evaluation
+    elif OmegaConf.is_interpolation(cfg, "out"):
+        raise ValueError("compare=[…] needs out=…, a folder for compare.html, compare.md and compare.json.")
+    else:
+        folders, task = compared, {**cfg.evaluation, "_target_": "virtassay.evaluation.comparison.compare.compare"}
+    names, run = names_of(folders), hydra.utils.instantiate(task)
+    with TemporaryDirectory(prefix="virtassay-", ignore_cleanup_errors=True) as cache:
+        real = open_folder(cfg.real, cache, verify=cfg.verify)
+        opened = {
+            name: open_folder(folder, cache, like=real.info, verify=cfg.verify)
+            for name, folder in zip(names, folders, strict=True)
+        }
+        report = run(real, opened[names[0]] if compared is None else opened, Path(cfg.out))
     log.info("report: %s", report)
 
 

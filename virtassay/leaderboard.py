@@ -14,6 +14,7 @@ import yaml
 from virtassay.assay import VirtualAssay
 from virtassay.data.pairing import ControlPool
 from virtassay.data.store import Dataset, open_dataset
+from virtassay.evaluation.comparison.record import HEADLINES, markdown_table
 from virtassay.evaluation.judgement import MODEL, POOLED
 from virtassay.flow.guidance import Guidance
 from virtassay.flow.solver import Solver
@@ -22,7 +23,6 @@ from virtassay.requests import like_dataset
 from virtassay.sampling import write_samples
 
 log = logging.getLogger(__name__)
-METRICS = ("effect_explained", "pds", "fd")
 
 
 def judge_run(
@@ -67,13 +67,14 @@ def write_table(folder: Path) -> Path:
     rows = [row for metrics in sorted(folder.glob("*/report/metrics.json")) for row in _rows(metrics)]
     pooled = over_seeds(pl.DataFrame(rows, infer_schema_length=None), ["name", "nfe", "images", "metric", "featurizer"])
     columns = pooled.select("metric", "featurizer").unique(maintain_order=True).rows()
-    columns = sorted(columns, key=lambda column: METRICS.index(column[0]))
+    columns = sorted(columns, key=lambda column: HEADLINES.index(column[0]))
     head = ["run", "seeds", "images seen", "calls", *(f"{metric} {featurizer}" for metric, featurizer in columns)]
-    lines = [_line(head), _line(["---"] * len(head))]
+    runs: list[list[str]] = []
     for (name, nfe, images), part in pooled.group_by("name", "nfe", "images", maintain_order=True):
-        cells = {(row["metric"], row["featurizer"]): row for row in part.iter_rows(named=True)}
-        shown = [cell(cells[column]) if column in cells else "" for column in columns]
-        lines.append(_line([str(name), str(part["seeds"].max()), f"{images:,}", str(nfe), *shown]))
+        known = {(row["metric"], row["featurizer"]): row for row in part.iter_rows(named=True)}
+        shown = [cell(known[column]) if column in known else "" for column in columns]
+        runs.append([str(name), str(part["seeds"].max()), f"{images:,}", str(nfe), *shown])
+    lines = markdown_table(head, runs)
     table = folder / "table.md"
     part = table.with_suffix(".partial")
     part.write_text("\n".join([*lines, ""]), encoding="utf-8")
@@ -113,9 +114,5 @@ def _rows(metrics: Path) -> list[dict]:
     return [
         {**known, **{key: row[key] for key in ("metric", "featurizer", "value", "lower", "upper")}}
         for row in json.loads(metrics.read_text(encoding="utf-8"))
-        if (row["generator"], row["stratum"]) == (MODEL, POOLED) and row["metric"] in METRICS
+        if (row["generator"], row["stratum"]) == (MODEL, POOLED) and row["metric"] in HEADLINES
     ]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,83 @@
+"""The dot plot of a comparison: several generators' scores with their intervals, a lane for each featurizer."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from virtassay.evaluation.report.figures import BAND, BASELINE, REAL, new_figure, style, svg_uri
+from virtassay.evaluation.report.plots import Mark
+
+COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#e69f00",
+    "#000000",
+)  # Okabe and Ito, told apart by all
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LOWEST, HIGHEST = -1.5, 2.5  # what lies beyond is an arrow at the edge
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One score of several generators in one featurizer, with the best trivial baseline and the real replicate."""
+
+    featurizer: str
+    marks: tuple[Mark, ...]
+    floor: float
+    ceiling: float
+
+
+def contest_figure(contests: Sequence[Contest], label: str) -> str:
+    """Draw a lane for each featurizer, in it a line for each generator between floor (grey) and ceiling (black)."""
+    names = [mark.label for mark in contests[0].marks]
+    drawn = [
+        x for c in contests for x in (c.floor, c.ceiling, *(x for m in c.marks for x in (m.value, m.lower, m.upper)))
+    ]
+    known = np.clip([0.0, 1.0, *(x for x in drawn if math.isfinite(x))], LOWEST, HIGHEST)
+    low, high = float(known.min()) - 0.08, float(known.max()) + 0.08
+    height = len(names) + 1
+    with style():
+        figure = new_figure(9.6, 1.0 + 0.19 * height * len(contests))
+        axes: Any = figure.subplots()
+        for lane, contest in enumerate(contests):
+            top = lane * height
+            if lane % 2:
+                axes.axhspan(top - 1, top + height - 1, color=BAND, zorder=-2, lw=0)
+            for x, colour in ((contest.floor, BASELINE), (contest.ceiling, REAL)):
+                if low < x < high:
+                    axes.plot([x, x], [top - 0.6, top + height - 1.4], color=colour, lw=1.6, zorder=0)
+            for place, mark in enumerate(contest.marks):
+                _dot(axes, mark, top + place, place, (low, high))
+        for place, name in enumerate(names):
+            axes.plot([], [], MARKERS[place % 7], color=COLOURS[place % 7], ms=6, label=name)
+        axes.plot([], [], color=BASELINE, lw=1.6, label="best trivial baseline")
+        axes.plot([], [], color=REAL, lw=1.6, label="real replicate")
+        figure.legend(
+            loc="outside upper left", ncols=min(len(names) + 2, 6), frameon=False, handletextpad=0.4, columnspacing=1.6
+        )
+        axes.set(xlim=(low, high), ylim=(len(contests) * height - 1, -1), xlabel=label)
+        middle = [lane * height + (len(names) - 1) / 2 for lane in range(len(contests))]
+        axes.set_yticks(middle, [contest.featurizer for contest in contests], color=REAL, fontsize=9.5)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        return svg_uri(figure)
+
+
+def _dot(axes: Any, mark: Mark, y: int, place: int, limits: tuple[float, float]) -> None:
+    colour = COLOURS[place % 7]
+    if not math.isfinite(mark.value):
+        axes.text(limits[0] + 0.01, y, "n/a", color=colour, va="center", fontsize=7.5)
+        return
+    if math.isfinite(mark.lower) and math.isfinite(mark.upper):
+        axes.plot(np.clip([mark.lower, mark.upper], *limits), [y, y], color=colour, lw=1.6, solid_capstyle="butt")
+    inside = limits[0] < mark.value < limits[1]
+    marker = MARKERS[place % 7] if inside else "<" if mark.value <= limits[0] else ">"
+    axes.plot(
+        np.clip(mark.value, *limits), y, marker, color=colour, ms=6, mew=0.7, mec="white", zorder=3, clip_on=False
+    )

@@ -16,12 +16,14 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from virtassay import __version__
 from virtassay.assay import FILES, GUIDE, VirtualAssay
+from virtassay.data.joined import JoinedDataset
 from virtassay.data.module import AssayData
 from virtassay.data.store import Dataset
 from virtassay.flow.coupling import independent
 from virtassay.flow.solver import Solver, method
 from virtassay.flow.time import TimeGrid
 from virtassay.precision import bf16_pays
+from virtassay.training.assess import Assess
 from virtassay.training.callbacks import ImagesBar, MetricsCSV, RunCheckpoint, SampleGrids, Stopped
 from virtassay.training.ema import EMA
 from virtassay.training.module import FlowTraining
@@ -68,12 +70,14 @@ def fit(
     gradient_clip: float | None = None,
     validate_every_images: int = 100_000,
     checkpoint_every_images: int = 50_000,
+    assess_every_images: int = 0,
     guide_at: float | None = None,
     resume: bool = False,
 ) -> VirtualAssay:
     """Train `module` and write the run folder: config.yaml, vocabulary.json, metrics.csv, samples/, checkpoints/,
     model.safetensors, and guide.safetensors after the share `guide_at` of the steps. `settings` is stored as it is;
-    `assay` shares the module's network and draws the grids. Raises ValueError where guide_at is no share.
+    `assay` shares the module's network and draws the grids. assess_every_images: how often generated validation images
+    are judged (see Assess), 0 for never. Raises ValueError where guide_at is no share.
     """
     size = data.minibatch_size
     if guide_at is not None and not 0 < guide_at < 1:
@@ -97,6 +101,21 @@ def fit(
         SampleGrids(folder, assay, part, solver=solver, steps=steps, grid=grid, minibatch_size=size, bf16=bf16)
         for folder, part in _grid_folders(run / "samples", data.validation_parts)
     ]
+    assessments = [
+        Assess(
+            assay,
+            part,
+            solver=solver,
+            steps=steps,
+            grid=grid,
+            minibatch_size=size,
+            every_images=assess_every_images,
+            prefix=prefix,
+            bf16=bf16,
+        )
+        for prefix, part in _folders(data.dataset)
+        if assess_every_images
+    ]
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no banners, no tips
     trainer = lightning.Trainer(
         accelerator=accelerator,
@@ -111,7 +130,7 @@ def fit(
         num_sanity_val_steps=0,
         log_every_n_steps=10,
         logger=[MetricsCSV(run, size), *loggers],
-        callbacks=[*grids, ema, ImagesBar(size), checkpoint],  # grids before ema: they are drawn with its weights
+        callbacks=[*grids, *assessments, ema, ImagesBar(size), checkpoint],  # what stands before ema has its weights
         use_distributed_sampler=False,  # the data module shares each global minibatch out itself
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -156,6 +175,13 @@ def _grid_folders(folder: Path, parts: Sequence[Dataset]) -> list[tuple[Path, Da
     if len(parts) == 1:
         return [(folder, parts[0])]
     return [(folder / f"{number}_{part.root.name}", part) for number, part in enumerate(parts, 1)]
+
+
+def _folders(dataset: Dataset | JoinedDataset) -> list[tuple[str, Dataset]]:
+    """Each dataset folder, and what its assessments are called by: where there are several, each by its name."""
+    if isinstance(dataset, Dataset):
+        return [("val/", dataset)]
+    return [(f"val/{number}_{part.root.name}/", part) for number, part in enumerate(dataset.apart(), 1)]
 
 
 def write_folder(run: Path, data: AssayData, settings: Mapping[str, Any]) -> None:

@@ -33,7 +33,7 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml requirements.lock
 
 $(VENV)/.installed-dev: $(VENV)/.created pyproject.toml requirements.lock
 	$(INSTALL) -e ".[dev,imagenet,molecules]"
-	$(INSTALL) --no-deps torchcfm                # an oracle of the tests; what it depends on brings another torch
+	$(INSTALL) --no-deps torchcfm efaar-benchmarking  # oracles of the tests; what they depend on brings another torch
 	@touch $@ $(VENV)/.installed
 
 clean:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from virtassay.evaluation import distance, intervals
+from virtassay.evaluation import intervals
+from virtassay.evaluation.metrics import distance
 
 
 def test_energy_of_sides_is_the_energy():

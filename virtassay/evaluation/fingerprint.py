@@ -12,8 +12,8 @@ def fingerprint(featurizer: Featurizer, real: Dataset, split: str, seed: int, re
     return {
         "featurizer": featurizer.name,
         **featurizer.fingerprint(),
-        "features": "in units of the real controls' s.d. within a batch, at least half the s.d. and a tenth of the range "
-        "of all real images",
+        "features": "in units of the real controls' s.d. within a batch, at least half the s.d. and a tenth of the "
+        "range of all real images",
         "quantisation": real.info.dtype,
         "image_shape": list(real.info.image_shape),
         "split": split,

@@ -55,7 +55,7 @@ CHECKS = (
     ),
     Check(
         "rare_fraction_error",
-        -0.1,
+        -0.05,
         1.0,
         "Rare cells are missing",
         "Odd cells are too many",

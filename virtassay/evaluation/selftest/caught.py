@@ -1,0 +1,102 @@
+"""Who is caught by what: the tables that the self-test ends in, and the ones of the last full run."""
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from io import StringIO
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.stats import rankdata  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+
+from virtassay.evaluation.judgement import Row
+from virtassay.evaluation.report import glossary
+from virtassay.evaluation.reservations import enough
+from virtassay.evaluation.selftest.trial import Outcome
+
+Key = tuple[str, str]  # metric, featurizer
+
+
+def who_catches_what(outcomes: Mapping[str, Outcome], oracles: Sequence[str]) -> pl.DataFrame:
+    """Say of each generator and metric whether it is caught.
+
+    Columns: generator, grade, metric, caught, seen_in, asked_in, verdict.
+
+    A score sees a fault where it is worse than that of every oracle, by more than the oracles differ among themselves,
+    and its interval, if it has one, holds none of theirs. `caught`: seen in half of the featurizers that could
+    measure an oracle, or in two (`seen_in` of `asked_in`). `verdict`: the verdict fails or has a reservation for it.
+    """
+    truth = [_by_key(outcomes[name]) for name in oracles]
+    asked = [key for key in truth[0] if all(one[key]["value"] is not None for one in truth)]
+    metrics = list(dict.fromkeys(metric for metric, _ in asked))
+    rows: list[dict[str, Any]] = []
+    for name, outcome in outcomes.items():
+        if name in oracles:
+            continue
+        mine = _by_key(outcome)
+        against = {r["metric"] for r in outcome.verdict["reservations"]}
+        against |= set() if outcome.verdict["passes"] else {"effect_explained"}
+        for metric in metrics:
+            keys = [key for key in asked if key[0] == metric]
+            seen = sum(_sees(mine.get(key), [one[key] for one in truth]) for key in keys)
+            rows.append(
+                {
+                    "generator": name,
+                    "grade": outcome.verdict["grade"],
+                    "metric": metric,
+                    "caught": seen >= enough(len(keys)),
+                    "seen_in": seen,
+                    "asked_in": len(keys),
+                    "verdict": metric in against,
+                }
+            )
+    return pl.DataFrame(rows)
+
+
+def follows_the_truth(levels: Sequence[Outcome]) -> dict[str, float]:
+    """How well each metric follows an error that grows from level to level: Spearman's ρ, the mean over featurizers.
+
+    1: every step is seen as one for the worse; 0: it does not move with the truth, or not at all; −1: it praises the
+    error. A score that is no number is worst.
+    """
+    found: dict[str, list[float]] = {}
+    for key in _by_key(levels[0]):
+        rows = [_by_key(level).get(key) for level in levels]
+        good = glossary.metric(key[0]).goodness
+        values = np.array([-np.inf if r is None or r["value"] is None else good(r["value"]) for r in rows])
+        found.setdefault(key[0], []).append(-_spearman(values))
+    return {metric: float(np.mean(rhos)) for metric, rhos in found.items()}
+
+
+def last_full_run() -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What benchmarks/selftest.py last wrote: `who_catches_what`, and `follows_the_truth` as (dial, metric, rho)."""
+    return _packaged("selftest.csv"), _packaged("selftest_dials.csv")
+
+
+def _packaged(name: str) -> pl.DataFrame:
+    text = files("virtassay.evaluation").joinpath(name).read_text("utf8")
+    return pl.read_csv(StringIO(text), comment_prefix="#")
+
+
+def _by_key(outcome: Outcome) -> dict[Key, Row]:
+    return {(r["metric"], r["featurizer"]): r for r in outcome.rows}
+
+
+def _sees(row: Row | None, truth: Sequence[Row]) -> bool:
+    if row is None or row["value"] is None:
+        return True
+    good = glossary.metric(row["metric"]).goodness
+    right = [good(one["value"]) for one in truth]
+    if good(row["value"]) >= min(right) - (max(right) - min(right)):
+        return False
+    return row["lower"] is None or not any(row["lower"] <= one["value"] <= row["upper"] for one in truth)
+
+
+def _spearman(values: NDArray[np.float64]) -> float:
+    """Rank correlation with 0, 1, 2, …; 0 where all values are tied."""
+    rank = np.asarray(rankdata(values), np.float64)
+    rank -= rank.mean()
+    step = np.arange(len(values)) - (len(values) - 1) / 2
+    size = float(np.sqrt((rank @ rank) * (step @ step)))
+    return float(rank @ step) / size if size > 0 else 0.0

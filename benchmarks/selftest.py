@@ -2,7 +2,7 @@
 
 Thirteen generators with a known fault × all metrics, and six faults by degrees. Prints who is caught by what, and how
 each metric follows the true error, as Markdown; with `write` as an argument also renews the tables that the report
-shows, virtassay/evaluation/selftest*.csv. Half an hour of one core.
+shows, virtassay/evaluation/selftest/*.csv. Half an hour of one core.
 """
 
 import subprocess
@@ -15,7 +15,6 @@ from pathlib import Path
 import polars as pl
 import torch
 
-from virtassay.evaluation import selftest
 from virtassay.evaluation.featurizers.cache import Cached
 from virtassay.evaluation.featurizers.features import PixelStatistics, Texture
 from virtassay.evaluation.featurizers.pretrained import EfficientNetLite0
@@ -23,12 +22,13 @@ from virtassay.evaluation.featurizers.structure import Structure
 from virtassay.evaluation.featurizers.untrained import UntrainedNetwork
 from virtassay.evaluation.selftest.caught import follows_the_truth, who_catches_what
 from virtassay.evaluation.selftest.generators import DIALS, GENERATORS, oracle
+from virtassay.evaluation.selftest.last_run import LastRun, keep
 from virtassay.evaluation.selftest.screen import simulated_screen
 from virtassay.evaluation.selftest.trial import trial
 
 SETTINGS = {"drugs_each": 3, "cells_per_well": 20, "control_wells": 12, "size": 32}
 FEATURIZERS = (PixelStatistics(), Texture(), UntrainedNetwork(), EfficientNetLite0(size=64), Structure())
-TABLES = Path(selftest.__file__).parent.parent
+REPO = Path(__file__).resolve().parents[1]
 
 
 def main(write: bool) -> None:
@@ -54,10 +54,9 @@ def main(write: bool) -> None:
         print(markdown(dials.pivot("dial", index="metric", values="rho")))  # noqa: T201
     if write:
         command = ["git", "describe", "--always", "--dirty"]
-        commit = subprocess.run(command, capture_output=True, text=True, check=True, cwd=TABLES).stdout.strip()
-        head = f"# {datetime.now(UTC):%Y-%m-%d}, commit {commit}: python benchmarks/selftest.py write\n"
-        for name, table in (("selftest.csv", caught), ("selftest_dials.csv", dials)):
-            (TABLES / name).write_text(head + table.write_csv(), encoding="utf-8")
+        commit = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPO).stdout.strip()
+        made = f"{datetime.now(UTC):%Y-%m-%d}, commit {commit}: python benchmarks/selftest.py write"
+        keep(LastRun(made, caught, dials))
 
 
 def shown(caught: pl.DataFrame, grades: dict[str, str]) -> None:

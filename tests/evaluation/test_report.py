@@ -21,6 +21,7 @@ from virtassay.evaluation.report.selftest import selftest
 from virtassay.evaluation.report.sheets import open_studio
 from virtassay.evaluation.report.tables import metric_lines, number
 from virtassay.evaluation.report.words import ALL_RIGHT, NOT_MEASURED, NOTHING_CLEAR, treatments, what_explains
+from virtassay.evaluation.selftest.last_run import LastRun
 
 EVIL = "<b>x</b>"
 FEATURIZERS = ("pixel_statistics", "texture")
@@ -376,8 +377,17 @@ def test_the_folder_holds_reports_and_all_numbers(usual, tmp_path):
 
 
 def test_the_self_test_is_laid_out_by_metric_and_generator():
-    head = "# run at abc\ngenerator,grade,metric,caught,verdict\n"
-    rows = ("half,FAIL,effect_slope,true,true", "half,FAIL,fd,true,false", "copy,PASS,effect_slope,false,false")
-    found = selftest(head + "\n".join(rows))
-    assert found.remarks == ("run at abc",) and found.generators == (("half", "FAIL"), ("copy", "PASS"))
+    caught = pl.DataFrame(
+        {
+            "generator": ["half", "half", "copy"],
+            "grade": ["FAIL", "FAIL", "PASS"],
+            "metric": ["effect_slope", "fd", "effect_slope"],
+            "caught": [True, True, False],
+            "verdict": [True, False, False],
+        }
+    )
+    dials = pl.DataFrame({"dial": ["blur", "labels"], "metric": ["fd", "fd"], "rho": [0.95, -0.07]})
+    found = selftest(LastRun("run at abc", caught, dials))
+    assert found.made == "run at abc" and found.generators == (("half", "FAIL"), ("copy", "PASS"))
     assert found.lines == (("Effect slope", ("●", "")), ("Fréchet distance (FD)", ("○", "")))
+    assert found.dials == ("blur", "labels") and found.dial_lines == (("Fréchet distance (FD)", ("0.95", "−0.070")),)

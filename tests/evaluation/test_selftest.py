@@ -16,7 +16,7 @@ from virtassay.evaluation.featurizers.features import PixelStatistics, Texture
 from virtassay.evaluation.featurizers.untrained import UntrainedNetwork
 from virtassay.evaluation.measure import across, within
 from virtassay.evaluation.report import glossary
-from virtassay.evaluation.selftest.caught import follows_the_truth, last_full_run, who_catches_what
+from virtassay.evaluation.selftest.caught import follows_the_truth, who_catches_what
 from virtassay.evaluation.selftest.generators import (
     DIALS,
     GENERATORS,
@@ -27,6 +27,7 @@ from virtassay.evaluation.selftest.generators import (
     spread_times,
     wrong_batch,
 )
+from virtassay.evaluation.selftest.last_run import last_run
 from virtassay.evaluation.selftest.screen import drug_of, population, simulated_screen
 from virtassay.evaluation.selftest.trial import METRICS, Outcome, trial
 
@@ -236,7 +237,9 @@ def test_a_metric_follows_an_error_by_the_ranks_of_its_goodness():
 
 
 def test_the_packaged_tables_are_of_these_generators_and_all_are_caught():
-    caught, dials = last_full_run()
+    run = last_run()
+    caught, dials = run.caught, run.dials
+    assert run.made.endswith("benchmarks/selftest.py write")
     assert set(caught["generator"]) == set(FAULTY)
     assert set(caught.filter("verdict")["generator"]) == set(FAULTY)
     assert set(dials["dial"]) == set(DIALS)

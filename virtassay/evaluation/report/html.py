@@ -11,12 +11,13 @@ import polars as pl
 
 from virtassay.evaluation.judgement import BASELINES, INFORMED, POOLED, Judgement
 from virtassay.evaluation.report import dot_plots, glossary, pictures, plots, sheets, tables
-from virtassay.evaluation.report import selftest as report_selftest
 from virtassay.evaluation.report import words as report_words
 from virtassay.evaluation.report.pages import page
 from virtassay.evaluation.report.ridges import Ridge, ridges
+from virtassay.evaluation.report.selftest import selftest
 from virtassay.evaluation.report.tables import name, number
 from virtassay.evaluation.report.words import Finding
+from virtassay.evaluation.selftest.last_run import last_run
 
 RIDGES = 6  # treatments whose single cells are shown
 FINDINGS = 100  # lines of the table of what is right and wrong
@@ -63,7 +64,7 @@ def _content(judgement: Judgement) -> dict[str, Any]:
         "effect_featurizers": tables.in_order(effects["featurizer"]),
         "glossary": [glossary.METRICS[kind] for kind in tables.in_order(metric.partition(":")[0] for metric in used)],
         "fingerprints": [(featurizer, tables.fingerprint(judgement.rows, featurizer)) for featurizer in featurizers],
-        "selftest": report_selftest.packaged(),
+        "selftest": selftest(last_run()),
         "provenance": tables.flat(judgement.provenance),
     }
 

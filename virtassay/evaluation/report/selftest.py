@@ -1,45 +1,47 @@
-"""The last full self-test, for the report's appendix: which metric catches which generator with a known fault."""
+"""The last full self-test as the report's appendix shows it: who is caught by what, and what follows the truth."""
 
 from dataclasses import dataclass
-from importlib.resources import files
-from io import StringIO
 
 import polars as pl
 
 from virtassay.evaluation.report import glossary, tables
+from virtassay.evaluation.selftest.last_run import LastRun
 
-FILE = "selftest.csv"  # beside this file, as benchmarks/selftest.py writes it
+Lines = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
 class SelfTest:
     """generators: (name, grade) of each column. lines: a metric's label and, for each generator, ●, ○ or nothing.
 
-    ●: the metric caught it, and the verdict because of it; ○: the metric alone. remarks: the head of the file.
+    ●: the metric caught it, and the verdict because of it; ○: the metric alone. made: date, commit and command.
+    dials: the faults that were dialled; dial_lines: a metric's label and its rank correlation with each.
     """
 
-    remarks: tuple[str, ...]
+    made: str
     generators: tuple[tuple[str, str], ...]
-    lines: tuple[tuple[str, tuple[str, ...]], ...]
+    lines: Lines
+    dials: tuple[str, ...]
+    dial_lines: Lines
 
 
-def packaged() -> SelfTest | None:
-    """The table of the last full run; None in a version that has none."""
-    file = files("virtassay.evaluation").joinpath(FILE)
-    return selftest(file.read_text("utf-8")) if file.is_file() else None
-
-
-def selftest(text: str) -> SelfTest:
-    """Lay out a CSV of the columns generator, grade, metric, caught, verdict; lines that start with # are remarks."""
-    table = pl.read_csv(StringIO(text), comment_prefix="#")
+def selftest(run: LastRun) -> SelfTest:
+    """Lay out the tables of a run, a line a metric."""
     mark = pl.when(pl.col("verdict")).then(pl.lit("●")).when(pl.col("caught")).then(pl.lit("○")).otherwise(pl.lit(""))
-    marks = {(g, m): x for g, m, x in table.select("generator", "metric", mark.alias("mark")).iter_rows()}
-    generators = tuple(table.select("generator", "grade").unique(maintain_order=True).iter_rows())
+    generators = tuple(run.caught.select("generator", "grade").unique(maintain_order=True).iter_rows())
+    dials = tuple(run.dials["dial"].unique(maintain_order=True))
     return SelfTest(
-        tuple(line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#")),
+        run.made,
         tuple((str(name), str(grade)) for name, grade in generators),
-        tuple(
-            (glossary.metric(metric).label, tuple(marks.get((name, metric), "") for name, _ in generators))
-            for metric in tables.in_order(table["metric"])
-        ),
+        _lines(run.caught.select("metric", "generator", mark), [name for name, _ in generators]),
+        dials,
+        _lines(run.dials.select("metric", "dial", pl.col("rho").map_elements(tables.number, pl.String)), dials),
+    )
+
+
+def _lines(cells: pl.DataFrame, columns: list[str] | tuple[str, ...]) -> Lines:
+    text = {(metric, column): cell for metric, column, cell in cells.iter_rows()}
+    return tuple(
+        (glossary.metric(metric).label, tuple(text.get((metric, column), "") for column in columns))
+        for metric in tables.in_order(cells["metric"])
     )

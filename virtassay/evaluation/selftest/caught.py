@@ -1,8 +1,6 @@
-"""Who is caught by what: the tables that the self-test ends in, and the ones of the last full run."""
+"""Who is caught by what, and what follows the truth: the tables that the self-test ends in."""
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
-from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -67,16 +65,6 @@ def follows_the_truth(levels: Sequence[Outcome]) -> dict[str, float]:
         values = np.array([-np.inf if r is None or r["value"] is None else good(r["value"]) for r in rows])
         found.setdefault(key[0], []).append(-_spearman(values))
     return {metric: float(np.mean(rhos)) for metric, rhos in found.items()}
-
-
-def last_full_run() -> tuple[pl.DataFrame, pl.DataFrame]:
-    """What benchmarks/selftest.py last wrote: `who_catches_what`, and `follows_the_truth` as (dial, metric, rho)."""
-    return _packaged("selftest.csv"), _packaged("selftest_dials.csv")
-
-
-def _packaged(name: str) -> pl.DataFrame:
-    text = files("virtassay.evaluation").joinpath(name).read_text("utf8")
-    return pl.read_csv(StringIO(text), comment_prefix="#")
 
 
 def _by_key(outcome: Outcome) -> dict[Key, Row]:

@@ -25,6 +25,7 @@ OPTIONAL = {
     "site": pl.String,
     "cell_type": pl.String,
     "perturbation_type": pl.String,
+    "control_type": pl.String,  # of a control well: negative, positive, untreated, non-targeting …
     "smiles": pl.List(pl.String),
     "gene": pl.List(pl.String),
     "dose_um": pl.List(pl.Float64),

@@ -35,7 +35,10 @@ class BrokenDataset(ValueError):
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What dataset.json says of the images; `image_shape` is (channels, height, width), `dtype` one of DTYPES."""
+    """What dataset.json says of the images; `image_shape` is (channels, height, width), `dtype` one of DTYPES.
+
+    licence, citation: of the data, shown wherever they are prepared or described.
+    """
 
     name: str
     channels: tuple[str, ...]
@@ -44,6 +47,8 @@ class DatasetInfo:
     pixel_size_um: float | None = None
     scaling: dict[str, Any] | None = None
     provenance: dict[str, Any] | None = None
+    licence: str | None = None
+    citation: str | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -114,6 +119,7 @@ def open_dataset(root: str | Path, verify: bool = True) -> Dataset:
         raise BrokenDataset(f"{root}/dataset.json is not of format {FORMAT!r}, version {VERSION}.")
     try:
         fields = {name: stored[name] for name in ("name", "dtype", "pixel_size_um", "scaling", "provenance")}
+        fields |= {name: stored.get(name) for name in ("licence", "citation")}  # folders of version 0.1 lack them
         info = DatasetInfo(channels=tuple(stored["channels"]), image_shape=tuple(stored["image_shape"]), **fields)
         for entry in (stored["index"], *stored["shards"]):
             _check_file(root, entry, verify)

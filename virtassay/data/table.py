@@ -43,6 +43,8 @@ def prepare_table(
     size: int | None = None,
     dtype: str = "uint8",
     pixel_size_um: float | None = None,
+    licence: str | None = None,
+    citation: str | None = None,
     on_error: str = "raise",
     overwrite: bool = False,
 ) -> Path:
@@ -54,9 +56,9 @@ def prepare_table(
     that are controls (instead of a column is_control); their dose is left out. separator: what stands between the
     perturbations (SMILES, genes, doses) of a combination. crop: centre crop in raw pixels; size: edge that the crop is
     resized to. scaling: None where the images are stored as they are (already 8 or 16 bit and scaled). split: None
-    where the table has a column for it. pixel_size_um: of the raw images. on_error: "raise", or "skip" to leave
-    unreadable images out (skipped.csv names them). Raises InvalidIndex, UnreadableImage and ValueError naming rows,
-    files and the fix.
+    where the table has a column for it. pixel_size_um: of the raw images. licence, citation: of the data. on_error:
+    "raise", or "skip" to leave unreadable images out (skipped.csv names them). Raises InvalidIndex, UnreadableImage and
+    ValueError naming rows, files and the fix.
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error={on_error!r}: give raise or skip.")
@@ -91,6 +93,8 @@ def prepare_table(
         pixel_size_um=pixel_size_um,
         scaling=None if limits is None else {"kind": type(scaling).__name__, **_ranges(limits)},
         provenance=provenance | {"raw": f"{raw_dtype} {raw}", "crop": crop, "skipped": 0},
+        licence=licence,
+        citation=citation,
     )
     clipped = np.zeros(len(channels))
     with DatasetWriter(root, info, overwrite=overwrite) as writer:
@@ -112,6 +116,9 @@ def prepare_table(
     for name, fraction in zip(channels, clipped / len(dataset), strict=True):
         if fraction > 0.01:
             log.warning("%.1f %% of the pixels of %s are brighter than its scaling: raise it", 100 * fraction, name)
+    for what, text in (("licence", licence), ("please cite", citation)):
+        if text is not None:
+            log.info("%s: %s", what, text)
     log.info("wrote %d images to %s; look at contact_sheet.png and plate_layout.png there", len(dataset), root)
     return Path(root)
 

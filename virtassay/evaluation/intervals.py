@@ -72,6 +72,15 @@ def jackknife_samples(value: float, left_out: Array, resamples: int, seed: int) 
     return value + np.sqrt((g - 1) / g) * (multinomial(g, resamples, seed) @ (left_out.mean() - left_out))
 
 
+def jackknifed(value: float, left_out: Array, n: tuple[int, int], resamples: int, seed: int) -> Score:
+    """A score, ± 1.96 standard errors, from estimates that each leave out some perturbations; fewer than two: none."""
+    g = len(left_out)
+    error = float(np.sqrt((g - 1) * np.var(left_out))) if g > 1 else float("nan")
+    told = {"repeats": 1, "interval": "± 1.96 jackknife standard errors over perturbations"}
+    samples = jackknife_samples(value, left_out, resamples, seed)
+    return Score(value, value - 1.96 * error, value + 1.96 * error, *n, told, samples)
+
+
 def over_perturbations(
     above: Array, below: Array, names: Sequence[str], n: tuple[int, int], resamples: int, seed: int, **detail: Any
 ) -> Score:

@@ -1,22 +1,22 @@
 """Distances between all the real and all the generated images of the judged strata, whatever their treatment."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from virtassay.evaluation.baselines import Draw
-from virtassay.evaluation.intervals import Score, Scores, jackknife_samples, over_perturbations
+from virtassay.evaluation.intervals import Score, Scores, jackknifed, over_perturbations
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.measure.space import NAN, Space
 from virtassay.evaluation.metrics import distance
-from virtassay.evaluation.metrics.manifold import Manifold, manifold
+from virtassay.evaluation.metrics.manifold import manifold
 from virtassay.evaluation.metrics.memorisation import memorisation
 from virtassay.evaluation.world import Rows, World
 
 Array = NDArray[np.float64]
 JACKKNIFE_GROUPS = 20
+MANIFOLDS = ("precision", "recall", "density", "coverage")
 
 
 def distances(
@@ -38,8 +38,8 @@ def distances(
         sums = distance.kernel_sums(x, y, of_r, of_g, len(names))
         fd, n, again = distance.fd(x, y), (len(r), len(g)), (resamples, world.seed)
         space.pools[key] = {
-            ("kd", POOLED): _jackknifed(distance.kd_of_sums(*sums), _kd_left_out(sums), n, *again),
-            ("fd", POOLED): _jackknifed(fd, _fd_left_out(x, y, of_r, of_g), n, *again)
+            ("kd", POOLED): jackknifed(distance.kd_of_sums(*sums), _kd_left_out(sums), n, *again),
+            ("fd", POOLED): jackknifed(fd, _fd_left_out(x, y, of_r, of_g), n, *again)
             if fd_intervals
             else _plain(fd, x, y),
         }
@@ -69,12 +69,21 @@ def manifolds(
     generator: str, draws: Sequence[Draw], world: World, space: Space, resamples: int, *, k: int = 5
 ) -> Scores:
     """Precision, recall, density and coverage of one generator's first draw, features in the controls' s.d."""
-    (r, _), (g, _) = _pools(draws[0], world)
-    x, y = space.of(r), space.of(g)
-    found = manifold(x, y, k) if min(len(x), len(y)) >= 2 else Manifold(NAN, NAN, NAN, NAN)
+    (r, of_r), (g, of_g) = _pools(draws[0], world)
+    x, y, n = space.of(r), space.of(g), (len(r), len(g))
+    if min(n) < 2:
+        return {(name, POOLED): _plain(NAN, x, y) for name in MANIFOLDS}
+    found = manifold(x, y, k)
+    kept = {"neighbours": k, "resampled": "the manifolds stay as they are"}
     return {
-        (name, POOLED): _plain(getattr(found, name), x, y) for name in ("precision", "recall", "density", "coverage")
-    }
+        (name, POOLED): over_perturbations(
+            values, np.ones(len(values)), of.astype(str).tolist(), n, resamples, world.seed, **kept
+        )
+        for name, values, of in zip(
+            MANIFOLDS, (found.realistic, found.recalled, found.holders, found.covered), (of_g, of_r, of_g, of_r),
+            strict=True,
+        )
+    }  # fmt: skip
 
 
 def memorised(generator: str, draws: Sequence[Draw], world: World, space: Space, resamples: int) -> Scores:
@@ -136,10 +145,3 @@ def _kd_left_out(sums: Sequence[Array]) -> Array:
     others = [np.delete(np.arange(len(sums[0])), k) for k in range(len(sums[0]))]
     parts = [[s[np.ix_(o, o)] for s in sums] for o in others]
     return np.array([distance.kd_of_sums(*p) for p in parts if all(n.sum() > 0 for n in p[3:])])
-
-
-def _jackknifed(value: float, left_out: Array, n: tuple[int, int], resamples: int, seed: int) -> Score:
-    """A score with its interval from estimates that leave out one part each; none for fewer than two."""
-    error = float(np.sqrt((len(left_out) - 1) * np.var(left_out))) if len(left_out) > 1 else NAN
-    samples = jackknife_samples(value, left_out, resamples, seed)
-    return replace(_score(value, error, n, "± 1.96 jackknife standard errors over perturbations"), samples=samples)

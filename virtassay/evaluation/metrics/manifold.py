@@ -20,15 +20,32 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Manifold:
-    """Shares of images, 0 to 1, larger is better; density is 0 to len(real)/k and about 1 for equal distributions.
+    """What holds for each image, real (n,) or generated (m,); the four scores are their means, larger is better.
 
-    NaN: the manifold that the score needs does not exist (k images or fewer), or a feature is no finite number.
+    Shares of images are 0 to 1; density is 0 to n/k and about 1 for equal distributions. NaN: the manifold that the
+    score needs does not exist (k images or fewer), or a feature is no finite number.
     """
 
-    precision: float  # of generated images that lie in the real manifold
-    recall: float  # of real images that lie in the generated manifold
-    density: float  # real balls that hold a generated image, over k, on average
-    coverage: float  # of real images whose own ball holds a generated image
+    realistic: Array  # (m,) generated images that lie in the real manifold
+    recalled: Array  # (n,) real images that lie in the generated manifold
+    holders: Array  # (m,) real balls that hold a generated image, over k
+    covered: Array  # (n,) real images whose own ball holds a generated image
+
+    @property
+    def precision(self) -> float:
+        return float(self.realistic.mean())
+
+    @property
+    def recall(self) -> float:
+        return float(self.recalled.mean())
+
+    @property
+    def density(self) -> float:
+        return float(self.holders.mean())
+
+    @property
+    def coverage(self) -> float:
+        return float(self.covered.mean())
 
 
 def manifold(real: ArrayLike, generated: ArrayLike, k: int = 5) -> Manifold:
@@ -48,7 +65,8 @@ def manifold(real: ArrayLike, generated: ArrayLike, k: int = 5) -> Manifold:
     if k < 1:
         raise ValueError(f"k is {k}; expected the number of nearest neighbours, 1 or more (5 is usual).")
     if not finite(x, y):
-        return Manifold(NAN, NAN, NAN, NAN)
+        none = np.full(len(y), NAN), np.full(len(x), NAN)
+        return Manifold(*none, *none)
     of_real, of_generated = _radii(x, k), _radii(y, k)
     holders = np.zeros(len(y))  # real balls that hold each generated image
     covered, recalled = np.zeros(len(x), np.bool_), np.zeros(len(x), np.bool_)
@@ -59,13 +77,8 @@ def manifold(real: ArrayLike, generated: ArrayLike, k: int = 5) -> Manifold:
             holders[j] += held.sum(0)
             covered[i] |= held.any(1)
             recalled[i] |= (distance <= of_generated[j]).any(1)
-    has_real, has_generated = len(x) > k, len(y) > k
-    return Manifold(
-        precision=float((holders > 0).mean()) if has_real else NAN,
-        recall=float(recalled.mean()) if has_generated else NAN,
-        density=float(holders.mean() / k) if has_real else NAN,
-        coverage=float(covered.mean()) if has_real else NAN,
-    )
+    real_one, generated_one = (np.where(len(side) > k, 1.0, NAN) for side in (x, y))
+    return Manifold((holders > 0) * real_one, recalled * generated_one, holders / k * real_one, covered * real_one)
 
 
 def _radii(x: Array, k: int) -> Array:

@@ -38,7 +38,18 @@ def read_pairs(path: str | Path, names: Sequence[str]) -> Pairs:
     order of a pair, and pairs of a name with itself. Raises FileNotFoundError, and ValueError for a table of other
     columns or with gaps, for a map that holds a name twice, and where no pair is left.
     """
-    path = Path(path)
+    return _normal(_read(Path(path), names))
+
+
+def read_targets(path: str | Path, names: Sequence[str]) -> Pairs:
+    """The rows of a table of a compound and a gene that it targets, as rows of the map, (k, 2), compound first.
+
+    As `read_pairs` otherwise, errors too.
+    """
+    return np.unique(_read(Path(path), names), axis=0)
+
+
+def _read(path: Path, names: Sequence[str]) -> Pairs:
     if not path.is_file():
         raise FileNotFoundError(f"there is no table of pairs {path}: correct the path, or put it there.")
     try:
@@ -58,19 +69,19 @@ def read_pairs(path: str | Path, names: Sequence[str]) -> Pairs:
     if len(row) < len(names):
         twice = [name for i, name in enumerate(names) if row[name] != i]
         raise ValueError(f"the map holds {len(twice)} names more than once: {twice[:5]}; each is one row.")
-    ends = [np.array([row.get(name, -1) for name in column]) for column in table.get_columns()]
-    there = (ends[0] >= 0) & (ends[1] >= 0)
+    ends = np.stack([np.array([row.get(name, -1) for name in column]) for column in table.get_columns()], 1)
+    there = (ends >= 0).all(1) & (ends[:, 0] != ends[:, 1])
     unknown = sorted({name for column in table.get_columns() for name in column} - set(row))
-    pairs = _normal(np.stack(ends, 1)[there])
     named = f"{len(unknown)} of its names are not on the map, the first: {unknown[:5]}"
-    if not len(pairs):
+    if not there.any():
         raise ValueError(
             f"{path}: none of {table.height} pairs are two perturbations of the map; {named}. The map's names are "
             f"written as {list(names[:5])}."
         )
     if unknown:
-        log.warning("%s: %d of %d pairs are left out; %s", path, (~there).sum(), table.height, named)
-    return pairs
+        left_out = int((ends < 0).any(1).sum())
+        log.warning("%s: %d of %d pairs are left out; %s", path, left_out, table.height, named)
+    return ends[there]
 
 
 def pairs_by_seen(pairs: Pairs, seen: Sequence[bool]) -> dict[str, Mask]:

@@ -222,6 +222,17 @@ METRICS = {
         "↑",
         "Rank correlation of all pairwise likenesses of perturbations, generated and real.",
     ),
+    "compound_gene_ap": Metric(
+        "Compounds find their genes (AP)",
+        "↑",
+        "Average precision with which a compound's generated effect, by its absolute cosine, ranks the knock-outs of "
+        "the genes that it acts on among other targets. Chance is the share of targets, given in the fingerprint.",
+    ),
+    "compound_gene_auc": Metric(
+        "Compounds find their genes (AUC)",
+        "↑",
+        "The same as the chance that a gene that it acts on ranks above one that it does not. 0.5: chance.",
+    ),
     "retrieval_map": Metric(
         "Retrieval of replicates (mAP)",
         "↑",

@@ -12,7 +12,7 @@ from virtassay.evaluation import baselines, strata
 from virtassay.evaluation.baselines import Draw, Sides
 from virtassay.evaluation.featurizers.features import Featurizer
 from virtassay.evaluation.judgement import BASELINES, CEILING, INFORMED, MODEL, POOLED, Row
-from virtassay.evaluation.measure import across, pools, within
+from virtassay.evaluation.measure import across, maps, pools, within
 from virtassay.evaluation.measure.measure import Metric, measure
 from virtassay.evaluation.measure.space import space
 from virtassay.evaluation.selftest.generators import Generator, oracle
@@ -31,7 +31,7 @@ METRICS: tuple[Metric, ...] = (
     across.recognised,
     across.batches_shown,
     across.retrieved,
-    partial(across.related, pairs={"moa": None}),
+    partial(maps.related, pairs={"moa": None}),
 )
 ALL = 10**9  # images of a kind: as many as there are
 REPEATS = 3  # halvings of the replicates and shufflings of the labels

@@ -21,7 +21,7 @@ def draw(perturbation, batch, well, n, rng, right=True):
     """As toy.draw: drug3 does what the loss of GENE3 does; where the compounds are not right, of GENE10."""
     number = None if perturbation == "DMSO" else int("".join(c for c in perturbation if c.isdigit()))
     if perturbation in COMPOUNDS and not right:
-        number = (number + 7) % len(GENES)
+        number = (int(number or 0) + 7) % len(GENES)
     weight = np.ones(4) if number is None else np.exp(np.random.default_rng([number, 8]).normal(0, 0.5, 4))
     gain = np.random.default_rng([toy.BATCHES.index(batch), 1]).normal(1, 0.05, 2)
     grain = rng.normal(size=(n, 2, 16, 16))

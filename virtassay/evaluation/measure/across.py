@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from virtassay.evaluation.baselines import Draw
 from virtassay.evaluation.intervals import Score, Scores, over_perturbations
 from virtassay.evaluation.judgement import MODEL, POOLED
-from virtassay.evaluation.measure import sides
+from virtassay.evaluation.measure.sides import labels_of, rows_of
 from virtassay.evaluation.measure.space import NAN, Space
 from virtassay.evaluation.metrics.classify import batch_leak, cross_accuracy
 from virtassay.evaluation.metrics.recall import retrieval_map
@@ -22,7 +22,7 @@ def recognised(generator: str, draws: Sequence[Draw], world: World, space: Space
     draw = draws[0]
     real, wells = _centred(draw, world, space, "reference"), _wells(draw, world)
     generated = _centred(draw, world, space, "generated")
-    labels, of = (sides.labels(draw, world, side, "treatment") for side in ("reference", "generated"))
+    labels, of = (labels_of(draw, world, side, "treatment") for side in ("reference", "generated"))
     found = cross_accuracy(real, labels, wells, generated, of, seed=world.seed)
     owner = {s.treatment: s.perturbation for s in world.strata}
     names = [owner[str(label)] for label in found.labels]
@@ -41,8 +41,8 @@ def batches_shown(generator: str, draws: Sequence[Draw], world: World, space: Sp
     batches = sorted({s.batch for s in world.strata})
     controls = np.concatenate([world.controls[0][b].real for b in batches])
     of_controls = np.repeat(batches, [len(world.controls[0][b].real) for b in batches])
-    real, generated = (sides.rows(draw, world, side) for side in ("reference", "generated"))
-    labels, of = (sides.labels(draw, world, side, "batch") for side in ("reference", "generated"))
+    real, generated = (rows_of(draw, world, side) for side in ("reference", "generated"))
+    labels, of = (labels_of(draw, world, side, "batch") for side in ("reference", "generated"))
     found = batch_leak(space.of(controls), of_controls, space.of(real), labels, space.of(generated), of)
     n = (len(real), len(generated))
     return {
@@ -82,13 +82,13 @@ def retrieved(generator: str, draws: Sequence[Draw], world: World, space: Space,
     )
     if generator != MODEL:
         found[[len(draw[s.name].generated) == 0 for s in world.strata]] = NAN
-    n = (len(sides.rows(draw, world, "reference")), len(sides.rows(draw, world, "generated")))
+    n = (len(rows_of(draw, world, "reference")), len(rows_of(draw, world, "generated")))
     names = [s.perturbation for s in world.strata]
     return {("retrieval_map", POOLED): over_perturbations(found, np.ones(len(found)), names, n, resamples, world.seed)}
 
 
 def _wells(draw: Draw, world: World) -> NDArray[np.int64]:
-    return world.well[sides.rows(draw, world, "reference")]
+    return world.well[rows_of(draw, world, "reference")]
 
 
 def _centred(draw: Draw, world: World, space: Space, side: str) -> Array:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from virtassay.evaluation.baselines import Draw
 from virtassay.evaluation.intervals import Score, Scores, jackknifed, over_perturbations, percentiles
 from virtassay.evaluation.judgement import POOLED
-from virtassay.evaluation.measure import sides
+from virtassay.evaluation.measure.sides import labels_of, rows_of
 from virtassay.evaluation.measure.space import NAN, Space
 from virtassay.evaluation.metrics.alignment import align
 from virtassay.evaluation.metrics.maps import (
@@ -108,10 +108,10 @@ def _maps(draw: Draw, world: World, space: Space) -> Maps | None:
     """Both maps, aligned together; None where real images, controls or perturbations are too few for any."""
     controls = [(b, np.concatenate([parts.real, parts.generated])) for b, parts in world.controls[0].items()]
     controls = [(b, rows) for b, rows in controls if b in {s.batch for s in world.strata}]
-    real, generated = (sides.rows(draw, world, side) for side in ("reference", "generated"))
+    real, generated = (rows_of(draw, world, side) for side in ("reference", "generated"))
     sizes = [sum(len(rows) for _, rows in controls), len(real), len(generated)]
     batch = [b for b, rows in controls for _ in rows.tolist()]
-    batch += sides.labels(draw, world, "reference", "batch") + sides.labels(draw, world, "generated", "batch")
+    batch += labels_of(draw, world, "reference", "batch") + labels_of(draw, world, "generated", "batch")
     kind = np.repeat([0, 1, 2], sizes)
     x = space.raw[space.position[np.concatenate([*(rows for _, rows in controls), real, generated])]]
     usable = np.asarray(np.isfinite(x).all(1), np.bool_)
@@ -149,5 +149,5 @@ def _known(path: str | Path | None, rows: Sequence[Stratum]) -> Pairs | None:
 
 def _map(aligned: Array, draw: Draw, world: World, side: str) -> tuple[list[str], Array]:
     return perturbation_map(
-        aligned, sides.labels(draw, world, side, "perturbation"), sides.labels(draw, world, side, "batch")
+        aligned, labels_of(draw, world, side, "perturbation"), labels_of(draw, world, side, "batch")
     )

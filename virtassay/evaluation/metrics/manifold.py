@@ -77,8 +77,13 @@ def manifold(real: ArrayLike, generated: ArrayLike, k: int = 5) -> Manifold:
             holders[j] += held.sum(0)
             covered[i] |= held.any(1)
             recalled[i] |= (distance <= of_generated[j]).any(1)
-    real_one, generated_one = (np.where(len(side) > k, 1.0, NAN) for side in (x, y))
-    return Manifold((holders > 0) * real_one, recalled * generated_one, holders / k * real_one, covered * real_one)
+    real_one, generated_one = (1.0 if len(side) > k else NAN for side in (x, y))
+    return Manifold(
+        realistic=np.where(holders > 0, real_one, 0.0 * real_one),
+        recalled=np.where(recalled, generated_one, 0.0 * generated_one),
+        holders=holders / k * real_one,
+        covered=np.where(covered, real_one, 0.0 * real_one),
+    )
 
 
 def _radii(x: Array, k: int) -> Array:

@@ -114,6 +114,7 @@ def test_equal_folders_cannot_be_told_apart(real, tmp_path):
     assert all(d["better"] is None and d["value"] == 0 for d in told["differences"])
     assert all(d["lower"] is None for d in told["differences"] if d["metric"] == "fd")  # no interval was asked for
     assert "Effect explained: a and b cannot be told apart." in told["sentences"]
+    assert any(line.startswith("Fréchet distance (FD): a and b are not compared") for line in told["sentences"])
 
 
 def test_only_strata_that_all_hold_are_compared_and_the_others_named(real, tmp_path):
@@ -191,7 +192,7 @@ def test_the_better_one_has_the_smaller_distance_and_chance_is_no_answer():
 def test_a_claim_of_some_featurizers_is_told_as_such():
     def told(*winners):
         pairs = [
-            {"metric": "pds", "featurizer": f"f{i}", "first": "a", "second": "b", "better": winner}
+            {"metric": "pds", "featurizer": f"f{i}", "first": "a", "second": "b", "better": winner, "lower": 0.1}
             for i, winner in enumerate(winners)
         ]
         return Comparison({"a": {}, "b": {}}, "real", "test", [], pairs, []).sentences[0].partition(": ")[2]

@@ -50,6 +50,8 @@ class Comparison:
 def _said(pair: tuple[str, str], asked: Sequence[Mapping[str, Any]]) -> str:
     wins = {one: [d["featurizer"] for d in asked if d["better"] == one] for one in pair}
     ahead = [one for one in pair if wins[one]]
+    if all(d["lower"] is None for d in asked):
+        return f"{pair[0]} and {pair[1]} are not compared, for want of an interval (evaluation=full has one)."
     if not ahead:
         return f"{pair[0]} and {pair[1]} cannot be told apart."
     if len(ahead) == 2:

@@ -1,0 +1,107 @@
+"""Goals on effects with known answers; noise around none, and intervals that hold what they promise."""
+
+import numpy as np
+import pytest
+
+from virtassay.screening.goals import (
+    Context,
+    Disagreement,
+    Likeness,
+    Novelty,
+    Rescue,
+    Selectivity,
+    Strength,
+    squared_length,
+    standard_error,
+)
+
+D = 12
+rng = np.random.default_rng(0)
+R = rng.normal(size=D)
+
+
+def effects(mean, n=16, spread=1.0, seed=0, times=1):
+    noise = np.random.default_rng(seed).normal(0, spread, (times, n, D))
+    return np.asarray(mean) + noise if times > 1 else (np.asarray(mean) + noise)[0]
+
+
+def test_the_squared_length_is_unbiased():
+    many = effects(R, n=4, times=20_000)
+    found = squared_length(many)
+    assert found.mean() == pytest.approx(np.square(R).mean(), abs=4 * found.std() / np.sqrt(len(found)))
+    none = squared_length(effects(0, n=4, times=20_000))
+    assert none.mean() == pytest.approx(0, abs=4 * none.std() / np.sqrt(len(none)))
+    assert squared_length(np.tile(R, (2, 1))) == pytest.approx(np.square(R).mean())
+    with pytest.raises(ValueError, match="1 image of a treatment says nothing of chance"):
+        squared_length(R[None])
+
+
+@pytest.mark.parametrize(("shown", "right"), [(1.0, 1.0), (0.5, 0.75), (0.0, 0.0), (2.0, 0.0), (-1.0, -3.0)])
+def test_likeness_is_the_share_of_the_reference_that_is_shown(shown, right):
+    assert Likeness(R)(np.tile(shown * R, (3, 1))) == pytest.approx(right)
+    noisy = Likeness(R)(effects(shown * R, n=8, times=5000))
+    assert noisy.mean() == pytest.approx(right, abs=5 * noisy.std() / np.sqrt(len(noisy)))
+
+
+def test_rescue_is_what_is_gone_of_the_state():
+    goal = Rescue("sick", R)
+    assert goal.contexts == (Context(state="sick"),)
+    for left, right in ((0.0, 1.0), (1.0, 0.0), (0.5, 0.75), (2.0, -3.0)):
+        assert goal(np.tile(left * R, (4, 1))) == pytest.approx(right)
+    other = rng.normal(size=D)
+    assert goal(np.tile(R + other, (4, 1))) < 0 or R @ other < 0  # it adds an effect of its own
+
+
+def test_strength_and_selectivity():
+    strong, weak = np.tile(2 * R, (4, 1)), np.tile(R, (4, 1))
+    size = np.sqrt(np.square(R).mean())
+    assert Strength()(weak) == pytest.approx(size) and Strength()(strong) == pytest.approx(2 * size)
+    cells = Selectivity(Strength((Context(cell_type="A"),)), Strength((Context(cell_type="B"),)))
+    assert cells.contexts == (Context(cell_type="A"), Context(cell_type="B"))
+    assert cells(strong, weak) == pytest.approx(size)
+    same = Selectivity(Likeness(R), Likeness(-R))
+    assert same(weak, weak) == pytest.approx(1 - (-3))
+
+
+def test_what_was_seen_at_another_strength_is_not_new():
+    a, b = np.eye(D)[:2]
+    goal = Novelty(np.stack([a, b]))
+    assert goal(np.tile(5 * a, (3, 1))) == pytest.approx(0, abs=1e-9)
+    assert goal(np.tile(-5 * a, (3, 1))) == pytest.approx(5 / np.sqrt(D))  # the opposite is new
+    between = goal(np.tile(a + b, (3, 1)))
+    assert between == pytest.approx(np.sqrt(2 / D) * np.sqrt(0.5))
+    assert goal(np.zeros((3, D))) == 0
+
+
+def test_disagreement_is_the_spread_of_units():
+    assert Disagreement()(effects(R, n=4000)) == pytest.approx(1, abs=0.03)
+    assert Disagreement()(np.tile(R, (5, 1))) == pytest.approx(0)
+
+
+@pytest.mark.parametrize("n_batches", [1, 2, 4])
+def test_the_standard_error_is_that_of_repeated_screens(n_batches):
+    goal = Likeness(R)
+    many = effects(0.7 * R, n=40, times=3000)
+    told = standard_error(goal, [many], n_batches)
+    truth = goal(many).std()
+    assert np.median(told) == pytest.approx(truth, rel=0.25 if n_batches < 3 else 0.6)
+    inside = np.abs(goal(many) - 0.91) < 1.96 * told
+    assert inside.mean() > 0.88
+
+
+def test_batches_that_differ_widen_the_interval():
+    shift = np.repeat(np.random.default_rng(1).normal(0, 1, (400, 4, D)), 5, axis=1)
+    many = R + shift + np.random.default_rng(2).normal(0, 0.1, (400, 20, D))
+    told = standard_error(Strength(), [many], 4)
+    of_seeds = standard_error(Strength(), [many], 1)  # as if all were one batch
+    assert np.median(told) > 1.5 * np.median(of_seeds)
+    assert np.median(told) == pytest.approx(Strength()(many).std(), rel=0.5)
+
+
+def test_one_seed_in_one_batch_has_no_error():
+    assert np.isnan(standard_error(Disagreement(), [np.zeros((1, D))], 1)).all()
+
+
+def test_a_reference_without_effect_is_refused():
+    with pytest.raises(ValueError, match="no effect of its own"):
+        Likeness(np.zeros(D))(effects(R))

@@ -1,0 +1,145 @@
+"""Predicted effects: the same cells, drawn from the same seeds, untreated and treated, as features.
+
+In batch b and from seed k, e_bk = φ(x | treatment, b, k) − φ(x | control, b, k): what is random about the cells is on
+both sides, and cancels. The effect is the mean over seeds and over batches, Σ_b P(b) E[e | b], each batch weighing the
+same: what the treatment would do whatever the batch (back-door adjustment; Pearl 1995, doi 10.1093/biomet/82.4.669).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from virtassay.assay import VirtualAssay
+from virtassay.data.pairing import ControlPool
+from virtassay.evaluation.featurizers.features import Featurizer
+from virtassay.flow.guidance import Guidance
+from virtassay.flow.solver import Solver
+from virtassay.flow.time import TimeGrid
+from virtassay.sampling import image_seeds
+from virtassay.schema import validate
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One treatment: its perturbations with their SMILES and doses in µM (None: not given), and the cell type."""
+
+    perturbation: tuple[str, ...]
+    smiles: tuple[str | None, ...]
+    dose_um: tuple[float | None, ...]
+    cell_type: str | None = None
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """A model, how it is sampled and what its images are reduced to.
+
+    batches: of training, over which effects are averaged. seeds: images of each treatment and batch. controls: where
+    the model begins at control images, or is told of some.
+    """
+
+    assay: VirtualAssay
+    featurizer: Featurizer
+    batches: tuple[str, ...]
+    seeds: int
+    solver: Solver
+    steps: int
+    grid: TimeGrid
+    guidance: Guidance
+    seed: int
+    minibatch_size: int
+    controls: ControlPool | None = None
+    bf16: bool = False
+
+    @property
+    def units(self) -> list[tuple[str, int]]:
+        """(batch, seed) of each image of a treatment, batch by batch."""
+        return [(batch, k) for batch in self.batches for k in range(self.seeds)]
+
+    @cached_property
+    def unit_seeds(self) -> NDArray[np.int64]:
+        """The seed of each unit: of nothing else, so that all treatments meet the same cells."""
+        return image_seeds(pl.Series([f"{batch}:{k}" for batch, k in self.units], dtype=pl.String), self.seed)
+
+    def features(self, asks: Sequence[Ask]) -> Array:
+        """φ of the images of each treatment, (asks, units, d)."""
+        n, units = len(asks), self.units
+        found: Array | None = None
+        done = 0
+        seeds = np.tile(self.unit_seeds, n)
+        for images, _ in self.assay.generate(
+            self._requests(asks),
+            seeds,
+            solver=self.solver,
+            steps=self.steps,
+            grid=self.grid,
+            guidance=self.guidance,
+            minibatch_size=self.minibatch_size,
+            controls=self.controls,
+            bf16=self.bf16,
+        ):
+            part = self.featurizer(images)
+            if found is None:
+                found = np.empty((n * len(units), part.shape[1]))
+            found[done : done + len(part)] = part
+            done += len(part)
+        assert found is not None, "a request makes an image"
+        return found.reshape(n, len(units), -1)
+
+    def untreated(self, cell_type: str | None = None) -> Array:
+        """φ of the same units under the control, (units, d)."""
+        name = self.assay.vocabulary.controls[0]
+        return self.features([Ask((name,), (None,), (None,), cell_type)])[0]
+
+    def _requests(self, asks: Sequence[Ask]) -> pl.DataFrame:
+        controls = set(self.assay.vocabulary.controls)
+        units = pl.DataFrame({"batch": [batch for batch, _ in self.units]})
+        table = pl.DataFrame(
+            {
+                "perturbation": [list(ask.perturbation) for ask in asks],
+                "smiles": [list(ask.smiles) for ask in asks],
+                "dose_um": [list(ask.dose_um) for ask in asks],
+                "cell_type": [ask.cell_type for ask in asks],
+                "is_control": [set(ask.perturbation) <= controls for ask in asks],
+            },
+            schema_overrides={"smiles": pl.List(pl.String), "dose_um": pl.List(pl.Float64), "cell_type": pl.String},
+        )
+        table = table.join(units, how="cross", maintain_order="left_right").with_row_index("n")
+        table = table.with_columns(
+            image_id=pl.format("s{}", "n"),
+            plate=pl.lit("screen"),
+            well=pl.format("{}", pl.col("n") // units.height),
+            split=pl.lit("generated"),
+        )
+        return validate(table.drop("n"), "screen")
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """The units of effects: the s.d. of each feature among untreated cells of a batch, (d,).
+
+    A feature that hardly varies among them is measured by a tenth of its range over all that the ruler was made from
+    instead, one that is constant by 1: neither vanishes, neither takes over.
+    """
+
+    scale: Array
+
+    @classmethod
+    def of(cls, untreated: Array, treated: Array, n_batches: int) -> "Ruler":
+        """untreated (units, d) batch by batch; treated (t, units, d), of treatments that training has seen."""
+        within = untreated.reshape(n_batches, -1, untreated.shape[1])
+        freedom = max(1, len(untreated) - n_batches)
+        sd = np.sqrt(np.square(within - within.mean(1, keepdims=True)).sum((0, 1)) / freedom)
+        every = np.concatenate([untreated, treated.reshape(-1, untreated.shape[1])])
+        scale = np.maximum(sd, 0.1 * np.ptp(every, 0))
+        constant = scale <= 1e-9 * np.maximum(1e-9, np.abs(every).max(0))
+        return cls(np.where(constant, 1.0, scale))
+
+    def effects(self, treated: Array, untreated: Array) -> Array:
+        """e of each unit, in s.d. of untreated cells: (…, units, d)."""
+        return (treated - untreated) / self.scale

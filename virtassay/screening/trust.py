@@ -1,0 +1,92 @@
+"""How far to trust a score: how near the compound is to what was trained on, and how often chance does as well."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from rdkit import Chem
+from rdkit.Chem import rdFingerprintGenerator
+from rdkit.DataStructs import BulkTanimotoSimilarity
+
+Array = NDArray[np.float64]
+BANDWIDTH = 0.1  # of Tanimoto similarity, in which held-out compounds vouch for one of the library
+FEWEST_ALIKE = 3.0  # held-out compounds, as good as at the same similarity
+
+
+@dataclass(frozen=True)
+class Known:
+    """The compounds that training has seen: names, and their Morgan fingerprints (radius 2, 2,048 bits)."""
+
+    names: tuple[str, ...]
+    fingerprints: tuple[object, ...]
+
+    @classmethod
+    def of(cls, names: Sequence[str], smiles: Sequence[str]) -> "Known":
+        """Raises ValueError where there is none."""
+        if not names:
+            raise ValueError("the model has seen no compound with a structure, so that nothing is near to any.")
+        generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
+        return cls(tuple(names), tuple(generator.GetFingerprint(Chem.MolFromSmiles(text)) for text in smiles))
+
+    def nearest(self, smiles: Sequence[str]) -> tuple[list[str], Array]:
+        """The name of the nearest seen compound of each, and its Tanimoto similarity (n,), 0 to 1."""
+        generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
+        names: list[str] = []
+        values = np.empty(len(smiles))
+        for i, text in enumerate(smiles):
+            alike = BulkTanimotoSimilarity(generator.GetFingerprint(Chem.MolFromSmiles(text)), self.fingerprints)
+            best = int(np.argmax(alike))
+            names.append(self.names[best])
+            values[i] = alike[best]
+        return names, values
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the model got wrong of compounds that it had not seen: predicted and observed score, by similarity, (m,).
+
+    Observed: the same goal, asked of real images of held-out wells.
+    """
+
+    similarity: Array
+    predicted: Array
+    observed: Array
+
+    def expected_error(self, similarity: ArrayLike) -> Array:
+        """Root mean square of predicted − observed of held-out compounds at about that similarity, (n,).
+
+        Weights exp(−½ (Δ/0.1)²) (Nadaraya 1964; Watson 1964). NaN where fewer than the weight of three are near.
+        """
+        asked = np.atleast_1d(np.asarray(similarity, np.float64))
+        weight = np.exp(-0.5 * np.square((asked[:, None] - self.similarity) / BANDWIDTH))
+        total = weight.sum(1)
+        mean = np.divide(
+            weight @ np.square(self.predicted - self.observed), total, out=np.zeros(len(asked)), where=total > 0
+        )
+        return np.where(total >= FEWEST_ALIKE, np.sqrt(mean), np.nan)
+
+
+def p_values(scores: ArrayLike, null: ArrayLike) -> Array:
+    """P(an inactive compound scores as high), (n,): (1 + #{null ≥ s}) / (1 + m), never 0.
+
+    Source: Phipson & Smyth 2010 (doi 10.2202/1544-6115.1585). null (m,), scores of compounds known to do nothing.
+    """
+    s, inactive = np.asarray(scores, np.float64), np.sort(np.asarray(null, np.float64))
+    above = len(inactive) - np.searchsorted(inactive, s, side="left")
+    return np.where(np.isfinite(s), (1 + above) / (1 + len(inactive)), np.nan)
+
+
+def q_values(p: ArrayLike) -> Array:
+    """The smallest false-discovery rate at which each would be a hit, (n,); NaN where p is NaN.
+
+    q_(i) = min_{j ≥ i} p_(j) n / j. Source: Benjamini & Hochberg 1995.
+    """
+    given = np.asarray(p, np.float64)
+    kept = np.flatnonzero(np.isfinite(given))
+    order = kept[np.argsort(given[kept], kind="stable")]
+    n = len(order)
+    raw = given[order] * n / np.arange(1, n + 1)
+    found = np.full(given.shape, np.nan)
+    found[order] = np.minimum.accumulate(raw[::-1])[::-1].clip(max=1)
+    return found

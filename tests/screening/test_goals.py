@@ -44,7 +44,7 @@ def test_likeness_is_the_share_of_the_reference_that_is_shown(shown, right):
 
 
 def test_rescue_is_what_is_gone_of_the_state():
-    goal = Rescue("sick", R)
+    goal = Rescue(Context(state="sick"), R)
     assert goal.contexts == (Context(state="sick"),)
     for left, right in ((0.0, 1.0), (1.0, 0.0), (0.5, 0.75), (2.0, -3.0)):
         assert goal(np.tile(left * R, (4, 1))) == pytest.approx(right)

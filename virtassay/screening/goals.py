@@ -19,9 +19,10 @@ GROUPS = 10  # of units, left out one at a time
 
 @dataclass(frozen=True)
 class Context:
-    """Where a compound is tried: on cells in a state (a perturbation that they already have), of a cell type."""
+    """Where a compound is tried: on cells in a state (a perturbation that they already have, at a dose), of a type."""
 
     state: str | None = None
+    dose_um: float | None = None
     cell_type: str | None = None
 
 
@@ -78,12 +79,12 @@ class Rescue:
     1: cells are as untreated healthy ones. 0: as the state alone leaves them. state_effect: δ_state, (d,).
     """
 
-    state: str
+    state: Context
     state_effect: Array
 
     @property
     def contexts(self) -> tuple[Context, ...]:
-        return (Context(state=self.state),)
+        return (self.state,)
 
     def __call__(self, *effects: Array) -> Array:
         return 1 - squared_length(effects[0]) / _mean_square(self.state_effect)

@@ -22,6 +22,7 @@ VERBS = {
         "judge generated images against real ones, with a report",
         "virtassay evaluate real=datasets/simulated generated=runs/quickstart/generated",
     ),
+    "screen": ("rank a library of compounds", "virtassay screen run=runs/quickstart library=compounds.smi"),
 }
 USER_ERRORS = (ValueError, OSError, FloatingPointError)  # what bad input, a bad disk or a diverged run raises
 INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import cache
 from multiprocessing import get_context
 from typing import Any, Protocol
 
@@ -17,7 +16,7 @@ from virtassay.screening.shards import Shards
 
 @dataclass(frozen=True)
 class Task:
-    """What a process needs to do a shard: all of it can be sent to another."""
+    """What a process needs to do the shards of a stage: all of it can be sent to another. threads: of each process."""
 
     recipe: Recipe
     stage: Stage
@@ -25,18 +24,23 @@ class Task:
     library: Library
     threads: int
 
+
+@dataclass(frozen=True)
+class Worker:
+    """A task with its model loaded: the number of a shard → the shard is finished; returns how many it held."""
+
+    task: Task
+    scorer: Scorer
+
+    @classmethod
+    def of(cls, task: Task) -> "Worker":
+        torch.set_num_threads(task.threads)
+        return cls(task, Scorer.of(task.recipe, task.stage, task.shards.bench))
+
     def __call__(self, number: int) -> int:
-        """Score the shard and write it; returns how many compounds it held."""
-        torch.set_num_threads(self.threads)
-        scorer = _scorer(self.recipe, self.stage, self.shards)
-        rows = self.shards.rows(number, self.library)
-        self.shards.write(number, scorer(rows))
+        rows = self.task.shards.rows(number, self.task.library)
+        self.task.shards.write(number, self.scorer(rows))
         return rows.height
-
-
-@cache
-def _scorer(recipe: Recipe, stage: Stage, shards: Shards) -> Scorer:
-    return Scorer.of(recipe, stage, shards.bench)  # a process loads the model once
 
 
 class Engine(Protocol):
@@ -47,26 +51,39 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Local:
-    """processes: of this machine, each with its own copy of the model; on GPUs, one each and in turn."""
+    """processes: of this machine, each with its own copy of the model."""
 
     processes: int = 1
 
     def __call__(self, task: Task, numbers: Sequence[int]) -> None:
         total = len(task.shards.compounds)
-        before = (task.shards.count - len(task.shards.missing())) * task.shards.size
-        with tqdm(total=total, initial=min(before, total), unit=" compounds", desc="screen", dynamic_ncols=True) as bar:
+        left = sum(min(task.shards.size, total - number * task.shards.size) for number in numbers)
+        with tqdm(total=left, unit=" compounds", desc="screen", dynamic_ncols=True) as bar:
             if self.processes == 1:
+                work = Worker.of(task)
                 for number in numbers:
-                    bar.update(task(number))
+                    bar.update(work(number))
                 return
-            with ProcessPoolExecutor(self.processes, mp_context=get_context("spawn")) as pool:
-                for done in as_completed([pool.submit(task, number) for number in numbers]):
+            context = get_context("spawn")  # a forked process would share the threads of torch, and hang
+            with ProcessPoolExecutor(self.processes, context, initializer=_begin, initargs=(task,)) as pool:
+                for done in as_completed([pool.submit(_go_on, number) for number in numbers]):
                     bar.update(done.result())
+
+
+_at_work: list[Worker] = []  # of a process of the pool: its one model
+
+
+def _begin(task: Task) -> None:
+    _at_work[:] = [Worker.of(task)]
+
+
+def _go_on(number: int) -> int:
+    return _at_work[0](number)
 
 
 @dataclass(frozen=True)
 class Ray:
-    """A Ray cluster, an existing one by its address, or one on this machine; the folder must be one that all see."""
+    """A Ray cluster by its address, or one started on this machine; the screen's folder must be one that all see."""
 
     address: str | None = None
     concurrency: int = 1
@@ -77,12 +94,19 @@ class Ray:
             import ray
         except ImportError as error:
             raise ImportError('engine=ray needs the package ray: pip install "virtassay[cluster]".') from error
-        ray.init(address=self.address, ignore_reinit_error=True)
-
-        def work(batch: dict[str, Any]) -> dict[str, Any]:
-            return {"compounds": [task(int(number)) for number in batch["item"]]}
-
-        data = ray.data.from_items(list(numbers), override_num_blocks=max(1, len(numbers)))
-        data.map_batches(
-            work, batch_size=1, concurrency=self.concurrency, num_gpus=self.gpus_each or None
+        ray.init(address=self.address, ignore_reinit_error=True, log_to_driver=False)
+        shards = ray.data.from_items(list(numbers), override_num_blocks=max(1, len(numbers)))
+        gpus = self.gpus_each or None
+        shards.map_batches(
+            _Actor, fn_constructor_args=(task,), batch_size=1, concurrency=self.concurrency, num_gpus=gpus
         ).materialize()
+
+
+class _Actor:
+    """A worker as Ray calls it: batches of one shard's number."""
+
+    def __init__(self, task: Task) -> None:
+        self.work = Worker.of(task)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        return {"compounds": [self.work(int(number)) for number in batch["item"]]}

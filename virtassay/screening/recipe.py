@@ -1,4 +1,4 @@
-"""How each compound is scored: everything that the scores depend on, in one object that other processes can be given."""
+"""How each compound is scored: all that the scores depend on, in one object that other processes can be given."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,11 +46,11 @@ class Recipe:
     run: str
     wanted: Wanted
     featurizer: Featurizer
-    doses_um: tuple[float, ...]
+    doses_um: Sequence[float]
     solver: Solver
     grid: TimeGrid
     guidance: Guidance
-    batches: tuple[str, ...] | None = None
+    batches: Sequence[str] | None = None
     controls: tuple[str, str] | None = None
     seed: int = 0
     minibatch_size: int = 256
@@ -124,7 +124,7 @@ class Scorer:
         return cls(made, recipe.wanted.goal(made))
 
     def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Score compounds: compound, score and its standard error at the best dose, that dose, and all doses' (lists)."""
+        """Score compounds: the score at the best dose with its standard error, that dose, and those of all doses."""
         doses, contexts = self.bench.doses_um, self.goal.contexts
         molecules = rows["smiles"].to_list()
         n_batches = len(self.bench.instrument.batches)

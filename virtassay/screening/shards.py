@@ -1,4 +1,4 @@
-"""Shards: the work of a stage in pieces of equal size, each written whole or not at all, so that a killed screen goes on.
+"""Shards: the work of a stage in pieces, each written whole or not at all, so that a killed screen goes on.
 
 stages/1/compounds.npy    the numbers of the compounds that the stage sees, in order
 stages/1/bench.npz        what it measures with

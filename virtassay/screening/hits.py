@@ -1,0 +1,191 @@
+"""Hits: the scores of a screen with what says how far to trust each of them.
+
+rank, name, smiles, score, lower, upper (95 %), standard_error, dose_um (of the score), ec50_um …, nearest, similarity,
+expected_error (of held-out compounds as far from training), p, q, flags (in words), seed, model
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from virtassay.data.store import Dataset
+from virtassay.screening.bench import FEWEST_IMAGES, Bench
+from virtassay.screening.goals import Context, Goal, squared_length, standard_error
+from virtassay.screening.potency import FEWEST_DOSES, hill
+from virtassay.screening.trust import Calibration, Known, p_values, q_values
+
+Array = NDArray[np.float64]
+FAR = 0.3  # Tanimoto similarity below which a compound has no like in training
+FEWEST_INACTIVE = 5
+CHANCE = 2.0  # standard errors
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What is known of the model beside its scores, found out once for a screen.
+
+    null: the scores of compounds that do nothing in the real images, (m,); inactive: their names. calibration: None
+    where there are no held-out compounds with real images.
+    """
+
+    known: Known
+    null: Array
+    inactive: tuple[str, ...]
+    calibration: Calibration | None
+
+
+def trust_of(bench: Bench, goal: Goal, real: Dataset | None) -> Trust:
+    """Hold the goal's predictions against real images: of inactive compounds, and of those that training has not seen.
+
+    A compound is inactive whose real effect is within two standard errors of none in the training images. Held-out
+    compounds are those of other splits. Goals on cells in a state, or of several types, are not calibrated.
+    """
+    vocabulary = bench.instrument.assay.vocabulary
+    seen = [(n, s) for n, s in zip(vocabulary.perturbations, vocabulary.smiles, strict=True) if s is not None]
+    known = Known.of(*zip(*seen, strict=True)) if seen else Known.of([], [])
+    if real is None or "smiles" not in real.index.columns:
+        return Trust(known, np.zeros(0), (), None)
+    alone = real.index.filter(~pl.col("is_control") & (pl.col("perturbation").list.len() == 1))
+    compounds = alone.select(
+        name=pl.col("perturbation").list.first(), smiles=pl.col("smiles").list.first(), split="split"
+    ).drop_nulls()
+    inactive = [
+        (name, smiles)
+        for name, smiles in _unique(compounds.filter(pl.col("split") == "train"))
+        if _does_nothing(bench, real.split("train"), name)
+    ]
+    plain = goal.contexts == (Context(cell_type=goal.contexts[0].cell_type),)
+    null = np.zeros(0)
+    if inactive:
+        null = np.max([_predicted(bench, goal, inactive, dose) for dose in bench.doses_um], axis=0)  # as hits are
+    if not plain:
+        return Trust(known, null, tuple(name for name, _ in inactive), None)
+    new = [c for c in _unique(compounds) if c[0] not in vocabulary.perturbations]
+    observed, kept = [], []
+    for name, smiles in new:
+        units = _units(bench, real, name)
+        if units is not None:
+            kept.append((name, smiles))
+            observed.append(float(goal(units)))
+    if not kept:
+        return Trust(known, null, tuple(name for name, _ in inactive), None)
+    predicted = np.max([_predicted(bench, goal, kept, dose) for dose in bench.doses_um], axis=0)
+    similarity = known.nearest([smiles for _, smiles in kept])[1]
+    return Trust(
+        known, null, tuple(name for name, _ in inactive), Calibration(similarity, predicted, np.array(observed))
+    )
+
+
+def hits_table(scores: pl.DataFrame, rows: pl.DataFrame, bench: Bench, trust: Trust, seed: int) -> pl.DataFrame:
+    """Rank scored compounds and say how far to trust each. scores: as Scorer gives them; rows: of the library."""
+    table = scores.join(rows, on="compound", how="left", maintain_order="left")
+    nearest, similarity = trust.known.nearest(table["smiles"].to_list())
+    value, error = table["score"].to_numpy(), table["standard_error"].to_numpy()
+    enough = len(trust.inactive) >= FEWEST_INACTIVE
+    p = p_values(value, trust.null) if enough else np.full(len(value), np.nan)
+    expected = (
+        np.full(len(value), np.nan) if trust.calibration is None else trust.calibration.expected_error(similarity)
+    )
+    table = table.with_columns(
+        lower=pl.Series(value - 1.96 * error),
+        upper=pl.Series(value + 1.96 * error),
+        nearest=pl.Series(nearest),
+        similarity=pl.Series(similarity),
+        expected_error=pl.Series(expected),
+        p=pl.Series(p),
+        q=pl.Series(q_values(p)),
+        seed=pl.lit(seed),
+        model=pl.lit(bench.instrument.assay.model_sha256[:12]),
+    )
+    curves = (
+        [
+            hill(bench.doses_um, one, errors)
+            for one, errors in zip(table["scores"].to_list(), table["standard_errors"].to_list(), strict=True)
+        ]
+        if len(bench.doses_um) >= FEWEST_DOSES
+        else []
+    )
+    if curves:
+        table = table.with_columns(
+            ec50_um=pl.Series([c.ec50_um for c in curves]),
+            ec50_lower=pl.Series([c.lower for c in curves]),
+            ec50_upper=pl.Series([c.upper for c in curves]),
+            top=pl.Series([c.top for c in curves]),
+            hill_slope=pl.Series([c.slope for c in curves]),
+        )
+    flags = [
+        "; ".join(flag for flag in row if flag)
+        for row in zip(
+            _when(similarity < FAR, f"unlike anything in training (similarity below {FAR})"),
+            _when(value - 1.96 * error <= 0, "no clear effect: the interval holds 0"),
+            _when(error > np.abs(value) / 2, "seeds and batches disagree"),
+            _when(table["is_salt"].to_numpy(), "scored without its counter-ion"),
+            [c.warning for c in curves] if curves else [""] * len(value),
+            strict=True,
+        )
+    ]
+    table = table.with_columns(flags=pl.Series(flags, dtype=pl.String))
+    ranked = table.sort(["score", "compound"], descending=[True, False], nulls_last=True)
+    first = ["rank", "name", "smiles", "score", "lower", "upper", "dose_um"]
+    ranked = ranked.with_row_index("rank", offset=1)
+    return ranked.select(*first, pl.exclude(first))
+
+
+def warnings_of(trust: Trust, goal: Goal) -> list[str]:
+    """What the screen could not find out, in words."""
+    told: list[str] = []
+    if len(trust.inactive) < FEWEST_INACTIVE:
+        told.append(
+            f"{len(trust.inactive)} compounds that do nothing are known, and {FEWEST_INACTIVE} are needed to say how "
+            "often chance scores as high: p and q are empty."
+        )
+    else:
+        told.append(
+            f"p and q are held against {len(trust.null)} scores of {len(trust.inactive)} compounds that do nothing in "
+            f"the training images: no p can be below {1 / (1 + len(trust.null)):.3g}."
+        )
+    if trust.calibration is None:
+        told.append("No compound outside training has real images: nobody knows how wrong scores of new compounds are.")
+    else:
+        c = trust.calibration
+        told.append(
+            f"{len(c.predicted)} compounds outside training have real images; their predicted and observed scores "
+            f"correlate at {_correlation(c.predicted, c.observed):.2f}."
+        )
+    if any(context.state is not None for context in goal.contexts):
+        told.append("Compounds are tried on a state as combinations of two, which training may never have shown.")
+    return told
+
+
+def _correlation(x: Array, y: Array) -> float:
+    return float(np.corrcoef(x, y)[0, 1]) if len(x) > 2 and x.std() > 0 and y.std() > 0 else float("nan")
+
+
+def _when(mask: NDArray[np.bool_], text: str) -> list[str]:
+    return [text if one else "" for one in mask.tolist()]
+
+
+def _unique(compounds: pl.DataFrame) -> list[tuple[str, str]]:
+    return list(compounds.unique("name", maintain_order=True).select("name", "smiles").iter_rows())
+
+
+def _units(bench: Bench, real: Dataset, name: str) -> Array | None:
+    holds = pl.col("perturbation").list.eval(pl.element() == name).list.all() & ~pl.col("is_control")
+    if real.index.filter(holds).height < FEWEST_IMAGES:
+        return None
+    return bench.units_of_images(real, [name])
+
+
+def _does_nothing(bench: Bench, real: Dataset, name: str) -> bool:
+    units = _units(bench, real, name)
+    if units is None:
+        return False
+    error = float(standard_error(squared_length, [units], 1))
+    return float(squared_length(units)) < CHANCE * error
+
+
+def _predicted(bench: Bench, goal: Goal, compounds: Sequence[tuple[str, str]], dose: float) -> Array:
+    return goal(*(bench.effects([bench.ask(n, s, dose, c) for n, s in compounds]) for c in goal.contexts))

@@ -1,0 +1,61 @@
+"""The plate for the lab: the best compounds, as unlike each other as can be, on a plate map with controls."""
+
+import string
+
+import polars as pl
+from rdkit import Chem
+from rdkit.Chem import rdFingerprintGenerator
+from rdkit.SimDivFilters.rdSimDivPickers import MaxMinPicker
+
+ROWS, COLUMNS = {96: 8, 384: 16, 1536: 32}, {96: 12, 384: 24, 1536: 48}
+
+
+def diverse(hits: pl.DataFrame, n: int, among: int) -> pl.DataFrame:
+    """n of the best `among` hits, the first the best, each next the one least like those picked (MaxMin).
+
+    Source: Ashton et al. 2002 (doi 10.1002/qsar.200290002). Raises ValueError for n below 1.
+    """
+    if n < 1:
+        raise ValueError(f"{n} compounds make no plate: give 1 or more.")
+    best = hits.head(max(n, among))
+    if best.height <= n:
+        return best
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
+    prints = [generator.GetFingerprint(Chem.MolFromSmiles(text)) for text in best["smiles"]]
+    picked = list(MaxMinPicker().LazyBitVectorPick(prints, len(prints), n, [0], 0))
+    return best[sorted(picked)]
+
+
+def plate_map(picked: pl.DataFrame, wells: int, controls: int, dose_um: float | None = None) -> pl.DataFrame:
+    """Wells of one plate or more: `controls` control wells spread over each, the compounds in the others, by rank.
+
+    Columns plate, well, name, smiles, dose_um (as scored, or the one given), is_control. Edges are used too. Raises
+    ValueError for a plate of another size, and where controls leave no room.
+    """
+    if wells not in ROWS:
+        raise ValueError(f"a plate of {wells} wells is unknown; there are {list(ROWS)}.")
+    if not 0 <= controls < wells:
+        raise ValueError(f"{controls} controls on a plate of {wells} wells leave no room for compounds.")
+    names = [f"{_letters(row)}{column + 1:02d}" for row in range(ROWS[wells]) for column in range(COLUMNS[wells])]
+    held = {names[int((i + 0.5) * wells / controls)] for i in range(controls)}
+    free = [name for name in names if name not in held]
+    lines: list[dict[str, object]] = []
+    for number, compound in enumerate(picked.iter_rows(named=True)):
+        plate, place = divmod(number, len(free))
+        if place == 0:
+            lines += [_line(plate, name, "control", None, None, True) for name in sorted(held, key=names.index)]
+        dose = compound["dose_um"] if dose_um is None else dose_um
+        lines.append(_line(plate, free[place], compound["name"], compound["smiles"], dose, False))
+    order = {name: i for i, name in enumerate(names)}
+    lines.sort(key=lambda line: (str(line["plate"]), order[str(line["well"])]))
+    return pl.DataFrame(lines)
+
+
+def _line(plate: int, well: str, name: str, smiles: str | None, dose: float | None, control: bool) -> dict[str, object]:
+    return {"plate": f"plate{plate + 1}", "well": well, "name": name, "smiles": smiles, "dose_um": dose,
+            "is_control": control}  # fmt: skip
+
+
+def _letters(row: int) -> str:
+    letters = string.ascii_uppercase
+    return letters[row] if row < 26 else f"A{letters[row - 26]}"

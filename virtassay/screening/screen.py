@@ -1,0 +1,159 @@
+"""A screen: library → scores → hits, in stages, each in shards; a screen that was stopped goes on where it was.
+
+manifest.json     what the scores depend on; another screen into the same folder is refused
+library.parquet   the molecules, each once; rejected.csv: what was left out
+stages/           shards of each stage
+hits.parquet, hits.csv, plate.csv, report.html, report.json
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from filelock import FileLock
+
+from virtassay.data.store import Dataset, open_dataset
+from virtassay.screening.bench import Bench
+from virtassay.screening.engines import Engine, Task
+from virtassay.screening.hits import hits_table, trust_of, warnings_of
+from virtassay.screening.library import Library, prepare_library
+from virtassay.screening.plate import diverse, plate_map
+from virtassay.screening.recipe import Recipe, Stage
+from virtassay.screening.report import write_report
+from virtassay.screening.shards import Shards, share, whole
+
+log = logging.getLogger(__name__)
+LISTS = ("scores", "standard_errors")  # of all doses; not in the csv
+
+
+def screen(
+    *,
+    library: str | Path,
+    out: str | Path,
+    recipe: Recipe,
+    stages: Sequence[Stage],
+    engine: Engine,
+    shard_size: int,
+    threads: int,
+    shard: str | None = None,
+    dataset: str | Path | None = None,
+    verdict: str | Path | None = None,
+    plate: dict[str, Any] | None = None,
+    smiles: str | None = None,
+    name: str | None = None,
+) -> Path | None:
+    """Score a library and rank it; returns the report, or None where other shares of the work are still missing.
+
+    stages: cheap first; each but the last says how many compounds go on. shard: "k/n" does the k-th of n shares, for
+    arrays of jobs: the one that finds all of a stage done goes on to the next. dataset: the real images that the model
+    was trained on, for inactive and held-out compounds. verdict: verdict.json of its evaluation. plate: {wells,
+    controls, compounds, among} of the plate map. smiles, name: columns of the library. Raises ValueError,
+    FileNotFoundError and BrokenRun before anything is scored.
+    """
+    out = Path(out)
+    _check(stages, shard_size)
+    out.mkdir(parents=True, exist_ok=True)
+    with FileLock(out / ".lock"):  # jobs of an array begin together
+        prepared, told = _begun(out, Path(library), recipe, stages, shard_size, smiles, name)
+    compounds = np.arange(prepared.compounds)
+    for number, stage in enumerate(stages, start=1):
+        shards = Shards(out / "stages" / str(number), shard_size)
+        with FileLock(out / ".lock"):
+            shards.begin(compounds)
+            if not shards.bench.is_file():
+                log.info("stage %d: untreated cells and what training has seen", number)
+                types = recipe.wanted.cell_types
+                made = Bench.of(recipe.instrument(stage), recipe.doses_um, types)
+                whole(shards.bench, made.save)
+        left = shards.missing(share(shard, shards.count))
+        log.info("stage %d: %d compounds, %d of %d shards to do", number, len(compounds), len(left), shards.count)
+        if left:
+            engine(Task(recipe, stage, shards, prepared, threads), left)
+        others = shards.missing()
+        if others:
+            log.info("stage %d: %d shards are left to other jobs; run again when they are done", number, len(others))
+            return None
+        if number < len(stages):
+            compounds = shards.best(stage.keep or 0)
+    with FileLock(out / ".lock"):
+        return _finish(out, recipe, stages, prepared, told, dataset, verdict, plate)
+
+
+def _check(stages: Sequence[Stage], shard_size: int) -> None:
+    if not stages or any(stage.keep is None or stage.keep < 1 for stage in stages[:-1]):
+        raise ValueError("stages: give one or more, and for each but the last `keep`, how many compounds go on.")
+    if any(stage.seeds < 1 or stage.steps < 1 for stage in stages) or shard_size < 1:
+        raise ValueError(f"stages={list(stages)}, shard_size={shard_size}: numbers of 1 or more.")
+
+
+def _begun(
+    out: Path, path: Path, recipe: Recipe, stages: Sequence[Stage], size: int, smiles: str | None, name: str | None
+) -> tuple[Library, dict[str, Any]]:
+    """The library and the manifest of a screen that is begun, or goes on."""
+    told = recipe.described(stages) | {"shard_size": size, "library_file": path.name}
+    manifest = out / "manifest.json"
+    if manifest.is_file():
+        kept = json.loads(manifest.read_text(encoding="utf-8"))
+        now = json.loads(json.dumps(told))
+        other = [key for key in now if kept.get(key) != now[key]]
+        if other:
+            shown = "; ".join(f"{key}: {kept.get(key)!r} there, {now[key]!r} here" for key in other[:3])
+            raise ValueError(f"{out} holds another screen ({shown}): give another out=…, or remove it.")
+        prepared = Library(out / "library.parquet", **{k: kept[k] for k in ("compounds", "rejected", "sha256")})
+        return prepared, kept
+    prepared = prepare_library(path, out, smiles, name)
+    if prepared.rejected:
+        log.warning("%d rows of %s are left out; %s/rejected.csv says why", prepared.rejected, path, out)
+    told |= {k: v for k, v in asdict(prepared).items() if k != "table"}
+    whole(manifest, lambda p: p.write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8"))
+    return prepared, told
+
+
+def _finish(
+    out: Path, recipe: Recipe, stages: Sequence[Stage], library: Library, told: dict[str, Any],
+    dataset: str | Path | None, verdict: str | Path | None, plate: dict[str, Any] | None,
+) -> Path:  # fmt: skip
+    last = Shards(out / "stages" / str(len(stages)), int(told["shard_size"]))
+    bench = Bench.load(last.bench, recipe.instrument(stages[-1]))
+    goal = recipe.wanted.goal(bench)
+    trust = trust_of(bench, goal, _real(dataset, bench))
+    scores = last.scores(["compound", "score", "standard_error", "dose_um", *LISTS])
+    rows = pl.scan_parquet(library.table).filter(pl.col("compound").is_in(scores["compound"].implode())).collect()
+    hits = hits_table(scores, rows, bench, trust, recipe.seed)
+    whole(out / "hits.parquet", hits.write_parquet)
+    whole(out / "hits.csv", hits.drop(*LISTS).write_csv)
+    if plate is not None:
+        picked = diverse(hits, plate["compounds"], plate["among"])
+        whole(out / "plate.csv", plate_map(picked, plate["wells"], plate["controls"]).write_csv)
+    warnings = [*_of_the_model(verdict), *warnings_of(trust, goal)]
+    for warning in warnings:
+        log.warning("%s", warning)
+    return write_report(out, hits, library, told, warnings, bench, trust)
+
+
+def _real(dataset: str | Path | None, bench: Bench) -> Dataset | None:
+    """The images given, or those of training if they are still where they were."""
+    if dataset is not None:
+        return open_dataset(dataset, verify=False)
+    folders = bench.instrument.assay.config["loader"]["folder"]
+    there = isinstance(folders, str) and Path(folders, "dataset.json").is_file()
+    return open_dataset(folders, verify=False) if there else None
+
+
+def _of_the_model(verdict: str | Path | None) -> list[str]:
+    path = None if verdict is None else Path(verdict)
+    if path is None or not path.is_file():
+        return [
+            "This model has not been evaluated (no verdict.json): nobody knows whether its images show what treatments "
+            "do. Run virtassay evaluate first."
+        ]
+    told = json.loads(path.read_text(encoding="utf-8"))
+    grade = told.get("grade", "FAIL")
+    if grade == "PASS":
+        return []
+    return [f"This model's evaluation says {grade}: {' '.join(told.get('sentences', [])[:1])}"]

@@ -5,7 +5,7 @@ both sides, and cancels. The effect is the mean over seeds and over batches, Σ_
 same: what the treatment would do whatever the batch (back-door adjustment; Pearl 1995, doi 10.1093/biomet/82.4.669).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -71,18 +71,7 @@ class Instrument:
         n, units = len(asks), self.units
         found: Array | None = None
         done = 0
-        seeds = np.tile(self.unit_seeds, n)
-        for images, _ in self.assay.generate(
-            self._requests(asks),
-            seeds,
-            solver=self.solver,
-            steps=self.steps,
-            grid=self.grid,
-            guidance=self.guidance,
-            minibatch_size=self.minibatch_size,
-            controls=self.controls,
-            bf16=self.bf16,
-        ):
+        for images in self._generated(asks, np.arange(len(units))):
             part = self.featurizer(images)
             if found is None:
                 found = np.empty((n * len(units), part.shape[1]))
@@ -91,14 +80,34 @@ class Instrument:
         assert found is not None, "a request makes an image"
         return found.reshape(n, len(units), -1)
 
+    def images(self, asks: Sequence[Ask], most: int) -> NDArray[np.generic]:
+        """The images of the first units, at most so many, of each treatment: (asks, units, c, h, w)."""
+        units = np.arange(min(most, len(self.units)))
+        made = np.concatenate(list(self._generated(asks, units)))
+        return made.reshape(len(asks), len(units), *made.shape[1:])
+
     def untreated(self, cell_type: str | None = None) -> Array:
         """φ of the same units under the control, (units, d)."""
         name = self.assay.vocabulary.controls[0]
         return self.features([Ask((name,), (None,), (None,), cell_type)])[0]
 
-    def _requests(self, asks: Sequence[Ask]) -> pl.DataFrame:
+    def _generated(self, asks: Sequence[Ask], units: NDArray[np.int64]) -> Iterator[NDArray[np.generic]]:
+        made = self.assay.generate(
+            self._requests(asks, units),
+            np.tile(self.unit_seeds[units], len(asks)),
+            solver=self.solver,
+            steps=self.steps,
+            grid=self.grid,
+            guidance=self.guidance,
+            minibatch_size=self.minibatch_size,
+            controls=self.controls,
+            bf16=self.bf16,
+        )
+        return (images for images, _ in made)
+
+    def _requests(self, asks: Sequence[Ask], chosen: NDArray[np.int64]) -> pl.DataFrame:
         controls = set(self.assay.vocabulary.controls)
-        units = pl.DataFrame({"batch": [batch for batch, _ in self.units]})
+        units = pl.DataFrame({"batch": [self.units[i][0] for i in chosen.tolist()]})
         table = pl.DataFrame(
             {
                 "perturbation": [list(ask.perturbation) for ask in asks],

@@ -1,18 +1,100 @@
 """The report of a screen: what was found, how far it can be trusted, and the best compounds one by one."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from virtassay.evaluation.report.pages import as_json, write_whole
+from virtassay.evaluation.report.figures import png_uri
+from virtassay.evaluation.report.pages import as_json, page, write_whole
+from virtassay.pictures import composite, display_limits
 from virtassay.screening.bench import Bench
+from virtassay.screening.figures import chemical_space, dose_curves, scores_figure, structure
+from virtassay.screening.goals import Context, Goal
 from virtassay.screening.hits import Trust
 from virtassay.screening.library import Library
 
+LISTED, PICTURED, CURVES, MAPPED, CELLS = 50, 8, 12, 400, 8
+FACTS = ("model_sha256", "wanted", "doses_um", "batches", "stages", "solver", "grid", "guidance", "seed", "version")
 
-def write_report(
-    out: Path, hits: pl.DataFrame, library: Library, told: dict[str, Any], warnings: list[str], bench: Bench, trust: Trust
-) -> Path:
-    """Write report.json (for now)."""
-    return write_whole(out / "report.json", as_json({"warnings": warnings, "manifest": told, "n": hits.height}))
+
+@dataclass(frozen=True)
+class Found:
+    """What a screen found, for its report. told: its manifest."""
+
+    hits: pl.DataFrame
+    library: Library
+    told: dict[str, Any]
+    warnings: list[str]
+    trust: Trust
+    goal: Goal
+
+
+def write_report(out: Path, found: Found, bench: Bench) -> Path:
+    """Write report.json and report.html, which loads nothing, and return the path of the latter."""
+    hits = found.hits
+    facts = {key: found.told[key] for key in FACTS if key in found.told}
+    summary = {
+        "compounds": found.library.compounds,
+        "rejected": found.library.rejected,
+        "ranked": hits.height,
+        "warnings": found.warnings,
+        "screen": found.told,
+    }
+    write_whole(out / "report.json", as_json(summary))
+    label = type(found.goal).__name__.lower()
+    finite = hits.filter(pl.col("score").is_finite())
+    curves = finite.head(CURVES)
+    mapped = finite.head(MAPPED)
+    seen = [smiles for smiles in bench.instrument.assay.vocabulary.smiles if smiles is not None]
+    content = {
+        "summary": summary,
+        "label": label,
+        "lines": [line | {"structure": structure(line["smiles"])} for line in hits.head(LISTED).iter_rows(named=True)],
+        "listed": LISTED,
+        "has_potency": "ec50_um" in hits.columns,
+        "scores": scores_figure(hits["score"].to_numpy(), found.trust.null, label),
+        "curves": dose_curves(
+            curves["name"].to_list(),
+            bench.doses_um,
+            np.array(curves["scores"].to_list()),
+            np.array(curves["standard_errors"].to_list()),
+            label,
+        )
+        if len(bench.doses_um) > 1 and curves.height
+        else None,
+        "space": chemical_space(mapped["smiles"].to_list(), mapped["score"].to_numpy(), seen)
+        if mapped.height + len(seen) > 5
+        else None,
+        "pictures": _pictures(finite.head(PICTURED), bench, found.goal),
+        "facts": facts,
+    }
+    return write_whole(out / "report.html", page("screening/report.html.j2", content))
+
+
+def _pictures(hits: pl.DataFrame, bench: Bench, goal: Goal) -> list[dict[str, Any]]:
+    """The same cells untreated and under each of the best compounds, at the dose of their score."""
+    context = goal.contexts[0]
+    control = bench.instrument.assay.vocabulary.controls[0]
+    healthy = bench.ask(control, None, None, Context(cell_type=context.cell_type))
+    asks = [bench.ask(h["smiles"], h["smiles"], h["dose_um"], context) for h in hits.iter_rows(named=True)]
+    if not asks or min(bench.instrument.assay.vocabulary.image_shape[1:]) < 2:  # vectors have no picture
+        return []
+    images = bench.instrument.images([healthy, *asks], CELLS)
+    limits = display_limits(images[0])
+    names = ["untreated", *hits["name"]]
+    doses = [None, *hits["dose_um"]]
+    channels = bench.instrument.assay.vocabulary.channels
+    return [
+        {"name": name, "dose_um": dose, **_strip(composite(cells, channels, limits))}
+        for name, dose, cells in zip(names, doses, images, strict=True)
+    ]
+
+
+def _strip(cells: NDArray[np.uint8]) -> dict[str, Any]:
+    pixels = np.concatenate(list(np.pad(cells, ((0, 0), (0, 0), (0, 2), (0, 0)), constant_values=255)), axis=1)
+    zoom = max(1, round(96 / cells.shape[1]))
+    return {"uri": png_uri(pixels), "width": pixels.shape[1] * zoom, "height": pixels.shape[0] * zoom}

@@ -24,7 +24,7 @@ from virtassay.screening.hits import hits_table, trust_of, warnings_of
 from virtassay.screening.library import Library, prepare_library
 from virtassay.screening.plate import diverse, plate_map
 from virtassay.screening.recipe import Recipe, Stage
-from virtassay.screening.report import write_report
+from virtassay.screening.report import Found, write_report
 from virtassay.screening.shards import Shards, share, whole
 
 log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def _finish(
     warnings = [*_of_the_model(verdict), *warnings_of(trust, goal)]
     for warning in warnings:
         log.warning("%s", warning)
-    return write_report(out, hits, library, told, warnings, bench, trust)
+    return write_report(out, Found(hits, library, told, warnings, trust, goal), bench)
 
 
 def _real(dataset: str | Path | None, bench: Bench) -> Dataset | None:

@@ -183,7 +183,7 @@ def test_wrong_recipes_are_told(run, library, tmp_path):
         done(run, library, tmp_path / "a", recipe=recipe(run, batches=("week9",)))
     with pytest.raises(ValueError, match="says nothing of chance"):
         done(run, library, tmp_path / "b", recipe=recipe(run, batches=("week1",)), stages=(Stage(1, 2),))
-    with pytest.raises(ValueError, match="'nonsense' is nothing that the model has seen"):
+    with pytest.raises(ValueError, match="'nonsense' is no perturbation that the model has seen"):
         done(run, library, tmp_path / "c", recipe=recipe(run, wanted=Like("nonsense")))
 
 

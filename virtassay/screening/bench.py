@@ -113,6 +113,8 @@ class Bench:
 def seen_treatment(vocabulary: Vocabulary, name: str, dose_um: float | None, cell_type: str | None) -> Ask:
     """A perturbation of the vocabulary as a treatment; genes have no dose. Raises ValueError for another name."""
     if name not in vocabulary.perturbations:
-        raise ValueError(f"{name!r} is nothing that the model has seen; that is {list(vocabulary.perturbations[:20])}.")
+        raise ValueError(
+            f"{name!r} is no perturbation that the model has seen; it has seen {list(vocabulary.perturbations[:20])}."
+        )
     place = vocabulary.perturbations.index(name)
     return Ask((name,), (vocabulary.smiles[place],), (None if vocabulary.genes[place] else dose_um,), cell_type)

@@ -39,8 +39,10 @@ class Illumination:
             )
         window = max(1, round(self.smoothing * GRID))
         coarse = np.asarray(resize(mean, (len(mean), GRID, GRID), order=1, anti_aliasing=True))
-        smooth = ndimage.median_filter(coarse, (1, window, window), mode="reflect")
-        smooth = ndimage.gaussian_filter(smooth, (0, window / 4, window / 4))
+        around = ((0, 0), (window, window), (window, window))
+        padded = np.pad(coarse, around, mode="reflect", reflect_type="odd")  # the slope goes on: edges are not levelled
+        smooth = ndimage.median_filter(padded, (1, window, window))
+        smooth = ndimage.gaussian_filter(smooth, (0, window / 4, window / 4))[:, window:-window, window:-window]
         darkest = np.percentile(smooth, DARKEST, axis=(1, 2), keepdims=True)
         dark = np.flatnonzero(darkest.ravel() <= 0)
         if len(dark):

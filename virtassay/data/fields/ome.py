@@ -61,7 +61,7 @@ class OmeTiff:
             raise UnreadableImage(f"the image {path} cannot be read: {error}.") from error
         if not file.is_ome:
             file.close()
-            raise UnreadableImage(f"{path} is no OME-TIFF: read it with FilePerCrop.")
+            raise UnreadableImage(f"{path} is no OME-TIFF (read it with FilePerCrop), or is cut short.")
         return file
 
 
@@ -148,8 +148,8 @@ def well_name(well: str) -> str:
     return f"{letters.upper()}{int(digits):02d}" if letters and digits and well[0].isalpha() else well
 
 
-def plate_table(images: OmeZarr, platemap: str | Path) -> pl.DataFrame:
-    """Join an OME-Zarr plate's fields with a platemap (a row a well, with a column `well`): a row a field.
+def plate_table(folder: str, platemap: str | Path) -> pl.DataFrame:
+    """Join the fields of the OME-Zarr plate `folder` with a platemap (csv, a row a well, column `well`): a row a field.
 
     Raises ValueError naming the wells that the platemap lacks, and those of it that have no images.
     """
@@ -157,12 +157,12 @@ def plate_table(images: OmeZarr, platemap: str | Path) -> pl.DataFrame:
     if "well" not in table.columns:
         raise ValueError(f"{platemap} has no column 'well'; it has {table.columns}.")
     table = table.with_columns(pl.col("well").map_elements(well_name, pl.String))
-    fields = images.fields()
+    fields = OmeZarr(folder).fields()
     lacking = sorted(set(fields["well"]) - set(table["well"]))
     without = sorted(set(table["well"]) - set(fields["well"]))
     if lacking or without:
         raise ValueError(
-            f"{platemap} and {images.folder} name other wells: {len(lacking)} with images but no row, first "
+            f"{platemap} and {folder} name other wells: {len(lacking)} with images but no row, first "
             f"{lacking[:5]}; {len(without)} with a row but no images, first {without[:5]}. Correct the platemap."
         )
     if "site" in table.columns:

@@ -7,8 +7,10 @@ import polars as pl
 from virtassay.schema import InvalidIndex
 
 COLUMNS = ("ImageNumber", "Column", "Row", "SBS_Doses", "SBS_Controls")
-HIGHEST_UM = {"compound_A": 0.25, "compound_B": 80.0}  # at level 9; each level below is half of the next
-POSITIVE_UM = {"compound_A": 0.15, "compound_B": 80.0}  # at level 10, the positive controls
+DOSES_UM = {  # of levels 1 to 10, the last being the positive controls
+    "compound_A": (0.00098, 0.00195, 0.00391, 0.00781, 0.01563, 0.03125, 0.0625, 0.125, 0.25, 0.15),
+    "compound_B": (0.31, 0.63, 1.25, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 80.0),
+}
 
 
 def plate_map(path: str | Path) -> pl.DataFrame:
@@ -31,14 +33,16 @@ def plate_map(path: str | Path) -> pl.DataFrame:
         compound=pl.when(pl.col("Row").is_in(list("ABCD"))).then(pl.lit("compound_A")).otherwise(pl.lit("compound_B")),
         control_type=pl.col("SBS_Controls").replace_strict({-1: "untreated", 0: None, 1: "positive"}),
     )
-    highest, positive = (pl.col("compound").replace_strict(doses) for doses in (HIGHEST_UM, POSITIVE_UM))
+    doses = [(name, n, dose) for name, row in DOSES_UM.items() for n, dose in enumerate(row, 1)]
+    doses = pl.DataFrame(doses, schema=["compound", "SBS_Doses", "dose_um"], orient="row")
+    table = table.join(doses, on=["compound", "SBS_Doses"], how="left", maintain_order="left")
     return table.select(
         image_number="ImageNumber",
         row="Row",
         column="Column",
         well=pl.format("{}{}", "Row", pl.col("Column").cast(pl.String).str.zfill(2)),
         perturbation=pl.when(level == 0).then(pl.lit("untreated")).otherwise("compound"),
-        dose_um=pl.when(level == 0).then(None).when(level == 10).then(positive).otherwise(highest * 2.0 ** (level - 9)),
+        dose_um="dose_um",
         dose_level=level,
         control_type="control_type",
         is_control=level == 0,

@@ -95,8 +95,7 @@ def _middles(edge: int, crop: int) -> np.ndarray:
 
 def centres(labels: np.ndarray) -> np.ndarray:
     """Return the centre of mass (n, 2), x and y in pixels, of each object of labels (h, w); 0 is background."""
-    numbers, flat = np.unique(labels, return_inverse=True)
-    flat, n = flat.ravel(), len(numbers)
-    area = np.bincount(flat, minlength=n)
-    y, x = (np.bincount(flat, place.ravel(), n) / area for place in np.indices(labels.shape))
-    return np.stack([x, y], 1)[numbers != 0]
+    y, x = np.nonzero(labels)
+    _, object_of = np.unique(labels[y, x], return_inverse=True)
+    area = np.bincount(object_of)
+    return np.stack([np.bincount(object_of, place) / area for place in (x, y)], 1)

@@ -78,12 +78,14 @@ def label_nuclei(mask: NDArray[np.bool_], diameter_px: float) -> NDArray[np.int3
     Source: Beucher & Lantuéjoul 1979, after a threshold as in Carpenter et al. 2006 (CellProfiler).
     """
     mask = ndimage.binary_fill_holes(mask, IN_PLANE)
-    padded = np.concatenate([mask, np.zeros_like(mask[:1])])  # background somewhere, or no distance to it
-    far = float(sum(mask.shape))
-    distance = ndimage.distance_transform_edt(padded, sampling=(far, 1, 1))[:-1]
-    distance = ndimage.gaussian_filter(distance, (0, 1, 1))
+    distance = ndimage.gaussian_filter(np.stack([_depth(plane) for plane in mask]), (0, 1, 1))
     apart = 2 * max(1, round(diameter_px / 3)) + 1
     top = (distance == ndimage.maximum_filter(distance, (1, apart, apart))) & mask
     labels = segmentation.watershed(-distance, ndimage.label(top, IN_PLANE)[0], IN_PLANE, mask=mask)
     small = np.bincount(labels.ravel()) < 0.1 * np.pi / 4 * diameter_px**2
     return np.where(small[labels], 0, labels)
+
+
+def _depth(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Distance to the background of one image; where there is none, the same everywhere."""
+    return np.full(mask.shape, float(sum(mask.shape))) if mask.all() else ndimage.distance_transform_edt(mask)

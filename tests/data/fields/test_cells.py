@@ -186,6 +186,8 @@ def test_nuclei_fill_with_the_reporter_as_the_dose_rises(shared_data: Path, tmp_
     ratio = images[middle].mean((1, 2)) / (images[edge].mean((1, 2)) + 1)
     wells = dataset.index.with_columns(ratio=ratio).group_by("row", "dose_level").agg(pl.col("ratio").median())
     for row in ("A", "E"):
-        curve = wells.filter((pl.col("row") == row) & (pl.col("dose_level") < 10)).sort("dose_level")["ratio"]
+        curve = (
+            wells.filter((pl.col("row") == row) & (pl.col("dose_level") < 10)).sort("dose_level")["ratio"].to_numpy()
+        )
         assert curve[-2:].mean() > 3 * curve[:2].mean()
-    assert dataset.index["cells_in_field"].min() > 50
+    assert (dataset.index["cells_in_field"] > 50).all()

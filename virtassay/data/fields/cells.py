@@ -64,6 +64,7 @@ class FieldReader:
     light: tuple[str, np.ndarray] | None = None  # of the last plate, at the size of its fields
     found: Counter[str] = field(default_factory=Counter)  # cells of each plate
     counts: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)  # fields flagged for each
     sheet: dict[str, list[tuple[str, np.ndarray]]] = field(default_factory=dict)
 
     @property
@@ -78,7 +79,7 @@ class FieldReader:
         """Cut up to SCALED_ON cells out of control fields of the training split, spread over it."""
         chosen = spread_controls(index, SCALED_ON_FIELDS)
         each = -(-SCALED_ON // chosen.height)
-        silent = replace(self, found=Counter(), counts=Counter(), sheet={})
+        silent = replace(self, found=Counter(), counts=Counter(), reasons=Counter(), sheet={})
         images = [crops[:: -(-len(crops) // each)] for crops, _ in silent.cut(chosen, []) if len(crops)]
         if not images:
             raise InvalidIndex(f"no cells were found in {chosen.height} control fields: {_ADVICE}")
@@ -133,7 +134,7 @@ class FieldReader:
     def _crops(self, image: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         edge = self.reader.crop or min(image.shape[1:])
         corner = np.round(places - (edge - 1) / 2).astype(int)
-        inside = ((corner >= 0) & (corner + edge <= np.array(image.shape[:0:-1]))).all(1)
+        inside = np.all((corner >= 0) & (corner + edge <= np.array(image.shape[:0:-1])), axis=1)
         crops = [self.reader.fit(image[:, y : y + edge, x : x + edge]) for x, y in corner[inside]]
         side = self.reader.size or edge
         return np.stack(crops) if crops else np.empty((0, len(image), side, side), image.dtype), inside
@@ -150,6 +151,7 @@ class FieldReader:
         return rows.with_columns(**columns, flagged=pl.lit(flagged, pl.String))
 
     def _show(self, reason: str, raw: Raw) -> None:
+        self.reasons[reason] += 1
         shown = self.sheet.setdefault(reason, [])
         if len(shown) < SHOWN:
             step = max(1, -(-max(raw.image.shape[1:]) // THUMBNAIL))
@@ -161,10 +163,11 @@ class FieldReader:
         reasons = sorted(self.sheet, key=lambda reason: (reason != "not flagged", reason))
         if reasons in ([], ["not flagged"]):
             return
-        rows = [
-            (f"{reason}\n{self.sheet[reason][0][0]}, …", np.stack([image for _, image in self.sheet[reason]]))
-            for reason in reasons
-        ]
+        rows = []
+        for reason in reasons:
+            wells, images = zip(*self.sheet[reason], strict=True)
+            named = ", ".join(wells[:2]) + (" …" if self.reasons[reason] > 2 else "")
+            rows.append((f"{reason} ({self.reasons[reason]})\n{named}", np.stack(images)))
         contact_sheet(path, rows, self.reader.channels, title="Fields to look at", zoom=1)
 
     def _survey(self, plate: str) -> Plate:

@@ -66,7 +66,7 @@ class Quality:
             "debris": debris > self.debris,
         }
         reasons = [
-            f"{reason}: {', '.join(channels[c] for c in np.flatnonzero(wrong))}"
+            f"{reason}: {', '.join(name for name, is_so in zip(channels, wrong, strict=True) if is_so)}"
             for reason, wrong in bad.items()
             if wrong.any()
         ]

@@ -9,11 +9,10 @@ import polars as pl
 import pytest
 import tifffile
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from tests.data.fields.fields_of_cells import HEIGHT, PLACES, WIDTH, painted
 from tests.data.own_screen import N, screen
-from tests.test_configs import composed
+from tests.test_configs import CONF, composed
 from virtassay.data.fields.cells import Cells
 from virtassay.data.fields.find import Nuclei, Tiles
 from virtassay.data.fields.illumination import Illumination
@@ -153,11 +152,19 @@ def test_a_missing_mask_is_an_error_or_is_left_out(cut: Callable[..., Dataset], 
     assert "001_B03.tif is missing" in (dataset.root / "skipped.csv").read_text()
 
 
-@pytest.mark.parametrize("name", ["nuclei", "tiles", "masks", "outlines", "centres"])
-def test_every_yaml_of_cells_builds(repo: Path, name: str):
-    node = OmegaConf.load(repo / "conf" / "cells" / f"{name}.yaml")
-    cells = instantiate(OmegaConf.merge({"paths": {"data": "x"}, "cells": node}).cells)
-    assert isinstance(cells, Cells)
+WAYS = sorted(path.stem for path in (CONF / "cells").glob("*.yaml") if path.stem != "common")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_find_cells_can_be_chosen(way: str):
+    node = composed("prepare", "data=table", f"+cells@data.prepare.cells={way}").data.prepare.cells
+    assert isinstance(instantiate(node), Cells)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_and_chosen_instead_of_a_plates_own(way: str):
+    node = composed("prepare", "data=sbs_plate", f"cells@data.prepare.cells={way}").data.prepare.cells
+    assert isinstance(instantiate(node), Cells)
 
 
 def test_the_map_of_the_translocation_plate(shared_data: Path):

@@ -94,14 +94,14 @@ class FieldReader:
                 images.append(crops)
                 rows.append(own)
                 if sum(map(len, images)) >= CHUNK:
-                    yield np.concatenate(images), pl.concat(rows)
+                    yield np.concatenate(images), pl.concat(rows, rechunk=True)
                     images, rows = [], []
                 bar.update()
         empty = [plate for plate in index["plate"].unique(maintain_order=True) if not self.found[plate]]
         if empty:
             raise InvalidIndex(f"no cells were found on {len(empty)} plate(s), first {empty[:5]}: {_ADVICE}")
         if images and sum(map(len, images)):
-            yield np.concatenate(images), pl.concat(rows)
+            yield np.concatenate(images), pl.concat(rows, rechunk=True)
 
     def cut(self, rows: pl.DataFrame, skipped: list[tuple[str, str]]) -> Iterator[tuple[np.ndarray, pl.DataFrame]]:
         """Yield the crops of one field after the other, (n, c, h, w), with their n rows."""

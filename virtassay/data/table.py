@@ -75,7 +75,7 @@ def prepare_table(
     if cells is not None:
         if crop is None:
             raise ValueError("cells are cut out of whole fields: give crop, the edge of a cell's image in raw pixels.")
-        reader = FieldReader(reader, cells, index)
+        reader = FieldReader(reader, cells, crop, index)
     raw, shape, raw_dtype = reader.look(index)
     limits = None if scaling is None else scaling.limits(reader.some_controls(index))
     if scaling is None and raw_dtype != dtype:

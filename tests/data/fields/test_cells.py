@@ -152,6 +152,15 @@ def test_a_missing_mask_is_an_error_or_is_left_out(cut: Callable[..., Dataset], 
     assert "001_B03.tif is missing" in (dataset.root / "skipped.csv").read_text()
 
 
+def test_a_plate_that_cannot_be_read_can_be_left_out(cut: Callable[..., Dataset], tmp_path: Path):
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    labels[20:30, 40:50] = 1
+    for row in screen().filter(pl.col("plate") == "000").iter_rows(named=True):
+        tifffile.imwrite(tmp_path / f"{row['plate']}_{row['Well']}.tif", labels)
+    dataset = cut(cells=Cells(LabelMasks(str(tmp_path), "{plate}_{well}.tif")), on_error="skip")
+    assert dataset.index["plate"].unique().to_list() == ["000"]
+
+
 WAYS = sorted(path.stem for path in (CONF / "cells").glob("*.yaml") if path.stem != "common")
 
 

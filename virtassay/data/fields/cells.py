@@ -59,10 +59,11 @@ class FieldReader:
 
     reader: Reader
     cells: Cells
+    crop: int
     index: pl.DataFrame
     plates: dict[str, Plate] = field(default_factory=dict)
     light: tuple[str, np.ndarray] | None = None  # of the last plate, at the size of its fields
-    found: Counter[str] = field(default_factory=Counter)  # cells of each plate
+    found: Counter[str] = field(default_factory=Counter)  # cells of each plate that could be read
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)  # fields flagged for each
     sheet: dict[str, list[tuple[str, np.ndarray]]] = field(default_factory=dict)
@@ -97,7 +98,7 @@ class FieldReader:
                     yield np.concatenate(images), pl.concat(rows, rechunk=True)
                     images, rows = [], []
                 bar.update()
-        empty = [plate for plate in index["plate"].unique(maintain_order=True) if not self.found[plate]]
+        empty = [plate for plate, cells in self.found.items() if not cells]
         if empty:
             raise InvalidIndex(f"no cells were found on {len(empty)} plate(s), first {empty[:5]}: {_ADVICE}")
         if images and sum(map(len, images)):
@@ -128,11 +129,10 @@ class FieldReader:
             yield crops, self._judged(own, raw, surveyed)
 
     def _field(self, raw: Raw, image: np.ndarray) -> Field:
-        crop = self.reader.crop or min(image.shape[1:])
-        return Field(image, raw.name, raw.row, self.reader.channels, self.reader.pixel_size_um, crop)
+        return Field(image, raw.name, raw.row, self.reader.channels, self.reader.pixel_size_um, self.crop)
 
     def _crops(self, image: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        edge = self.reader.crop or min(image.shape[1:])
+        edge = self.crop
         corner = np.round(places - (edge - 1) / 2).astype(int)
         inside = np.all((corner >= 0) & (corner + edge <= np.array(image.shape[:0:-1])), axis=1)
         crops = [self.reader.fit(image[:, y : y + edge, x : x + edge]) for x, y in corner[inside]]

@@ -38,6 +38,13 @@ class ImageSource(Protocol):
     def name(self, row: dict[str, Any]) -> str: ...
 
 
+@runtime_checkable
+class Described(Protocol):
+    """A source whose files say what their channels are called and how large a pixel is in µm (None: they do not)."""
+
+    def describe(self, row: dict[str, Any]) -> tuple[tuple[str, ...] | None, float | None]: ...
+
+
 @dataclass(frozen=True)
 class Stack:
     """Row i of the table is image i of one npy file or of the array `key` of an npz file: (n, h, w[, c]).

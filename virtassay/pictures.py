@@ -198,6 +198,7 @@ def plate_format(wells: pl.DataFrame) -> tuple[int, int]:
     return next((size for size in _PLATES if y < size[0] and x <= size[1]), (y + 1, x))
 
 
+@matplotlib.rc_context({"text.parse_math": False})  # a compound's name may hold a dollar sign
 def plate_layout(path: Path | IO[bytes], index: pl.DataFrame, most: int = 12) -> None:
     """Save a picture of which well got what: a panel a plate (the first `most`), controls marked with a ring.
 

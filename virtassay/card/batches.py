@@ -1,4 +1,4 @@
-"""How far plates and batches differ where nothing was done to the cells: in control wells, before and after they are centred."""
+"""How far plates and batches differ where nothing was done to the cells: control wells, as stored and centred."""
 
 from dataclasses import dataclass
 
@@ -80,7 +80,8 @@ def batch_effects(wells: ControlWells) -> list[BatchEffect]:
     for factor in ("plate", "batch"):
         label = wells.index[factor].to_numpy()
         stored = variance_explained(wells.stored, label)
-        found.append(BatchEffect(factor, len(np.unique(label)), stored, *(_left(x, label, wells.half) for x in centred)))
+        left = [_left(x, label, wells.half) for x in centred]
+        found.append(BatchEffect(factor, len(np.unique(label)), stored, *left))
     return found
 
 

@@ -57,7 +57,7 @@ def doses(index: pl.DataFrame) -> Lines:
 
 
 def splits(index: pl.DataFrame) -> Lines:
-    """One line a split: its counts, and how many of its treated perturbations training does not have. None: no split."""
+    """One line a split: its counts, and how many of its treated perturbations training does not have."""
     if "split" not in index.columns:
         return []
     treated = index.filter(~pl.col("is_control")).select("split", pl.col("perturbation").list.join(" + "))

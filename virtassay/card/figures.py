@@ -1,7 +1,5 @@
 """The figures of a card, as data URIs in the look of the evaluation report."""
 
-import base64
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,35 +9,15 @@ from numpy.typing import NDArray
 
 from virtassay.card.batches import ControlWells
 from virtassay.card.measured import Measured
-from virtassay.data.store import Dataset
 from virtassay.evaluation.report.figures import BAND, FAINT, MODEL, REAL, SOFT, matplotlib, new_figure, style, svg_uri
-from virtassay.evaluation.report.sheets import Picture, grid
-from virtassay.pictures import composite, display_limits, greys, placed_wells, plate_format, plate_layout, row_letters
 
 Array = NDArray[np.float64]
 NAMED = 30  # plates whose names fit under an axis
+LETTERS = 75  # that fit there side by side
 MOST_PLATES = 400  # more are drawn evenly chosen
-MAPPED = 12
-EXAMPLES = 5  # control, and treated images
-TILE = 92  # pixels on the page
 SPREAD = 0.5  # of the wells of a plate, so that they do not hide each other
 DRAWN = 1500  # dots; more are drawn as pixels, to keep the page small
 SEED = 0
-
-
-def examples(dataset: Dataset) -> list[tuple[str, Picture]]:
-    """A strip of images for the composite and each channel: control images, then treated ones, drawn at random."""
-    control = dataset.index["is_control"].to_numpy()
-    rng = np.random.default_rng(SEED)
-    sides = (rng.permutation(np.flatnonzero(side))[:EXAMPLES] for side in (control, ~control))
-    images = dataset.images(np.concatenate(list(sides)))
-    limits, channels = display_limits(images), dataset.info.channels
-    zoom = max(1, round(TILE / images.shape[2]))
-    strips = [("Composite", grid(composite(images, channels, limits), 2 * EXAMPLES, zoom))]
-    for i, name in enumerate(channels):
-        grey = (255 * greys(images[:, [i]], limits[[i]])[:, 0]).round().astype(np.uint8)
-        strips.append((name, grid(grey, 2 * EXAMPLES, zoom)))
-    return strips
 
 
 def by_plate(index: pl.DataFrame, measured: Measured, channels: Sequence[str]) -> str | None:
@@ -48,8 +26,10 @@ def by_plate(index: pl.DataFrame, measured: Measured, channels: Sequence[str]) -
         return None
     columns = {f"i{c}": measured.intensity[:, c] for c in range(len(channels))}
     columns |= {f"f{c}": measured.focus[:, c] for c in range(len(channels))}
-    own = index[measured.rows].select("batch", "plate", "well", "is_control").with_columns(
-        pl.Series(name, values) for name, values in columns.items()
+    own = (
+        index[measured.rows]
+        .select("batch", "plate", "well", "is_control")
+        .with_columns(pl.Series(name, values) for name, values in columns.items())
     )
     wells = own.group_by("batch", "plate", "well", "is_control", maintain_order=True).agg(pl.all().mean())
     names = wells.select("batch", "plate").unique().sort("batch", "plate")
@@ -78,8 +58,10 @@ def by_plate(index: pl.DataFrame, measured: Measured, channels: Sequence[str]) -
                 panel.tick_params(axis="x", length=0)
         for panel in panels[-1]:
             if labelled:
-                upright = names["plate"].str.len_chars().max() * names.height > 90  # pyright: ignore
-                panel.set_xticks(range(names.height), names["plate"].to_list(), fontsize=7.5, rotation=90 if upright else 0)
+                upright = sum(map(len, names["plate"])) > LETTERS
+                panel.set_xticks(
+                    range(names.height), names["plate"].to_list(), fontsize=7.5, rotation=90 if upright else 0
+                )
             else:
                 panel.set_xticks([])
                 panel.set_xlabel(f"{names.height} plates, batch by batch")
@@ -94,76 +76,6 @@ def _lanes(panel: Any, batches: Sequence[str]) -> None:
     starts = [0, *(i for i in range(1, len(batches)) if batches[i] != batches[i - 1]), len(batches)]
     for number in range(1, len(starts) - 1, 2):
         panel.axvspan(starts[number] - 0.5, starts[number + 1] - 0.5, color=BAND, zorder=-2, lw=0)
-
-
-def plate_maps(index: pl.DataFrame, measured: Measured) -> list[tuple[str, str]]:
-    """Heat maps of the first MAPPED plates: images, brightness and focus of each well; controls have a ring.
-
-    One scale for all plates. Brightness and focus are means over channels. Wells not named like B03 are left out.
-    """
-    placed = placed_wells(index)
-    if placed.is_empty():
-        return []
-    lines, across = plate_format(placed)
-    values = {"images": index.group_by("plate", "well").agg(value=pl.len().cast(pl.Float64))}
-    seen = index[measured.rows].select("plate", "well")
-    for name, of in (("mean intensity, %", measured.intensity), ("focus", measured.focus)):
-        if of is not None and np.isfinite(of).any():
-            of_wells = seen.with_columns(value=pl.Series(of.mean(1))).group_by("plate", "well")
-            values[name] = of_wells.agg(pl.col("value").mean())
-    chosen = placed.unique("plate", keep="first").sort("batch", "plate").head(MAPPED)
-    drawn = placed.select("plate", "well", "row", "column", "is_control").filter(
-        pl.col("plate").is_in(chosen["plate"].implode())
-    )
-    tables = {name: drawn.join(of, on=["plate", "well"], how="left") for name, of in values.items()}
-    return [
-        (f"{plate} · {batch}", _maps({n: t.filter(pl.col("plate") == plate) for n, t in tables.items()},
-                                           {n: _range(t["value"]) for n, t in tables.items()}, lines, across))
-        for plate, batch in chosen.select("plate", "batch").iter_rows()
-    ]
-
-
-def _range(values: pl.Series) -> tuple[float, float]:
-    known = values.drop_nulls().to_numpy()
-    low, high = np.percentile(known, [1, 99]) if len(known) else (0.0, 1.0)
-    return (float(low), float(high)) if high > low else (float(low) - 0.5, float(high) + 0.5)
-
-
-def _maps(tables: dict[str, pl.DataFrame], limits: dict[str, tuple[float, float]], lines: int, across: int) -> str:
-    with style():
-        figure = new_figure(10.4, 0.5 + 10.4 / 3 * 0.82 * lines / across)
-        panels: Any = figure.subplots(1, 3, squeeze=False)[0]
-        for panel in panels[len(tables) :]:
-            panel.set_axis_off()
-        for panel, (name, wells) in zip(panels, tables.items(), strict=False):
-            field = np.full((lines, across), np.nan)
-            y, x = wells["row"].to_numpy(), wells["column"].to_numpy() - 1
-            field[y, x] = wells["value"].cast(pl.Float64).to_numpy()
-            low, high = limits[name]
-            shown = panel.imshow(field, vmin=low, vmax=high, cmap="viridis", interpolation="nearest")
-            control = wells["is_control"].to_numpy()
-            panel.plot(x[control], y[control], "o", mfc="none", mec="white", mew=1.6, ms=70 / across)
-            panel.plot(x[control], y[control], "o", mfc="none", mec="black", mew=0.7, ms=70 / across)
-            panel.set_facecolor(BAND)
-            step = 1 if lines <= 8 else 2 if lines <= 16 else 4
-            panel.set_yticks(range(0, lines, step), [row_letters(row) for row in range(0, lines, step)], fontsize=7)
-            ticks = range(0, across, 1 if across <= 12 else 2 if across <= 24 else 4)
-            panel.set_xticks(ticks, [str(tick + 1) for tick in ticks], fontsize=7)
-            panel.tick_params(length=0)
-            for spine in panel.spines.values():
-                spine.set_visible(False)
-            panel.set_title(name, fontsize=9)
-            bar = figure.colorbar(shown, ax=panel, fraction=0.046, pad=0.03)
-            bar.ax.tick_params(labelsize=7, length=2)
-            bar.outline.set_visible(False)
-        return svg_uri(figure)
-
-
-def treatment_map(index: pl.DataFrame) -> str:
-    """Which well got what, as `plate_layout` draws it."""
-    buffer = io.BytesIO()
-    plate_layout(buffer, index)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def control_scatter(wells: ControlWells) -> str | None:

@@ -15,8 +15,8 @@ from virtassay.heatmaps import are_vectors
 Array = NDArray[np.float64]
 IMAGES, FEWEST = 5000, 500
 BYTES = 4 << 30  # read from the disk at most, unless FEWEST images are more
-EDGE = 256  # larger images are thinned out to it for brightness, and cut to it for structure
-CHUNK = 250
+THINNED, CUT = 64, 128  # pixels: larger images are thinned out for brightness, and cut out for structure
+CHUNK = 32  # images held at once: of more, memory is allocated and freed for longer than it is used
 SEED = 0
 
 
@@ -62,14 +62,14 @@ def measure(dataset: Dataset, rows: NDArray[np.int64]) -> Measured:
 
 def _pixels(images: Images) -> tuple[Array, ...]:
     height, width = images.shape[2:]
-    step = math.ceil(max(height, width) / EDGE)
+    step = math.ceil(max(height, width) / THINNED)
     thin = np.ascontiguousarray(images[:, :, ::step, ::step])
     top = np.iinfo(images.dtype).max
     statistics = PixelStatistics()(thin)
     intensity = 100 / top * thin.mean((2, 3), dtype=np.float64)
     saturated = (thin == top).mean((2, 3))
-    y, x = max(0, height - EDGE) // 2, max(0, width - EDGE) // 2
-    centre = np.ascontiguousarray(images[:, :, y : y + EDGE, x : x + EDGE])
+    y, x = max(0, height - CUT) // 2, max(0, width - CUT) // 2
+    centre = np.ascontiguousarray(images[:, :, y : y + CUT, x : x + CUT])
     if min(centre.shape[2:]) < 8:  # too small for Texture
         return statistics, intensity, np.full_like(intensity, np.nan), saturated
     texture = Texture()(centre)

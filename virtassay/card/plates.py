@@ -19,8 +19,8 @@ def plates(index: pl.DataFrame, measured: Measured, channels: tuple[str, ...]) -
     None for a plate of which no image was measured, and of vectors. checked: {column: mean over all its images}.
     """
     there = [name for name in CHECKED if name in index.columns]
-    checked = index.group_by("plate").agg(pl.col(there).cast(pl.Float64, strict=False).mean()).to_dicts() if there else []
-    flags = {row["plate"]: {name: row[name] for name in there} for row in checked}
+    checked = index.group_by("plate").agg(pl.col(there).cast(pl.Float64, strict=False).mean()) if there else None
+    flags = {} if checked is None else {row.pop("plate"): row for row in checked.to_dicts()}
     means = _means(index, measured, channels)
     return [
         {**line, **means.get(line["plate"], dict.fromkeys(MEASURES)), "checked": flags.get(line["plate"])}

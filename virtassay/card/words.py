@@ -7,6 +7,7 @@ import numpy as np
 
 MOSTLY = 0.5  # a share of the contrast, of the variance, or of wells
 CLIPPED = 1.0  # % of pixels
+PLATES = 3  # with controls: of fewer none is the odd one
 FACTOR = 1.5  # between the brightness of a plate's controls and that of the median plate
 BLUR = 0.5  # between the slopes of the spectrum of a plate and of the median plate
 TOLD = 0.05  # share of the variance among control wells
@@ -20,7 +21,7 @@ def warnings(card: Mapping[str, Any]) -> list[str]:
 def _leaks(card: Mapping[str, Any]) -> Iterable[str]:
     found = card["duplicates"]
     if found["across_splits"]:
-        yield f"{_n(found['across_splits'], 'image')} stand in two splits at once, byte for byte: the test is no test."
+        yield f"Two splits share {_n(found['across_splits'], 'image')}, byte for byte: that test is no test."
     if found["n_images"]:
         across = f", {_n(found['across_wells'], 'group')} of them across wells" if found["across_wells"] else ""
         yield f"{_n(found['n_images'], 'image')} have an exact copy ({_n(found['n_groups'], 'group')}{across})."
@@ -72,7 +73,10 @@ def _confounded(card: Mapping[str, Any]) -> Iterable[str]:
                 f"{_percent(share['explained'])} of the treated-control contrast is {name}: a model that gets nothing "
                 "else right gets most of it."
             )
+    counts = card["counts"]
     for effect in card["batch_effect"]:
+        if effect["factor"] == "batch" and counts["plates"] == counts["batches"]:
+            continue  # said of the plates, which are the batches
         stored, less = effect["stored"], effect["less_batch"]
         if stored is None or stored < TOLD:
             continue
@@ -82,23 +86,35 @@ def _confounded(card: Mapping[str, Any]) -> Iterable[str]:
 
 def _pixels(card: Mapping[str, Any]) -> Iterable[str]:
     measured = [plate for plate in card["plates"] if plate["intensity"] is not None]
+    controlled = [plate for plate in measured if plate["control_wells"]]
     for channel in card["dataset"]["channels"] if measured else ():
         clipped = [plate["plate"] for plate in measured if plate["saturated"][channel] > CLIPPED]
         if clipped:
-            yield f"{channel}: more than {CLIPPED:g} % of pixels are saturated on {_n(len(clipped), 'plate')} ({_names(clipped)})."
-        values = np.array([plate["intensity"][channel] for plate in measured])
-        middle = float(np.median(values))
-        odd = [p["plate"] for p, x in zip(measured, values, strict=True) if not middle / FACTOR <= x <= middle * FACTOR]
-        if odd:
-            yield f"{channel}: the controls of {_n(len(odd), 'plate')} ({_names(odd)}) are over {FACTOR:g} times as bright as, or dimmer than, those of the median plate."
-        slopes = [(plate["plate"], plate["focus"][channel]) for plate in measured]
-        known = [slope for _, slope in slopes if slope is not None]
-        blurred = [name for name, slope in slopes if slope is not None and slope < np.median(known) - BLUR]
-        if blurred:
-            yield f"{channel}: {_n(len(blurred), 'plate')} ({_names(blurred)}) may be out of focus."
+            plates = f"{_n(len(clipped), 'plate')} ({_names(clipped)})"
+            yield f"{channel}: more than {CLIPPED:g} % of the pixels are saturated on {plates}."
+        if len(controlled) >= PLATES:
+            yield from _odd(channel, controlled)
     flagged = sum((card["flagged"] or {}).values())
     if flagged:
-        yield f"{_n(flagged, 'image')} ({_percent(flagged / card['counts']['images'])}) were flagged by the quality check, and kept."
+        share = _percent(flagged / card["counts"]["images"])
+        yield f"{_n(flagged, 'image')} ({share}) are flagged by the check of the fields: look at flagged.png."
+
+
+def _odd(channel: str, plates: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """Name the plates whose controls are unlike those of the median plate."""
+    names = [plate["plate"] for plate in plates]
+    light = np.array([plate["intensity"][channel] for plate in plates])
+    middle = np.median(light)
+    far = [name for name, x in zip(names, light, strict=True) if not middle / FACTOR <= x <= middle * FACTOR]
+    if far:
+        yield (
+            f"{channel}: the controls of {_n(len(far), 'plate')} ({_names(far)}) are more than {FACTOR:g} times "
+            "brighter or dimmer than those of the median plate."
+        )
+    slope = np.array([np.nan if plate["focus"][channel] is None else plate["focus"][channel] for plate in plates])
+    blurred = [name for name, x in zip(names, slope - np.median(slope), strict=True) if x < -BLUR]
+    if blurred:
+        yield f"{channel}: {_n(len(blurred), 'plate')} ({_names(blurred)}) may be out of focus."
 
 
 def _described(card: Mapping[str, Any]) -> Iterable[str]:

@@ -10,13 +10,13 @@ import numpy as np
 import polars as pl
 
 from virtassay import __version__
-from virtassay.card import contrast, design, figures
-from virtassay.card.batches import batch_effects, control_wells
+from virtassay.card import contrast, design, figures, maps
+from virtassay.card.batches import ControlWells, batch_effects, control_wells
 from virtassay.card.duplicates import duplicates
-from virtassay.card.measured import draw, measure
+from virtassay.card.measured import Measured, draw, measure
 from virtassay.card.plates import plates
 from virtassay.card.words import warnings
-from virtassay.data.store import open_dataset
+from virtassay.data.store import Dataset, open_dataset
 from virtassay.evaluation.report.pages import as_json, page, write_whole
 from virtassay.evaluation.report.tables import flat
 from virtassay.heatmaps import are_vectors
@@ -29,9 +29,9 @@ KEYS = {
     "warnings": "sentences: what to know before training, gravest first",
     "counts": "how many there are of everything; perturbations and treatments without controls",
     "batches": "counts of each batch",
-    "plates": "counts of each plate; of its control images the mean intensity (% of the largest stored value), the focus "
-    "(slope of the log power spectrum over log frequency) and the saturated pixels (%), by channel; `checked`: means "
-    "of the index columns focus, saturated, debris",
+    "plates": "counts of each plate; of its control images the mean intensity (% of the largest stored value), the "
+    "focus (slope of the log power spectrum over log frequency) and the saturated pixels (%), by channel; `checked`: "
+    "means of the index columns focus, saturated, debris",
     "perturbations": "images and wells of each treated perturbation, and of each of its doses in µM",
     "controls": "control wells and images by type and name",
     "splits": "counts of each split; unseen_perturbations: those without a treated image in train",
@@ -66,7 +66,7 @@ def write(folder: str | Path) -> Path:
     controls = control_wells(index[measured.rows], measured.features)
     told = contrast.asked(asked, dataset, measured)
     card: dict[str, Any] = {
-        "dataset": {k: v for k, v in asdict(info).items()} | {"cell_types": _unique(index, "cell_type")},
+        "dataset": asdict(info) | {"cell_types": _unique(index, "cell_type")},
         "warnings": [],
         "counts": design.totals(index),
         "batches": design.by(index, "batch").drop("batches").to_dicts(),
@@ -88,14 +88,7 @@ def write(folder: str | Path) -> Path:
         "measured": len(measured.rows),
     }
     card["warnings"] = warnings(card)
-    pictures = {
-        "examples": None if are_vectors(info.image_shape) else figures.examples(dataset),
-        "by_plate": figures.by_plate(index, measured, info.channels),
-        "maps": figures.plate_maps(index, measured),
-        "treatment_map": figures.treatment_map(index) if card["layout"] else None,
-        "scatter": figures.control_scatter(controls) if controls else None,
-        "strips": figures.contrast_strips(told),
-    }
+    pictures = _pictures(dataset, measured, controls, told)
     facts = {"card": card, "pictures": pictures, "listed": LISTED, "folded_at": FOLDED, "origin": flat(_origin(card))}
     write_whole(dataset.root / "card.json", as_json({"format": "virtassay-card", "version": 1, "keys": KEYS, **card}))
     path = write_whole(dataset.root / "card.html", page("card/card.html.j2", facts))
@@ -103,6 +96,20 @@ def write(folder: str | Path) -> Path:
         log.warning("%s", sentence)
     log.info("data card: %s", path)
     return path
+
+
+def _pictures(
+    dataset: Dataset, measured: Measured, controls: ControlWells | None, told: pl.DataFrame
+) -> dict[str, Any]:
+    index, info = dataset.index, dataset.info
+    return {
+        "examples": None if are_vectors(info.image_shape) else maps.examples(dataset),
+        "by_plate": figures.by_plate(index, measured, info.channels),
+        "maps": (drawn := maps.plate_maps(index, measured)),
+        "treatment_map": maps.treatment_map(index) if drawn else None,
+        "scatter": figures.control_scatter(controls) if controls else None,
+        "strips": figures.contrast_strips(told),
+    }
 
 
 def _unique(index: pl.DataFrame, column: str) -> list[str]:

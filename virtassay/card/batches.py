@@ -97,11 +97,11 @@ def variance_explained(x: Array, label: NDArray[np.object_]) -> float | None:
     """ε² = 1 − (SS_within/(n − k))/(SS_total/(n − 1)), averaged over features: 1 all, 0 none, below it chance.
 
     Unlike η² it is 0 on average where labels mean nothing, however few observations each has. Source: Kelley 1935.
-    x (n, d), label (n,) of k levels; None for one level, or fewer than two observations more than levels.
+    x (n, d), label (n,) of k levels; None for one level, or fewer than two observations a level.
     """
     levels, number = np.unique(label, return_inverse=True)
     n, k = len(x), len(levels)
-    if k < 2 or n < k + 2:
+    if k < 2 or n < 2 * k:
         return None
     total = np.square(x - x.mean(0)).sum(0)
     mean = np.stack([x[number == i].mean(0) for i in range(k)])

@@ -111,7 +111,7 @@ def control_scatter(wells: ControlWells) -> str | None:
         if len(levels) <= 10:
             for name, colour in zip(levels, colours, strict=False):
                 panels[0].scatter([], [], color=[colour], s=22, label=name)
-            figure.legend(loc="outside lower center", ncols=min(5, len(levels)), frameon=False, handletextpad=0.1)
+            figure.legend(loc="outside lower center", ncols=min(6, len(levels)), frameon=False, handletextpad=0.1)
         return svg_uri(figure)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from matplotlib.ticker import MaxNLocator
 
 from virtassay.card.measured import Measured
 from virtassay.data.store import Dataset
@@ -14,6 +15,7 @@ from virtassay.evaluation.report.sheets import Picture, grid
 from virtassay.pictures import composite, display_limits, greys, placed_wells, plate_format, plate_layout, row_letters
 
 MAPPED = 12  # plates
+WIDTH = 3.45  # of one map, in inches
 EXAMPLES = 5  # control, and treated images
 TILE = 92  # pixels on the page
 SEED = 0
@@ -70,11 +72,9 @@ def _range(values: pl.Series) -> tuple[float, float]:
 
 def _maps(tables: dict[str, pl.DataFrame], limits: dict[str, tuple[float, float]], lines: int, across: int) -> str:
     with style():
-        figure = new_figure(10.4, 0.5 + 10.4 / 3 * 0.82 * lines / across)
-        panels: Any = figure.subplots(1, 3, squeeze=False)[0]
-        for panel in panels[len(tables) :]:
-            panel.set_axis_off()
-        for panel, (name, wells) in zip(panels, tables.items(), strict=False):
+        figure = new_figure(WIDTH * len(tables), 0.5 + WIDTH * 0.82 * lines / across)
+        panels: Any = figure.subplots(1, len(tables), squeeze=False)[0]
+        for panel, (name, wells) in zip(panels, tables.items(), strict=True):
             field = np.full((lines, across), np.nan)
             y, x = wells["row"].to_numpy(), wells["column"].to_numpy() - 1
             field[y, x] = wells["value"].cast(pl.Float64).to_numpy()
@@ -92,7 +92,8 @@ def _maps(tables: dict[str, pl.DataFrame], limits: dict[str, tuple[float, float]
             for spine in panel.spines.values():
                 spine.set_visible(False)
             panel.set_title(name, fontsize=9)
-            bar = figure.colorbar(shown, ax=panel, fraction=0.046, pad=0.03)
+            ticks = MaxNLocator(5, integer=name == "images")
+            bar = figure.colorbar(shown, ax=panel, fraction=0.046, pad=0.03, ticks=ticks)
             bar.ax.tick_params(labelsize=7, length=2)
             bar.outline.set_visible(False)
         return svg_uri(figure)

@@ -37,7 +37,8 @@ def test_epsilon_squared_is_what_it_is_by_hand():
 def test_epsilon_squared_of_meaningless_labels_is_nought_on_average():
     random = np.random.default_rng(0)
     label = np.repeat(np.array(list("abcde"), object), 2)  # as few as there can be
-    assert abs(np.mean([variance_explained(random.normal(size=(10, 20)), label) for _ in range(2000)])) < 0.008
+    shares = [variance_explained(random.normal(size=(10, 20)), label) for _ in range(2000)]
+    assert abs(np.mean(np.array(shares, float))) < 0.008
 
 
 def test_it_is_not_asked_of_one_level_or_of_fewer_than_two_wells_a_level():
@@ -64,7 +65,8 @@ def test_the_noise_of_a_mean_of_few_other_wells_is_left_between_plates():
     left: dict[int, float] = {}
     for w in (2, 8):
         found = [control_wells(*screen(0, 0, wells=2 * w, seed=seed)) for seed in range(30)]
-        left[w] = float(np.mean([batch_effects(wells)[0].less_plate for wells in found if wells is not None]))
+        shares = [batch_effects(wells)[0].less_plate for wells in found if wells is not None]
+        left[w] = float(np.mean(np.array(shares, float)))
     assert 0.02 < left[8] < 1 / 9 < left[2] < 1 / 3
 
 

@@ -15,6 +15,7 @@ from virtassay.evaluation.report.sheets import Picture, grid
 from virtassay.pictures import composite, display_limits, greys, placed_wells, plate_format, plate_layout, row_letters
 
 MAPPED = 12  # plates
+COUNTED = ("images", "vectors")
 WIDTH = 3.45  # of one map, in inches
 EXAMPLES = 5  # control, and treated images
 TILE = 92  # pixels on the page
@@ -45,7 +46,7 @@ def plate_maps(index: pl.DataFrame, measured: Measured) -> list[tuple[str, str]]
     if placed.is_empty():
         return []
     lines, across = plate_format(placed)
-    values = {"images": index.group_by("plate", "well").agg(value=pl.len().cast(pl.Float64))}
+    values = {COUNTED[measured.intensity is None]: index.group_by("plate", "well").agg(value=pl.len().cast(pl.Float64))}
     seen = index[measured.rows].select("plate", "well")
     for name, of in (("mean intensity, %", measured.intensity), ("focus", measured.focus)):
         if of is not None and np.isfinite(of).any():
@@ -92,8 +93,8 @@ def _maps(tables: dict[str, pl.DataFrame], limits: dict[str, tuple[float, float]
             for spine in panel.spines.values():
                 spine.set_visible(False)
             panel.set_title(name, fontsize=9)
-            ticks = MaxNLocator(5, integer=name == "images")
-            bar = figure.colorbar(shown, ax=panel, fraction=0.046, pad=0.03, ticks=ticks)
+            steps = MaxNLocator(5, integer=name in COUNTED, min_n_ticks=1)
+            bar = figure.colorbar(shown, ax=panel, fraction=0.046, pad=0.03, ticks=steps)
             bar.ax.tick_params(labelsize=7, length=2)
             bar.outline.set_visible(False)
         return svg_uri(figure)

@@ -13,7 +13,7 @@ from virtassay.evaluation.featurizers.features import Images, PixelStatistics, T
 from virtassay.heatmaps import are_vectors
 
 Array = NDArray[np.float64]
-IMAGES, FEWEST = 5000, 500
+IMAGES, FEWEST = 4000, 500
 BYTES = 4 << 30  # read from the disk at most, unless FEWEST images are more
 THINNED, CUT = 64, 128  # pixels: larger images are thinned out for brightness, and cut out for structure
 CHUNK = 32  # images held at once: of more, memory is allocated and freed for longer than it is used

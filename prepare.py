@@ -11,11 +11,12 @@ from virtassay.cli import user_errors
 @hydra.main(version_base="1.3", config_path="conf", config_name="prepare")
 @user_errors
 def main(cfg: DictConfig) -> None:
-    """Compose, instantiate (which prepares)."""
+    """Compose, instantiate (which prepares, then describes)."""
     folder = Path(cfg.data.folder)
     if folder.exists() and not cfg.data.prepare.overwrite:
         raise FileExistsError(f"{folder} exists already: overwrite=true replaces it, data.folder=… names another.")
     hydra.utils.instantiate(cfg.data.prepare)
+    hydra.utils.instantiate(cfg.card)
 
 
 if __name__ == "__main__":

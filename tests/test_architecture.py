@@ -16,6 +16,7 @@ ALLOWED = {
     "flow": ("flow",),
     "networks": ("networks", "schema", "flow"),
     "data": ("data", "schema", "pictures"),
+    "card": ("card", "data", "evaluation", "pictures", "heatmaps", "__version__"),
 }
 THIRD_PARTY_OF_FLOW = {"torch", "jaxtyping", "scipy", "torchdiffeq"}  # solvers of assignment and of equations
 LIGHTNING = ("data/module.py", "training/")

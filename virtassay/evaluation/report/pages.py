@@ -12,9 +12,9 @@ from virtassay.evaluation.report.tables import name, number
 
 
 def page(template: str, content: Mapping[str, Any]) -> str:
-    """Fill a template of this folder; text from indices and folders is escaped."""
+    """Fill a template, named from the evaluation or the package; text from indices and folders is escaped."""
     environment: Any = jinja2.Environment(
-        loader=jinja2.PackageLoader("virtassay.evaluation", "."),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(f"virtassay{part}", ".") for part in (".evaluation", "")]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

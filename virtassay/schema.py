@@ -48,6 +48,10 @@ class InvalidIndex(ValueError):
     """An index that cannot be used; the message names the column, the first rows and the fix."""
 
 
+class BrokenDataset(ValueError):
+    """A dataset folder that cannot be used; the message names the file and the fix."""
+
+
 def offenders(table: pl.DataFrame, mask: pl.Series | pl.Expr, column: str) -> str:
     """Say which rows are wrong: the first five row numbers with their values, and how many there are."""
     bad = table.with_row_index("_row").filter(mask).select("_row", column)

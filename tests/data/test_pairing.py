@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from tests.toy_screen import write_screen
-from virtassay.data.pairing import ControlPool, Controls, MinibatchOrder, require_groups
+from virtassay.data.order import MinibatchOrder, require_groups
+from virtassay.data.pairing import ControlPool, Controls
 from virtassay.data.store import open_dataset
 from virtassay.schema import InvalidIndex
 

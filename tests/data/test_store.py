@@ -57,7 +57,10 @@ def test_images_and_index_come_back(tmp_path: Path, dtype: str, shard_images: in
         for start in range(0, N, 4):
             writer.append(images[start : start + 4], rows()[start : start + 4])
     dataset = open_dataset(tmp_path / "toy")
-    assert len(dataset) == N and len(dataset.maps) == -(-N // shard_images)
+    assert len(dataset) == N
+    assert len(dataset.maps) == -(-7 // shard_images) + -(-3 // shard_images), "controls are in shards of their own"
+    control = dataset.index["is_control"].to_numpy()
+    assert not set(dataset.shard[control]) & set(dataset.shard[~control])
     assert dataset.info == info
     np.testing.assert_array_equal(dataset.images(), images)
     order = np.array([7, 0, 7, 3])
@@ -164,7 +167,7 @@ def test_an_index_that_points_outside_the_images_is_refused(root: Path):
     index = pl.read_parquet(root / "index.parquet").with_columns(offset=pl.col("offset") + 1)
     index.write_parquet(root / "index.parquet")
     change(root, index={"file": "index.parquet", "bytes": (root / "index.parquet").stat().st_size, "sha256": ""})
-    with pytest.raises(BrokenDataset, match="row 9 of the index points outside"):
+    with pytest.raises(BrokenDataset, match="row 8 of the index points outside"):
         open_dataset(root, verify=False)
 
 
@@ -208,7 +211,7 @@ def test_whatever_stops_the_writing_nothing_is_left_and_nothing_is_lost(root: Pa
 def test_a_full_disk_at_the_end_is_explained_and_nothing_is_lost(
     root: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ):
-    def full(_: object) -> None:
+    def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(DatasetWriter, method, full)

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from virtassay.data.images import Normalisation
-from virtassay.data.pairing import MinibatchOrder
+from virtassay.data.order import MinibatchOrder
 from virtassay.data.store import Dataset, DatasetInfo, open_dataset
 from virtassay.schema import COLUMNS, validate
 

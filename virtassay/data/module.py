@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from virtassay.data.images import Normalisation
 from virtassay.data.joined import JoinedDataset, JoinedOrder, measured, open_images
 from virtassay.data.molecules import Descriptor
-from virtassay.data.pairing import Controls, MinibatchOrder, require_groups
+from virtassay.data.order import MinibatchOrder, require_groups
+from virtassay.data.pairing import Controls
 from virtassay.data.store import Dataset as ImageDataset
 from virtassay.data.vocabulary import ConditionTable, UnknownToModel, Vocabulary
 from virtassay.schema import InvalidIndex, Minibatch

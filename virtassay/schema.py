@@ -215,6 +215,10 @@ class _Tensors:
         """Move every tensor to `device`."""
         return self._map(lambda value: value.to(device, **options))
 
+    def pin_memory(self) -> Self:
+        """Copy every tensor to page-locked memory, from which a GPU fetches it while the processor goes on."""
+        return self._map(Tensor.pin_memory)
+
     def __getitem__(self, rows) -> Self:
         """Take the images numbered `rows` (a slice or an index tensor)."""
         return self._map(lambda value: value[rows])

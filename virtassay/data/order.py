@@ -3,7 +3,7 @@
 A run that is killed and resumed, or spread over more devices, sees the same global minibatches in the same order.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -60,6 +60,11 @@ class MinibatchOrder:
             here = epochs == epoch
             rows[here] = _epoch(self, int(epoch))[places[here]]
         return rows
+
+    def within(self, rows: np.ndarray) -> "MinibatchOrder":
+        """Return the order of some rows by themselves, numbered from 0, all their shards mixed."""
+        group, treatment = (None if one is None else one[rows] for one in (self.group, self.treatment))
+        return replace(self, n=len(rows), group=group, treatment=treatment, shard=None, buffer=0)
 
     def shards(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the shards that are mixed in `step`, and those that come after them."""

@@ -1,13 +1,14 @@
-"""Dataset folders elsewhere: files of an object store or a web server, and a bounded cache of shards on the local disk.
+"""Dataset folders elsewhere: files of an object store or a web server, and a bounded cache of shards on this disk.
 
-Addresses are those of fsspec: s3://bucket/folder, gs://…, https://…; the packages of a store (s3fs, gcsfs) come with it.
+Addresses are those of fsspec: s3://bucket/folder, gs://…, https://…; s3:// needs the package s3fs, gs:// gcsfs.
 """
 
+import contextlib
 import hashlib
-import logging
 import os
 import posixpath
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,6 @@ from filelock import FileLock
 
 from virtassay.download import cache_folder
 from virtassay.schema import BrokenDataset
-
-log = logging.getLogger(__name__)
 
 BLOCK = 8 << 20  # bytes that are read at once
 STALE_SECONDS = 3600  # a part that was not written to for so long was left by a process that was killed
@@ -84,30 +83,27 @@ class ShardCache:
         if entry["bytes"] > self.limit_bytes:
             raise ValueError(f"{self.root}/{entry['file']} has {entry['bytes']:,} bytes: loader.cache_gib is less.")
         with FileLock(self.folder / "room.lock"):
-            files = [(path, path.stat()) for path in self.folder.glob("*.bin")]
-            parts = [(path, path.stat()) for path in self.folder.glob("*.part") if path != part]
-            old = time.time() - STALE_SECONDS
-            files += [(path, stat) for path, stat in parts if stat.st_mtime < old]
-            used = sum(stat.st_size for _, stat in {**dict(files), **dict(parts)}.items())
-            for path, stat in sorted(files, key=lambda one: one[1].st_mtime):
+            parts = _sizes_and_times(self.folder, "part")  # first: what ends meanwhile counts twice, not never
+            files = _sizes_and_times(self.folder, "bin")
+            parts.pop(part, None)
+            used = sum(size for size, _ in [*parts.values(), *files.values()])
+            stale = time.time() - STALE_SECONDS
+            files |= {path: (size, used_at) for path, (size, used_at) in parts.items() if used_at < stale}
+            for path, (size, _) in sorted(files.items(), key=lambda one: one[1][1]):
                 if used + entry["bytes"] <= self.limit_bytes:
                     break
-                path.unlink()
-                used -= stat.st_size
+                path.unlink(missing_ok=True)
+                used -= size
             with part.open("wb") as file:
                 file.truncate(entry["bytes"])
 
     def _copy(self, entry: dict[str, Any], part: Path) -> None:
         digest, size = hashlib.sha256(), 0
-        file_system, path = _locate(self.root, entry["file"])
-        try:
-            with file_system.open(path, "rb", block_size=BLOCK) as source, part.open("r+b") as file:
-                while block := source.read(BLOCK):
-                    digest.update(block)
-                    file.write(block)
-                    size += len(block)
-        except OSError as error:
-            raise _unreadable(self.root, entry["file"], error) from error
+        with part.open("r+b") as file:
+            for block in _blocks(self.root, entry["file"]):
+                digest.update(block)
+                file.write(block)
+                size += len(block)
         _verify(self.root, entry, size, digest.hexdigest())
 
 
@@ -133,7 +129,8 @@ class RemoteShard:
         file_system, path = _locate(self.cache.root, self.entry["file"])
         starts = (wanted * size).tolist()
         try:
-            found = file_system.cat_ranges([path] * len(wanted), starts, [start + size for start in starts])
+            ends = [start + size for start in starts]
+            found = file_system.cat_ranges([path] * len(wanted), starts, ends, on_error="raise")
         except OSError as error:
             raise _unreadable(self.cache.root, self.entry["file"], error) from error
         if any(len(one) != size for one in found):
@@ -155,6 +152,17 @@ class RemoteShard:
         self.held = None
 
 
+def _blocks(root: str, name: str) -> Iterator[bytes]:
+    """Read a file from its beginning to its end. Raises BrokenDataset naming it."""
+    file_system, path = _locate(root, name)
+    try:
+        with file_system.open(path, "rb", block_size=BLOCK) as source:
+            while block := source.read(BLOCK):
+                yield block
+    except OSError as error:
+        raise _unreadable(root, name, error) from error
+
+
 def _locate(root: str, name: str) -> tuple[Any, str]:
     """Return the file system of a folder (made anew in each process) and the path of a file in it.
 
@@ -164,6 +172,16 @@ def _locate(root: str, name: str) -> tuple[Any, str]:
         raise BrokenDataset(f"{root}/dataset.json names {name!r}, which lies outside the folder: refused.")
     file_system, path = fsspec.core.url_to_fs(root)
     return file_system, posixpath.join(path, name)
+
+
+def _sizes_and_times(folder: Path, suffix: str) -> dict[Path, tuple[int, float]]:
+    """Return the size and the time of last use of each file of a kind; files may go while we look."""
+    found = {}
+    for path in folder.glob(f"*.{suffix}"):
+        with contextlib.suppress(FileNotFoundError):
+            stat = path.stat()
+            found[path] = stat.st_size, stat.st_mtime
+    return found
 
 
 def _verify(root: str, entry: dict[str, Any], size: int, digest: str) -> None:

@@ -292,8 +292,8 @@ class DatasetWriter:
 
 
 def _is_control(rows: pl.DataFrame) -> np.ndarray:
-    """Say which rows are controls, (n,); none where the column is missing or garbled, which the index's check tells."""
-    if "is_control" not in rows.columns or not (rows["is_control"].dtype == pl.Boolean):
+    """Say which rows are controls, (n,); none where that cannot be told, of which the index's check complains."""
+    if "is_control" not in rows.columns or rows["is_control"].dtype != pl.Boolean:
         return np.zeros(rows.height, bool)
     return rows["is_control"].fill_null(False).to_numpy()
 

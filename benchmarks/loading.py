@@ -136,7 +136,8 @@ def index(n: int) -> pl.DataFrame:
     number = pl.int_range(n, eager=True)
     names = pl.Series(["DMSO" if i % 10 == 0 else f"drug{i % 19}" for i in range(n)])
     return pl.DataFrame({
-        "image_id": number.cast(pl.String), "plate": "p", "well": "A01", "batch": (number // (n // 4 + 1)).cast(pl.String),
+        "image_id": number.cast(pl.String), "plate": "p", "well": "A01",
+        "batch": (number // (n // 4 + 1)).cast(pl.String),
         "perturbation": names, "is_control": names == "DMSO",
         "split": pl.select(pl.when(number % 50 == 1).then(pl.lit("val")).otherwise(pl.lit("train"))).to_series(),
     })  # fmt: skip
@@ -164,7 +165,7 @@ def main(images: int = 20_000, folder: str | None = None) -> None:
                 next(served)  # workers start
                 best[name] = max(best[name], speed(served))
                 del served
-    copied, published = list(best.values())[0], best[f"one npy an image, {WORKERS} workers (as published)"]
+    copied, published = next(iter(best.values())), best[f"one npy an image, {WORKERS} workers (as published)"]
     for name, found in best.items():
         print(f"{name:52s} {found:9,.0f} images/s  {found / copied:5.2f} × bare  {found / published:6.1f} × published")  # noqa: T201
 

@@ -81,7 +81,7 @@ def test_a_balance_is_between_none_and_full(balance: float):
 
 @pytest.mark.parametrize("buffer", [1, 2, 4, 6, 9])
 def test_an_epoch_takes_a_few_shards_at_a_time_and_sees_each_image_once(buffer: int):
-    order = MinibatchOrder(50, 5, 1, 8, shard=SHARD, buffer=buffer)
+    order = MinibatchOrder(50, 1, 1, 8, shard=SHARD, buffer=buffer)
     drawn = epochs(order, 3)
     for rows in drawn:
         assert sorted(rows) == list(range(50))
@@ -98,11 +98,11 @@ def test_an_epoch_takes_a_few_shards_at_a_time_and_sees_each_image_once(buffer: 
 
 @pytest.mark.parametrize("buffer", [0, 1, 2, 4])
 def test_a_step_names_the_shards_it_reads_and_those_that_come_next(buffer: int):
-    order = MinibatchOrder(50, 8, 1, 8, shard=SHARD, buffer=buffer)
+    order, one_by_one = (MinibatchOrder(50, size, 1, 8, shard=SHARD, buffer=buffer) for size in (8, 1))
     for step in range(20):
         now, after = order.shards(step)
         assert set(SHARD[order.rows(step, 0)]) <= set(now)
-        coming = SHARD[np.concatenate([order.rows(later, 0) for later in range(step + 1, step + 20)])]
+        coming = SHARD[np.concatenate([one_by_one.rows(8 * (step + 1) + i, 0) for i in range(100)])]
         new = coming[~np.isin(coming, now)]
         assert not len(new) or new[0] in after or set(after) <= set(now)
         assert 5 not in now and 5 not in after and len(after) <= (buffer or 6)
@@ -110,7 +110,7 @@ def test_a_step_names_the_shards_it_reads_and_those_that_come_next(buffer: int):
 
 def test_groups_stand_together_within_the_shards_that_are_mixed():
     group, shard = np.tile(np.arange(4), 32), np.repeat(np.arange(8), 16)
-    order = MinibatchOrder(128, 16, 1, 0, group, 4, shard=shard, buffer=2)
+    order = MinibatchOrder(128, 1, 1, 0, group, 4, shard=shard, buffer=2)
     for rows in epochs(order, 2):
         assert sorted(rows) == list(range(128))
         assert all(len(np.unique(shard[rows[start : start + 32]])) == 2 for start in range(0, 128, 32))
@@ -121,3 +121,10 @@ def test_balance_and_shards_go_together():
     treatment = np.where(np.arange(50) % 10 == 0, 1, 0)
     drawn = epochs(MinibatchOrder(50, 5, 1, 1, treatment=treatment, balance=1.0, shard=SHARD, buffer=2), 20)
     assert np.bincount(treatment[drawn].ravel()) / 20 == pytest.approx([25, 25], abs=1)
+
+
+def test_a_part_has_the_images_of_a_shard_side_by_side():
+    plain, sorted_by_shard = (MinibatchOrder(50, 10, 2, 8, shard=shard) for shard in (None, SHARD))
+    for step, part in ((0, 0), (3, 1)):
+        rows = sorted_by_shard.rows(step, part)
+        assert (np.diff(SHARD[rows]) >= 0).all() and set(rows) == set(plain.rows(step, part))

@@ -229,6 +229,7 @@ class AssayData(lightning.LightningDataModule):
             rank=trainer.global_rank,
             channel_subsets=self.channel_subsets,
             balance=self.balance,
+            shard=self.train.shard if isinstance(self.train, ImageDataset) else None,
             buffer=self.buffer_shards,
         )
         sampler = StepSampler(lambda: trainer.global_step * accumulate, self.steps * accumulate)
@@ -263,6 +264,7 @@ class AssayData(lightning.LightningDataModule):
         rank: int = 0,
         channel_subsets: bool = False,
         balance: float = 0.0,
+        shard: np.ndarray | None = None,
         buffer: int = 0,
     ) -> Minibatches:
         group = _groups(images)
@@ -275,7 +277,7 @@ class AssayData(lightning.LightningDataModule):
             self.per_group,
             treatment=_numbers(images, "treatment") if balance else None,
             balance=balance,
-            shard=images.shard if isinstance(images, ImageDataset) else None,
+            shard=shard,
             buffer=buffer,
         )
         paired = self.needs_control or self.control_set > 0

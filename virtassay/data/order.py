@@ -51,7 +51,7 @@ class MinibatchOrder:
             raise ValueError(f"buffer_shards={self.buffer} is a number of shards, or 0 for all of them.")
 
     def rows(self, step: int, part: int) -> np.ndarray:
-        """Return the rows that `part` sees in `step`."""
+        """Return the rows that `part` sees in `step`; those of a shard side by side, to be gathered in one go."""
         size = self.minibatch_size // self.parts
         positions = step * self.minibatch_size + part * size + np.arange(size)
         epochs, places = np.divmod(positions, self.n)
@@ -59,7 +59,7 @@ class MinibatchOrder:
         for epoch in np.unique(epochs):  # a minibatch may end one epoch and begin the next
             here = epochs == epoch
             rows[here] = _epoch(self, int(epoch))[places[here]]
-        return rows
+        return rows if self.shard is None else rows[np.argsort(self.shard[rows], kind="stable")]
 
     def within(self, rows: np.ndarray) -> "MinibatchOrder":
         """Return the order of some rows by themselves, numbered from 0, all their shards mixed."""

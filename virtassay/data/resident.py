@@ -23,7 +23,8 @@ class Resident:
 
     def images(self, rows: np.ndarray) -> Tensor:
         """Gather the images of `rows` on the device: (n, c, h, w) in the stored dtype, as Dataset.images does."""
-        return self.bits[torch.from_numpy(rows).to(self.bits.device)].view(self.stored.dtype)
+        chosen = torch.from_numpy(rows).to(self.bits.device)
+        return self.bits.index_select(0, chosen).view(self.stored.dtype)  # as bits[chosen], but image by image
 
 
 def fits(images: Dataset, device: torch.device, share: float) -> bool:

@@ -2,8 +2,8 @@
 
 dataset.json    shape, dtype, channels, scaling, and a checksum of every other file; written last
 index.parquet   one row an image; `shard` and `offset` say where its pixels lie
-images/*.bin    raw little-endian (n, channels, height, width), in C order; controls in shards of their own, so that
-                they can be kept at hand where the others stream by
+images/*.bin    raw little-endian (n, channels, height, width), in C order; after the first, controls have shards of
+                their own, which can be kept at hand where the others stream by
 
 A set of k feature vectors (a profile, an embedding; k = 1 for a well's) is kept as an image of k × 1 "pixels" in
 float32, whose channels are the features.
@@ -54,11 +54,15 @@ class Dataset:
         if len(numbers) == 1:
             return np.asarray(self.maps[numbers[0]][offset])
         out = np.empty((len(shard), *self.info.image_shape), self.info.dtype)
+        if (np.diff(shard) >= 0).all():  # as minibatches come: each shard's images go where they stay
+            for number, start in zip(numbers, np.searchsorted(shard, numbers), strict=True):
+                end = np.searchsorted(shard, number, side="right")
+                _gather(self.maps[number], offset[start:end], out[start:end])
+            return out
         block = max(1, BLOCK_BYTES // max(1, out[:1].nbytes))
         for number in numbers:
             here = np.flatnonzero(shard == number)
-            for start in range(0, len(here), block):
-                some = here[start : start + block]
+            for some in np.split(here, range(block, len(here), block)):
                 out[some] = self.maps[number][offset[some]]
         return out
 
@@ -85,6 +89,13 @@ class Dataset:
             there = self.index["split"].unique().drop_nulls().sort().to_list()
             raise ValueError(f"{self.root}: no images in split {name!r}; there are {there}.")
         return part
+
+
+def _gather(images: np.ndarray | RemoteShard, offset: np.ndarray, out: np.ndarray) -> None:
+    if isinstance(images, np.ndarray):
+        images.take(offset, axis=0, out=out, mode="clip")  # "raise" would go through a buffer; open_dataset has checked
+    else:
+        out[:] = images[offset]
 
 
 def open_dataset(root: str | Path, verify: bool = True, cache_bytes: int = CACHE_BYTES) -> Dataset:
@@ -157,7 +168,7 @@ class DatasetWriter:
         self.shard_images = max(1, shard_bytes // self.image_bytes)
         self.tables: list[pl.DataFrame] = []
         self.shards: list[dict[str, Any]] = []
-        self.open: dict[bool, _OpenShard] = {}  # the shard of controls and that of the treated
+        self.open: dict[bool | None, _OpenShard] = {}  # of controls, of the treated, and (None) the first, of both
 
     def __enter__(self) -> Self:
         if self.root.exists() and not self.overwrite:
@@ -185,10 +196,11 @@ class DatasetWriter:
         if len(bad):
             named = rows["image_id"].gather(bad[:5]).to_list()
             raise ValueError(f"{len(bad)} images hold values that are not finite, first {named}: nothing is repaired.")
-        control = _is_control(rows)
         shard, offset = np.empty(len(images), np.int32), np.empty(len(images), np.int64)
-        for kind in (False, True):
-            chosen = np.flatnonzero(control == kind)
+        control, place = _is_control(rows), np.arange(len(images))
+        first = place < self.shard_images - (self.shards[0]["n_images"] if self.shards else 0)
+        for kind, here in ((None, first), (False, ~first & ~control), (True, ~first & control)):
+            chosen = np.flatnonzero(here)
             while len(chosen):
                 number, start, n = self._write(images, chosen, kind)
                 shard[chosen[:n]] = number
@@ -196,11 +208,11 @@ class DatasetWriter:
                 chosen = chosen[n:]
         self.tables.append(rows.with_columns(shard=pl.Series(shard), offset=pl.Series(offset)))
 
-    def _write(self, images: np.ndarray, chosen: np.ndarray, control: bool) -> tuple[int, int, int]:
+    def _write(self, images: np.ndarray, chosen: np.ndarray, kind: bool | None) -> tuple[int, int, int]:
         """Write what still fits the open shard; return the shard, where in it that begins, and how many images."""
-        shard = self.open.get(control)
+        shard = self.open.get(kind)
         if shard is None or self.shards[shard.number]["n_images"] == self.shard_images:
-            shard = self._next_shard(control)
+            shard = self._next_shard(kind)
         entry = self.shards[shard.number]
         start = entry["n_images"]
         part = images[chosen[: self.shard_images - start]]
@@ -224,14 +236,14 @@ class DatasetWriter:
             raise schema.InvalidIndex(f"{self.root}: there are no images to write.")
         return schema.validate(pl.concat(self.tables, how="diagonal_relaxed"), str(self.root))
 
-    def _next_shard(self, control: bool) -> _OpenShard:
-        if control in self.open:
-            self._close_shard(self.open.pop(control))
+    def _next_shard(self, kind: bool | None) -> _OpenShard:
+        if kind in self.open:
+            self._close_shard(self.open.pop(kind))
         number = len(self.shards)
         name = f"images/{number:05d}.bin"
         self.shards.append({"file": name, "n_images": 0, "bytes": 0, "sha256": ""})
-        self.open[control] = _OpenShard(number, (self.folder / name).open("wb"), hashlib.sha256())
-        return self.open[control]
+        self.open[kind] = _OpenShard(number, (self.folder / name).open("wb"), hashlib.sha256())
+        return self.open[kind]
 
     def _close_shard(self, shard: _OpenShard) -> None:
         with shard.file as file:

@@ -2,7 +2,7 @@
 
 Which images a step sees is the order's business (MinibatchOrder with buffer_shards): the order is a function of the
 seed and the step, so a resumed run, any worker and any device fetch just the shards that their own steps read. Shards
-that hold controls stay at hand, since any of them may be drawn; prepare.py writes controls into shards of their own.
+that hold controls stay at hand, since any of them may be drawn: DatasetWriter gives controls shards of their own.
 Every node of a run fetches the whole data set once an epoch: a global minibatch is the same on any number of devices.
 """
 

@@ -229,7 +229,7 @@ class AssayData(lightning.LightningDataModule):
             rank=trainer.global_rank,
             channel_subsets=self.channel_subsets,
             balance=self.balance,
-            shard=self.train.shard if isinstance(self.train, ImageDataset) else None,
+            shard=self.train.shard if isinstance(self.train, ImageDataset) and len(self.train.maps) > 1 else None,
             buffer=self.buffer_shards,
         )
         sampler = StepSampler(lambda: trainer.global_step * accumulate, self.steps * accumulate)

@@ -53,12 +53,11 @@ class MinibatchOrder:
     def rows(self, step: int, part: int) -> np.ndarray:
         """Return the rows that `part` sees in `step`; those of a shard side by side, to be gathered in one go."""
         size = self.minibatch_size // self.parts
-        positions = step * self.minibatch_size + part * size + np.arange(size)
-        epochs, places = np.divmod(positions, self.n)
-        rows = np.empty(size, np.int64)
-        for epoch in np.unique(epochs):  # a minibatch may end one epoch and begin the next
-            here = epochs == epoch
-            rows[here] = _epoch(self, int(epoch))[places[here]]
+        epoch, place = divmod(step * self.minibatch_size + part * size, self.n)
+        rows = _epoch(self, epoch)[place : place + size]
+        while len(rows) < size:  # a minibatch may end one epoch and begin the next
+            epoch += 1
+            rows = np.concatenate([rows, _epoch(self, epoch)[: size - len(rows)]])
         return rows if self.shard is None else rows[np.argsort(self.shard[rows], kind="stable")]
 
     def within(self, rows: np.ndarray) -> "MinibatchOrder":

@@ -27,7 +27,7 @@ try:
 except ImportError as missing:
     raise SystemExit(f"{missing}: this benchmark needs pip install lmdb zarr webdataset") from missing
 
-SHAPE, SIZE, TURNS, SECONDS = (3, 96, 96), 256, 12, 0.3
+SHAPE, SIZE, TURNS, SECONDS = (3, 96, 96), 256, 8, 0.5
 SLOW = 2048  # images of the way that takes a file an image and milliseconds to write it
 WORKERS = 2
 Ways = dict[str, Callable[[], Iterator[object]]]

@@ -16,14 +16,20 @@ import polars as pl
 from virtassay.data.store import DatasetInfo, DatasetWriter
 
 OPEN = """
-import json, resource, sys, time
+import json, sys, time
+from pathlib import Path
 import polars as pl
 from virtassay.data.store import open_dataset
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+def peak():
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0])
+
+before = peak()
 wall, cpu = time.perf_counter(), time.process_time()
 {what}
-used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu, used / 2**20, (used - before) / 2**20]))
+took = time.perf_counter() - wall, time.process_time() - cpu
+print(json.dumps([*took, peak() / 2**20, (peak() - before) / 2**20]))
 """
 WAYS = {
     "polars reads the file": "kept = pl.read_parquet(sys.argv[1] + '/index.parquet')",

@@ -137,7 +137,8 @@ def _typed(table: pl.DataFrame, name: str, dtype: pl.DataType, fail) -> pl.Serie
         if bad.any():
             raise fail(f"column {name!r} holds {given}: {offenders(table, bad, name)}; write true/false.")
     if listed and not isinstance(column.dtype, pl.List):
-        return column.cast(inner, strict=True).reshape((-1, 1)).cast(dtype)
+        present = column.cast(inner, strict=True)
+        return table.select(pl.concat_list(present.alias(name)))[name].cast(dtype)
     return column.cast(dtype, strict=True)
 
 

@@ -1,5 +1,7 @@
 """One epoch sees each image once, in any number of workers, devices and micro-steps; so does a resumed run."""
 
+import cProfile
+import pstats
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +104,21 @@ def test_images_are_those_of_their_rows_and_controls_those_of_their_batch(folder
         for drawn, row in zip(minibatch.control.numpy(), rows, strict=True):
             (source,) = np.flatnonzero((pixels == drawn).all((1, 2, 3)))
             assert control[source] and batch[source] == batch[row] and source != row
+
+
+def test_the_work_of_python_does_not_grow_with_the_minibatch(folder: Path):
+    def calls(size: int) -> int:
+        data = AssayData(
+            folder=folder, minibatch_size=size, images_total=size * 9, molecules=None, needs_control=True, control_set=2
+        )
+        data.trainer = Trainer()  # pyright: ignore[reportAttributeAccessIssue]
+        minibatches = data.train_dataloader().dataset
+        minibatches[0]  # the permutation of the epoch is made once
+        profile = cProfile.Profile()
+        profile.runcall(lambda: minibatches[1])
+        return pstats.Stats(profile).total_calls  # pyright: ignore[reportAttributeAccessIssue]
+
+    assert calls(36) - calls(12) < 24, "not one call an image"
 
 
 def test_balance_serves_treatments_alike(folder: Path):

@@ -40,13 +40,12 @@ class Minibatches(Dataset):
         channel_subsets: bool = False,
         accumulate: int = 1,
         rank: int = 0,
-        stream: ShardStream | None = None,
     ) -> None:
-        self.stream = stream
         self.images, self.conditions, self.order, self.group = images, conditions, order, group
         self.controls, self.needs_control, self.control_set = controls, needs_control, control_set
         self.channel_subsets, self.accumulate, self.rank = channel_subsets, accumulate, rank
         self.world = order.parts // accumulate
+        self.stream: ShardStream | None = None  # of images elsewhere, which it brings before a step reads them
 
     def __getitem__(self, micro_step: int) -> Minibatch:
         step, micro = divmod(micro_step, self.accumulate)

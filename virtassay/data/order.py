@@ -54,7 +54,7 @@ class MinibatchOrder:
         """Return the rows that `part` sees in `step`; those of a shard side by side, to be gathered in one go."""
         size = self.minibatch_size // self.parts
         epoch, place = divmod(step * self.minibatch_size + part * size, self.n)
-        rows = _epoch(self, epoch)[place : place + size]
+        rows = _epoch(self, epoch)[place : place + size].copy()  # the epoch's own are kept
         while len(rows) < size:  # a minibatch may end one epoch and begin the next
             epoch += 1
             rows = np.concatenate([rows, _epoch(self, epoch)[: size - len(rows)]])

@@ -157,9 +157,7 @@ def test_a_damaged_file_in_the_cache_is_refused(server, cache):
 
 def test_a_file_that_is_not_there_says_where_to_put_it(server, cache):
     url = server.url.replace("/file", "/elsewhere")
-    with pytest.raises(
-        FileNotFoundError, match=rf"weights.bin is not in the cache.*404.*{url}.*{cache / 'weights.bin'}"
-    ):
+    with pytest.raises(FileNotFoundError, match=rf"weights.bin is not in .*404.*{url}.*{cache / 'weights.bin'}"):
         fetch(RemoteFile("weights.bin", url, SHA256))
 
 

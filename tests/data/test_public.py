@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from skimage import io as imageio
 from skimage.transform import resize
 
-from virtassay.data.public import IMPA_COLUMNS, prepare_bbbc021_impa, split_published
+from virtassay.data.public.bbbc021_impa import IMPA_COLUMNS, prepare_bbbc021_impa, split_published
 from virtassay.data.scaling import Percentile
 from virtassay.data.sources import FilePerChannel, UnreadableImage
 from virtassay.data.splits import split_by_well

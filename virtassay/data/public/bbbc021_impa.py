@@ -1,20 +1,36 @@
-"""Public screens, each one small function onto the one index."""
+"""BBBC021 in the crops of IMPA, which CellFlux and Jones et al. train on: one 96×96×3 uint8 npy file a cell."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from virtassay.data.annotation import read_table
+from virtassay.data.annotation import kept, read_table
+from virtassay.data.public import bbbc021
+from virtassay.data.public.files import (
+    Part,
+    obtain,
+    report,
+    require_columns,
+    require_images,
+    require_tables,
+)
 from virtassay.data.sources import FilePerCrop
 from virtassay.data.splits import split_by_well
 from virtassay.data.table import prepare_table
 from virtassay.schema import InvalidIndex
 
+ADDRESS = "https://zenodo.org/records/8307629/files"  # of Palma et al.; IMPA's repository names the record
+ARCHIVE, BYTES, UNPACKED = "IMPA_reproducibility.zip", 12_500_000_000, 15_000_000_000  # about, as others report
 IMPA_TABLE = "bbbc021_df_all.csv"
 IMPA_COLUMNS = ("SAMPLE_KEY", "CPD_NAME", "ANNOT", "STATE", "SPLIT", "BATCH", "DOSE")
 # Week1_22123_1_11_3.0 is week, plate, table, image (field) and cell; the file is Week1/22123/1_11_3.0.npy
 IMPA_KEY = r"^(?<week>[^_]+)_(?<number>[^_]+)_(?<table>\d+)_(?<image>\d+)_(?<cell>.+)$"
+LICENCE = (
+    "of the crops: see https://zenodo.org/records/8307629; of the images: see https://bbbc.broadinstitute.org/BBBC021"
+)
+CITATION = f"{bbbc021.CITATION}; crops by Palma et al. 2025 (IMPA, doi 10.1038/s41467-024-55707-8), Zenodo 8307629"
 
 
 def split_published(index: pl.DataFrame, *, seed: int = 0, val: float = 0.05) -> pl.DataFrame:
@@ -30,21 +46,33 @@ def prepare_bbbc021_impa(
     compounds: str | Path | None = None,
     fields: str | Path | None = None,
     split: Callable[[pl.DataFrame], pl.DataFrame] = split_published,
+    keep: Mapping[str, Sequence[Any]] | None = None,
+    address: str = ADDRESS,
+    download: bool = False,
+    dry_run: bool = False,
     on_error: str = "raise",
     overwrite: bool = False,
-) -> Path:
+) -> Path | None:
     """Prepare BBBC021 from IMPA's drop: `bbbc021_df_all.csv` and one 96×96×3 uint8 npy file a crop.
 
     Source: Ljosa et al. 2012 (BBBC021v1); crops by Palma et al. 2023 (Zenodo 8307629). `compounds`: the official table
     BBBC021_v1_compound.csv, joined for the SMILES. `fields`: the official BBBC021_v1_image.csv, joined for the wells;
     without it each field counts as a well. `split`: the drop's own, or one of virtassay.data.splits.
-    Raises InvalidIndex naming what does not fit.
+    folder: of the table, or of the zip file and what it unpacks to. keep: {column of the table, or plate: values}.
+    download: fetch from `address` what is missing; dry_run: log what that is and how large, write nothing and return
+    None. Raises FileNotFoundError, InvalidIndex and UnreadableImage naming what does not fit.
     """
-    path = Path(folder) / IMPA_TABLE
+    folder = Path(folder)
+    archive = Part(ARCHIVE, f"{address}/{ARCHIVE}?download=1", BYTES, UNPACKED)
+    if dry_run:
+        report([] if _find(folder).is_file() else [archive], folder)
+        return None
+    if download and not _find(folder).is_file():
+        obtain([archive], folder)
+    path = _find(folder)
+    require_tables([Part(IMPA_TABLE, archive.url, 0)], path.parent, "IMPA's drop of BBBC021")
     table = read_table(path, {"image_id": "SAMPLE_KEY", "batch": "BATCH", "perturbation": "CPD_NAME"}, {})
-    missing = [name for name in IMPA_COLUMNS if name not in table.columns]
-    if missing:
-        raise InvalidIndex(f"{path}: column(s) {missing} are missing: is this IMPA's table? It has {table.columns}.")
+    require_columns(table, IMPA_COLUMNS, path, "IMPA's table")
     key = table["SAMPLE_KEY"].str.extract_groups(IMPA_KEY).struct.unnest()
     if key["cell"].null_count():
         bad = table.filter(key["cell"].is_null())["SAMPLE_KEY"].head(5).to_list()
@@ -57,9 +85,18 @@ def prepare_bbbc021_impa(
         smiles=pl.lit(None, pl.String),
         source_file=key["week"] + "/" + key["number"] + "/" + rest + ".npy",
         published=table["SPLIT"],
+        control_type=pl.col("CPD_NAME").replace_strict({"DMSO": "negative", "taxol": "positive"}, default=None),
     )
+    table = kept(table, keep or {}, str(path))
+    crops = _crops(folder, table["source_file"][0])
+    require_images(crops, table.select("plate", path="source_file"), on_error)
     if compounds is not None:
-        table = table.drop("smiles").join(_smiles(Path(compounds)), on="CPD_NAME", how="left", maintain_order="left")
+        table = table.drop("smiles").join(
+            bbbc021.smiles(Path(compounds)).rename({"compound": "CPD_NAME"}),
+            on="CPD_NAME",
+            how="left",
+            maintain_order="left",
+        )
     if fields is not None:
         table = table.rename({"well": "field"}).join(
             _wells(Path(fields)), on=["plate", "field"], how="left", maintain_order="left"
@@ -78,20 +115,30 @@ def prepare_bbbc021_impa(
             "dose_um": "DOSE",
             "moa": "ANNOT",
         },
-        constants={"cell_type": "MCF7"},
+        constants={"cell_type": "MCF7", "perturbation_type": "compound"},
         controls=["DMSO"],
-        images=FilePerCrop(str(folder)),
+        images=FilePerCrop(str(crops)),
         channels=("actin", "tubulin", "DAPI"),
         scaling=None,  # already 8 bit, scaled by IMPA
         split=split,
+        licence=LICENCE,
+        citation=CITATION,
         on_error=on_error,
         overwrite=overwrite,
     )
 
 
-def _smiles(path: Path) -> pl.DataFrame:
-    table = read_table(path, {"perturbation": "compound"}, {})
-    return table.select(CPD_NAME="compound", smiles="smiles").unique("CPD_NAME", maintain_order=True)
+def _find(folder: Path) -> Path:
+    """Where the table lies: in the folder itself, or at some depth in what the zip file unpacks to."""
+    return next(iter(sorted(folder.rglob(IMPA_TABLE))), folder / IMPA_TABLE)
+
+
+def _crops(folder: Path, first: str) -> Path:
+    """The folder that the names of the crops count from: it holds Week1/22123, at any depth of the zip file."""
+    if (folder / first).parent.is_dir():
+        return folder
+    plate = str(Path(first).parent)
+    return next((path.parents[1] for path in sorted(folder.rglob(plate)) if path.is_dir()), folder)
 
 
 def _wells(path: Path) -> pl.DataFrame:

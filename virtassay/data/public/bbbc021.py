@@ -80,7 +80,7 @@ def prepare_bbbc021(
         root=root,
         table=table,
         columns={"perturbation": "compound"},
-        constants={"cell_type": "MCF7", "perturbation_type": "compound"},
+        constants={"cell_type": "MCF7"},
         controls=["DMSO"],
         images=FilePerChannel(str(folder), "{channel}", [f"{{{stain}_file}}" for stain in STAINS]),
         channels=CHANNELS,
@@ -115,7 +115,7 @@ def fields(folder: Path) -> pl.DataFrame:
         replicate="Replicate",
         compound=compound,
         dose_um=pl.col(dose).cast(pl.Float64),
-        control_type=pl.col(compound).replace_strict({"DMSO": "negative", "taxol": "positive"}, default=None),
+        **kinds(pl.col(compound)),
         **{f"{stain}_file": place + "/" + pl.col(f"Image_FileName_{stain}") for stain in STAINS},
     )
     moa = read_table(folder / MOA, {}, {})
@@ -132,6 +132,14 @@ def smiles(path: Path) -> pl.DataFrame:
     table = read_table(path, {}, {})
     require_columns(table, ["compound", "smiles"], path, "BBBC021's table of compounds")
     return table.select("compound", "smiles").unique("compound", maintain_order=True)
+
+
+def kinds(compound: pl.Expr) -> dict[str, pl.Expr]:
+    """Say of which kind each treatment is: perturbation_type, and control_type of DMSO and taxol."""
+    return {
+        "perturbation_type": pl.when(compound == "DMSO").then(pl.lit("none")).otherwise(pl.lit("compound")),
+        "control_type": compound.replace_strict({"DMSO": "negative", "taxol": "positive"}, default=None),
+    }
 
 
 def _week(plate: str) -> str:

@@ -10,6 +10,7 @@ from virtassay.data.annotation import kept, read_table
 from virtassay.data.public import bbbc021
 from virtassay.data.public.files import (
     Part,
+    absent_files,
     obtain,
     report,
     require_columns,
@@ -63,33 +64,19 @@ def prepare_bbbc021_impa(
     None. Raises FileNotFoundError, InvalidIndex and UnreadableImage naming what does not fit.
     """
     folder = Path(folder)
+    folder, keep = Path(folder), keep or {}
     archive = Part(ARCHIVE, f"{address}/{ARCHIVE}?download=1", BYTES, UNPACKED)
-    if dry_run:
-        report([] if _find(folder).is_file() else [archive], folder)
-        return None
-    if download and not _find(folder).is_file():
-        obtain([archive], folder)
+    if dry_run or download:
+        parts = [archive] if _incomplete(folder, keep) else []
+        if dry_run:
+            report(parts, folder)
+            return None
+        obtain(parts, folder)
     path = _find(folder)
     require_tables([Part(IMPA_TABLE, archive.url, 0)], path.parent, "IMPA's drop of BBBC021")
-    table = read_table(path, {"image_id": "SAMPLE_KEY", "batch": "BATCH", "perturbation": "CPD_NAME"}, {})
-    require_columns(table, IMPA_COLUMNS, path, "IMPA's table")
-    key = table["SAMPLE_KEY"].str.extract_groups(IMPA_KEY).struct.unnest()
-    if key["cell"].null_count():
-        bad = table.filter(key["cell"].is_null())["SAMPLE_KEY"].head(5).to_list()
-        raise InvalidIndex(f"{path}: SAMPLE_KEY {bad} is not like Week1_22123_1_11_3.0.")
-    rest = key["table"] + "_" + key["image"] + "_" + key["cell"]
-    table = table.with_columns(
-        plate=key["week"] + "_" + key["number"],
-        well=key["table"] + "_" + key["image"],
-        site=key["image"],
-        smiles=pl.lit(None, pl.String),
-        source_file=key["week"] + "/" + key["number"] + "/" + rest + ".npy",
-        published=table["SPLIT"],
-        control_type=pl.col("CPD_NAME").replace_strict({"DMSO": "negative", "taxol": "positive"}, default=None),
-    )
-    table = kept(table, keep or {}, str(path))
-    crops = _crops(folder, table["source_file"][0])
-    require_images(crops, table.select("plate", path="source_file"), on_error)
+    table = kept(crops(path), keep, str(path))
+    base = _base(folder, table["source_file"][0])
+    require_images(base, table.select("plate", path="source_file"), on_error)
     if compounds is not None:
         table = table.drop("smiles").join(
             bbbc021.smiles(Path(compounds)).rename({"compound": "CPD_NAME"}),
@@ -115,9 +102,9 @@ def prepare_bbbc021_impa(
             "dose_um": "DOSE",
             "moa": "ANNOT",
         },
-        constants={"cell_type": "MCF7", "perturbation_type": "compound"},
+        constants={"cell_type": "MCF7"},
         controls=["DMSO"],
-        images=FilePerCrop(str(crops)),
+        images=FilePerCrop(str(base)),
         channels=("actin", "tubulin", "DAPI"),
         scaling=None,  # already 8 bit, scaled by IMPA
         split=split,
@@ -128,12 +115,42 @@ def prepare_bbbc021_impa(
     )
 
 
+def crops(path: Path) -> pl.DataFrame:
+    """Map IMPA's table onto the index, a row a crop; `published` is its split, and each field counts as a well."""
+    table = read_table(path, {"image_id": "SAMPLE_KEY", "batch": "BATCH", "perturbation": "CPD_NAME"}, {})
+    require_columns(table, IMPA_COLUMNS, path, "IMPA's table")
+    key = table["SAMPLE_KEY"].str.extract_groups(IMPA_KEY).struct.unnest()
+    if key["cell"].null_count():
+        bad = table.filter(key["cell"].is_null())["SAMPLE_KEY"].head(5).to_list()
+        raise InvalidIndex(f"{path}: SAMPLE_KEY {bad} is not like Week1_22123_1_11_3.0.")
+    rest = key["table"] + "_" + key["image"] + "_" + key["cell"]
+    return table.with_columns(
+        plate=key["week"] + "_" + key["number"],
+        well=key["table"] + "_" + key["image"],
+        site=key["image"],
+        smiles=pl.lit(None, pl.String),
+        source_file=key["week"] + "/" + key["number"] + "/" + rest + ".npy",
+        published=table["SPLIT"],
+        **bbbc021.kinds(pl.col("CPD_NAME")),
+    )
+
+
+def _incomplete(folder: Path, keep: Mapping[str, Sequence[Any]]) -> bool:
+    path = _find(folder)
+    if not path.is_file():
+        return True
+    files = kept(crops(path), keep, str(path))["source_file"]
+    return bool(absent_files(_base(folder, files[0]), files).any())
+
+
 def _find(folder: Path) -> Path:
     """Where the table lies: in the folder itself, or at some depth in what the zip file unpacks to."""
+    if (folder / IMPA_TABLE).is_file():
+        return folder / IMPA_TABLE
     return next(iter(sorted(folder.rglob(IMPA_TABLE))), folder / IMPA_TABLE)
 
 
-def _crops(folder: Path, first: str) -> Path:
+def _base(folder: Path, first: str) -> Path:
     """The folder that the names of the crops count from: it holds Week1/22123, at any depth of the zip file."""
     if (folder / first).parent.is_dir():
         return folder

@@ -40,8 +40,8 @@ CHANNELS = {"DNA": 5, "ER": 4, "RNA": 3, "AGP": 2, "Mito": 1}
 LICENCE = "CC0 1.0"
 CITATION = (
     "Chandrasekaran et al. 2024, Three million images and morphological profiles of cells treated with matched "
-    "chemical and genetic perturbations (doi 10.1038/s41592-024-02241-6), dataset cpg0000 of the Cell Painting Gallery, "
-    "Registry of Open Data on AWS"
+    "chemical and genetic perturbations (doi 10.1038/s41592-024-02241-6), dataset cpg0000, available from the Cell "
+    "Painting Gallery on the Registry of Open Data on AWS"
 )
 
 

@@ -17,8 +17,15 @@ import tifffile
 
 from virtassay.data.render import Optics
 from virtassay.data.simulate import Treatment, Well, grow
+from virtassay.data.store import Dataset, open_dataset
 
 EDGE = 32  # pixels of an image: what the layouts hold matters here, not their size
+
+
+def opened(root: Path | None) -> Dataset:
+    """Open what was prepared."""
+    assert root is not None, "a dry run"
+    return open_dataset(root)
 
 
 @cache
@@ -77,7 +84,7 @@ def recursion_3(folder: Path, table: pl.DataFrame, pictures: list[list[bytes]], 
 def jpeg_2000(size: int = EDGE) -> list[list[bytes]]:
     """Simulated images, six lossless jp2 each."""
     return [
-        [imagecodecs.jpeg2k_encode(np.ascontiguousarray(plane), reversible=True, level=0) for plane in image]
+        [bytes(imagecodecs.jpeg2k_encode(np.ascontiguousarray(plane), reversible=True, level=0)) for plane in image]
         for image in rendered(6, size)
     ]
 

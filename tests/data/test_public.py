@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from skimage import io as imageio
 from skimage.transform import resize
 
+from tests.data.official import opened
 from virtassay.data.public.bbbc021_impa import IMPA_COLUMNS, prepare_bbbc021_impa, split_published
 from virtassay.data.scaling import Percentile
 from virtassay.data.sources import FilePerChannel, UnreadableImage
@@ -82,7 +83,7 @@ def test_impas_drop_of_bbbc021(shared_data: Path, tmp_path: Path):
     made = drop_of_impa(tmp_path, crops)
     compounds, fields = crops / "BBBC021_v1_compound.csv", crops / "BBBC021_v1_image.csv"
     root = prepare_bbbc021_impa(root=tmp_path / "out", folder=tmp_path, compounds=compounds, fields=fields)
-    dataset = open_dataset(root)
+    dataset = opened(root)
     index = dataset.index
     assert dataset.info.image_shape == (3, 96, 96) and dataset.info.channels == ("actin", "tubulin", "DAPI")
     assert index["well"].to_list() == made["well"].to_list() and index["plate"].unique().to_list() == ["Week4_27801"]
@@ -98,7 +99,7 @@ def test_impas_drop_of_bbbc021(shared_data: Path, tmp_path: Path):
     np.testing.assert_array_equal(
         dataset.images(np.array([5]))[0], np.moveaxis(np.load(tmp_path / week / number / f"{rest}.npy"), -1, 0)
     )
-    bare = open_dataset(prepare_bbbc021_impa(root=tmp_path / "bare", folder=tmp_path))
+    bare = opened(prepare_bbbc021_impa(root=tmp_path / "bare", folder=tmp_path))
     assert "smiles" not in bare.index.columns or bare.index["smiles"].list.drop_nulls().list.len().sum() == 0
 
 
@@ -164,7 +165,7 @@ def random_drop(folder: Path, drugs: Sequence[str] = ("DMSO", "taxol"), fields: 
 
 def test_a_drop_of_random_crops(tmp_path: Path):
     made, split = random_drop(tmp_path), partial(split_published, val=0.2)
-    dataset = open_dataset(prepare_bbbc021_impa(root=tmp_path / "out", folder=tmp_path, split=split))
+    dataset = opened(prepare_bbbc021_impa(root=tmp_path / "out", folder=tmp_path, split=split))
     index = dataset.index
     assert index["image_id"].to_list() == made["SAMPLE_KEY"].to_list()
     assert index["plate"].unique().sort().to_list() == ["Week1_22123", "Week2_24121"]
@@ -248,7 +249,7 @@ def test_a_drop_that_lacks_crops_or_fields_says_which(tmp_path: Path):
     ):
         prepare_bbbc021_impa(root=tmp_path / "out", folder=tmp_path)
     root = prepare_bbbc021_impa(root=tmp_path / "out", folder=tmp_path, on_error="skip")
-    assert len(open_dataset(root)) == made.height - 1
+    assert len(opened(root)) == made.height - 1
     fields = pl.DataFrame(
         {
             "TableNumber": "1", "ImageNumber": [str(i) for i in range(8)], "Image_Metadata_Plate_DAPI": "Week1_22123",

@@ -14,12 +14,11 @@ import polars as pl
 import pytest
 import tifffile
 
-from tests.data.official import broad, serving
+from tests.data.official import broad, opened, serving
 from virtassay.data.public.bbbc021 import ADDRESS, IMAGES, PLATES, fields, prepare_bbbc021
 from virtassay.data.scaling import Percentile
 from virtassay.data.sources import UnreadableImage
 from virtassay.data.splits import split_by_well
-from virtassay.data.store import open_dataset
 from virtassay.download import BLOCK
 from virtassay.schema import InvalidIndex
 
@@ -52,8 +51,7 @@ def test_the_official_tables_are_mapped(shared_data: Path):
 
 def test_its_fields_become_images(screen: Path, tmp_path: Path):
     root = prepare(root=tmp_path / "out", folder=screen, crop=24, size=12)
-    assert root is not None
-    dataset = open_dataset(root)
+    dataset = opened(root)
     index = dataset.index
     assert dataset.info.channels == ("DAPI", "tubulin", "actin") and dataset.info.image_shape == (3, 12, 12)
     assert set(index["plate"]) == set(TWO_PLATES) and index["cell_type"].unique().to_list() == ["MCF7"]
@@ -61,7 +59,7 @@ def test_its_fields_become_images(screen: Path, tmp_path: Path):
     assert index.filter("is_control")["perturbation_type"].unique().to_list() == ["none"]
     known = index.filter(pl.col("smiles").list.first().is_not_null())
     assert known.height and known["inchikey"].list.first().str.contains(r"^[A-Z]{14}-[A-Z]{10}-[A-Z]$").all()
-    told = json.loads((root / "dataset.json").read_text())
+    told = json.loads((tmp_path / "out" / "dataset.json").read_text())
     assert "bbbc.broadinstitute.org" in told["licence"] and "BBBC021v1" in told["citation"]
     row = index.row(7, named=True)
     raw = tifffile.imread(screen / row["Actin_file"])[4:28, 4:28].reshape(12, 2, 12, 2).mean((1, 3))
@@ -73,13 +71,13 @@ def test_the_layout_of_the_table_is_read_too(screen: Path, tmp_path: Path):
         (screen / plate.split("_")[0]).mkdir()
         shutil.move(screen / plate, screen / plate.split("_")[0] / plate)
     root = prepare(root=tmp_path / "out", folder=screen)
-    assert root is not None and len(open_dataset(root)) == 40
+    assert len(opened(root)) == 40
 
 
 def test_keep_takes_plates_and_compounds(screen: Path, tmp_path: Path):
     shutil.rmtree(screen / "Week4_27801")
     root = prepare(root=tmp_path / "out", folder=screen, keep={"plate": ["Week1_22123"]})
-    assert root is not None and set(open_dataset(root).index["plate"]) == {"Week1_22123"}
+    assert set(opened(root).index["plate"]) == {"Week1_22123"}
     with pytest.raises(InvalidIndex, match=r"keep names \['Week4_99'\], not in column 'plate'"):
         prepare(root=tmp_path / "other", folder=screen, keep={"plate": ["Week4_99"]})
     with pytest.raises(InvalidIndex, match=r"keep names column\(s\) \['plates'\], not in the table, which has"):
@@ -124,8 +122,7 @@ def test_what_is_missing_is_downloaded_verified_and_unpacked(publisher, screen: 
     folder = tmp_path / "mine"
     got = prepare(root=tmp_path / "out", folder=folder, address=publisher.url, download=True)
     had = prepare(root=tmp_path / "had", folder=screen)
-    assert got is not None and had is not None
-    assert np.array_equal(open_dataset(got).images(), open_dataset(had).images())
+    assert np.array_equal(opened(got).images(), opened(had).images())
     sums = dict(line.split()[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
     assert len(sums) == 5
     assert all(hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest for name, digest in sums.items())
@@ -140,8 +137,7 @@ def test_what_is_missing_is_downloaded_verified_and_unpacked(publisher, screen: 
 def test_a_cut_download_goes_on(publisher, tmp_path: Path):
     publisher.cut = BLOCK + 4_000
     only = {"plate": ["Week1_22123"]}
-    root = prepare(root=tmp_path / "out", folder=tmp_path / "mine", address=publisher.url, download=True, keep=only)
-    assert root is not None
+    prepare(root=tmp_path / "out", folder=tmp_path / "mine", address=publisher.url, download=True, keep=only)
     assert f"GET /BBBC021_v1_images_Week1_22123.zip {BLOCK}" in publisher.requests
     assert not any("Week4_27801.zip" in request for request in publisher.requests)  # only the plates of keep
 

@@ -10,13 +10,12 @@ import polars as pl
 import pytest
 import tifffile
 
-from tests.data.official import jump_plate, serving
+from tests.data.official import jump_plate, opened, serving
 from virtassay.data.public.jump import CHANNELS, channel_numbers, prepare_jump
 from virtassay.data.public.jump_wells import plate_map
 from virtassay.data.scaling import Percentile
 from virtassay.data.sources import UnreadableImage
 from virtassay.data.splits import split_by_well
-from virtassay.data.store import open_dataset
 from virtassay.schema import InvalidIndex
 
 BATCH = "2020_11_04_CPJUMP1"
@@ -67,8 +66,7 @@ def test_real_plate_maps_are_mapped(shared_data: Path):
 
 def test_fields_become_images(screen: Path, tmp_path: Path):
     root = prepare(root=tmp_path / "out", folder=screen, dose_um=5.0)
-    assert root is not None
-    dataset = open_dataset(root)
+    dataset = opened(root)
     index = dataset.index
     assert len(dataset) == 24 and dataset.info.channels == ("DNA", "ER", "RNA", "AGP", "Mito")
     assert dataset.info.pixel_size_um == 0.598 and dataset.info.licence == "CC0 1.0"
@@ -87,11 +85,11 @@ def test_a_real_site_is_read(shared_data: Path, screen: Path, tmp_path: Path):
     for path in (screen / "images" / BATCH / "images").glob("BR1__*/Images/*"):
         channel = path.name.split("-ch")[1][0]
         path.unlink()
-        path.symlink_to(site / f"r01c02f01p01-ch{channel}sk1fk1fl1.tiff")
+        if path.name[:9] in ("r01c01f01", "r01c02f01"):
+            path.symlink_to(site / f"r01c02f01p01-ch{channel}sk1fk1fl1.tiff")
     keep = {"Assay_Plate_Barcode": ["BR1"]}
     root = prepare(root=tmp_path / "out", folder=screen, keep=keep, crop=1024, size=64)
-    assert root is not None
-    info = open_dataset(root).info
+    info = opened(root).info
     assert info.image_shape == (5, 64, 64) and info.pixel_size_um == pytest.approx(0.598 * 16)
     assert info.provenance is not None and info.provenance["raw"] == "uint16 (5, 1080, 1080)"
 
@@ -105,7 +103,7 @@ def test_the_index_of_a_plate_decides_its_channels(screen: Path, tmp_path: Path,
     assert (
         "BR1: by its Index.idx.xml the channels are {'DNA': 1, 'ER': 4, 'RNA': 3, 'AGP': 2, 'Mito': 5}" in caplog.text
     )
-    index = open_dataset(tmp_path / "out").index
+    index = opened(tmp_path / "out").index
     assert dict(index.select("plate", "ch_DNA").unique().rows()) == {f"{BATCH}/BR1": 1, f"{BATCH}/BR2": 5}
     (place / "Index.idx.xml").write_text("<Maps><Entry", encoding="utf-8")
     with pytest.raises(InvalidIndex, match=r"Index.idx.xml cannot be read"):
@@ -118,7 +116,7 @@ def test_what_is_missing_is_named(screen: Path, tmp_path: Path, caplog):
     with pytest.raises(UnreadableImage, match=r"lacks 1 of the 120 image files.*BR1 \(1 files\).*r01c03f02p01-ch4"):
         prepare(root=tmp_path / "out", folder=screen)
     root = prepare(root=tmp_path / "out", folder=screen, on_error="skip")
-    assert root is not None and len(open_dataset(root)) == 23
+    assert len(opened(root)) == 23
     assert "756 wells of the plate maps have no images" in caplog.text
     shutil.rmtree(place.parent)
     with pytest.raises(FileNotFoundError, match=r"no images of 1 of 2 plates, \['BR1'\]: keep="):
@@ -133,9 +131,7 @@ def test_a_well_in_no_plate_map_is_left_out_and_named(screen: Path, tmp_path: Pa
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(line for line in lines if not line.startswith("A05")))
     root = prepare(root=tmp_path / "out", folder=screen)
-    assert (
-        root is not None and "A05" not in open_dataset(root).index.filter(pl.col("plate").str.ends_with("BR1"))["well"]
-    )
+    assert root is not None and "A05" not in opened(root).index.filter(pl.col("plate").str.ends_with("BR1"))["well"]
     assert f"1 wells with images are in no plate map, and are left out: [('{BATCH}/BR1', 'A05')]" in caplog.text
 
 
@@ -155,7 +151,7 @@ def test_plates_are_downloaded_from_the_bucket(screen: Path, tmp_path: Path, cap
             assert ask(dry_run=True) is None and not mine.exists()
         assert "experiment-metadata.tsv" in caplog.text and "each is about 40 GB" in caplog.text
         root = ask(download=True)
-        assert root is not None and len(open_dataset(root)) == 12
+        assert len(opened(root)) == 12
         assert len(list(mine.rglob("*.tiff"))) == 60  # of five stains: no brightfield, and one plate
         next(mine.rglob("*.tiff")).unlink()
         caplog.clear()

@@ -10,12 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.data.official import recursion_1, serving
+from tests.data.official import opened, recursion_1, serving
 from virtassay.data.public.rxrx1 import prepare_rxrx1, sites
 from virtassay.data.scaling import Percentile
 from virtassay.data.sources import UnreadableImage
 from virtassay.data.splits import split_by_well
-from virtassay.data.store import open_dataset
 from virtassay.schema import InvalidIndex
 
 prepare = partial(prepare_rxrx1, scaling=Percentile(), split=partial(split_by_well, val=0.0))
@@ -47,8 +46,7 @@ def test_sites_become_images(shared_data: Path, tmp_path: Path):
     recursion_1(tmp_path, small())
     genes = shared_data / "metadata" / "rxrx1" / "sirna_genes.csv"
     root = prepare(root=tmp_path / "out", folder=tmp_path, genes=genes, size=16)
-    assert root is not None
-    dataset = open_dataset(root)
+    dataset = opened(root)
     index = dataset.index
     assert dataset.info.image_shape == (6, 16, 16) and len(dataset) == 24
     assert dataset.info.channels == ("DNA", "ER", "actin", "RNA", "mitochondria", "golgi")
@@ -90,7 +88,7 @@ def test_what_is_missing_or_wrong_is_named(tmp_path: Path):
     with pytest.raises(UnreadableImage, match=r"24 of the 144 .* 2 of 4 plates: HUVEC-01/Plate1 \(12 files\), U2OS-02"):
         prepare(root=tmp_path / "out", folder=tmp_path)
     root = prepare(root=tmp_path / "out", folder=tmp_path, on_error="skip")
-    assert root is not None and len(open_dataset(root)) == 20
+    assert len(opened(root)) == 20
     small().drop("well_type").write_csv(tmp_path / "rxrx1" / "metadata.csv")
     with pytest.raises(InvalidIndex, match=r"\['well_type'\] are missing: is this RxRx1's metadata"):
         prepare(root=tmp_path / "other", folder=tmp_path)
@@ -107,7 +105,7 @@ def test_a_zip_file_that_climbs_out_is_refused_and_a_good_one_unpacked(tmp_path:
     mine = tmp_path / "mine"
     with serving(tmp_path / "site") as server:
         root = prepare(root=tmp_path / "out", folder=mine, address=server.url, download=True)
-        assert root is not None and len(open_dataset(root)) == 24
+        assert len(opened(root)) == 24
         with zipfile.ZipFile(tmp_path / "site" / "rxrx1-images.zip", "a") as archive:
             archive.writestr("../../stolen.txt", "x")
         with pytest.raises(ValueError, match=r"refused: 1 of its 145 files.*stolen.txt"):

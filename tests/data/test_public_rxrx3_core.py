@@ -9,14 +9,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.data.official import jpeg_2000, recursion_3, serving
+from tests.data.official import jpeg_2000, opened, recursion_3, serving
 from virtassay.data.annotation import make_index
 from virtassay.data.parquet_images import ParquetImages
 from virtassay.data.public.rxrx3_core import annotate, prepare_rxrx3_core
 from virtassay.data.scaling import Percentile
 from virtassay.data.sources import UnreadableImage
 from virtassay.data.splits import split_by_well
-from virtassay.data.store import open_dataset
 from virtassay.schema import InvalidIndex
 
 prepare = partial(prepare_rxrx3_core, scaling=Percentile(), split=partial(split_by_well, val=0.0))
@@ -43,8 +42,7 @@ def wells() -> pl.DataFrame:
 def test_rows_of_parquet_files_become_images(tmp_path: Path):
     recursion_3(tmp_path, wells(), jpeg_2000())
     root = prepare(root=tmp_path / "out", folder=tmp_path)
-    assert root is not None
-    dataset = open_dataset(root)
+    dataset = opened(root)
     index = dataset.index
     assert len(dataset) == 16 and dataset.info.image_shape == (6, 32, 32)
     assert set(index["plate"]) == {f"{e}/Plate{p}" for e in ("compound-001", "gene-001") for p in (1, 2)}
@@ -67,7 +65,7 @@ def test_the_real_site_is_read(shared_data: Path, tmp_path: Path):
     encoded = [(folder / f"AA41_s1_{channel}.jp2").read_bytes() for channel in range(1, 7)]
     recursion_3(tmp_path, wells(), [encoded])
     root = prepare(root=tmp_path / "out", folder=tmp_path, crop=256, size=64)
-    assert root is not None and open_dataset(root).info.image_shape == (6, 64, 64)
+    assert opened(root).info.image_shape == (6, 64, 64)
 
 
 def test_the_real_metadata_is_mapped_in_seconds(shared_data: Path):
@@ -94,7 +92,7 @@ def test_what_is_missing_or_wrong_is_named(tmp_path: Path):
     with pytest.raises(UnreadableImage, match=r"8 of 16 wells .* none of the 1 parquet files .*gene-001/Plate1', 4"):
         prepare(root=tmp_path / "out", folder=tmp_path)
     root = prepare(root=tmp_path / "out", folder=tmp_path, keep={"experiment_name": ["compound-001"]})
-    assert root is not None and len(open_dataset(root)) == 8
+    assert len(opened(root)) == 8
     wells().drop("SMILES", "plate").write_csv(tmp_path / "metadata_rxrx3_core.csv")
     with pytest.raises(InvalidIndex, match=r"\['plate', 'SMILES'\] are missing: is this RxRx3-core's metadata"):
         prepare(root=tmp_path / "other", folder=tmp_path)

@@ -103,12 +103,15 @@ def absent_files(folder: Path, paths: pl.Series) -> pl.Series:
         name=pl.col("path").str.extract(r"([^/]*)$"),
     )
     there = [
-        pl.DataFrame({"parent": parent, "name": [entry.name for entry in (folder / parent).iterdir()]})
+        pl.DataFrame(
+            {"name": [entry.name for entry in (folder / parent).iterdir()]}, schema={"name": pl.String}
+        ).with_columns(parent=pl.lit(parent))
         for parent in split["parent"].unique().to_list()
         if (folder / parent).is_dir()
     ]
-    schema = {"parent": pl.String, "name": pl.String, "there": pl.Boolean}
-    listed = pl.concat([pl.DataFrame(schema=schema), *(part.with_columns(there=True).cast(schema) for part in there)])
+    if not there:
+        return pl.repeat(True, split.height, eager=True)
+    listed = pl.concat(there).with_columns(there=True)
     found = split.join(listed, on=["parent", "name"], how="left", maintain_order="left")
     return found["there"].is_null()
 

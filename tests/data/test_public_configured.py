@@ -59,3 +59,11 @@ def test_a_download_of_what_is_no_public_set_is_refused(repo: Path, tmp_path: Pa
     environment = os.environ | {"PYTHONPATH": str(repo), "PYTHONUTF8": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "download=true is for public sets, and data.name=simulated is none" in done.stderr
+
+
+def test_plates_are_named_on_the_command_line(repo: Path, tmp_path: Path):
+    assert composed(repo, tmp_path, "data=bbbc021", "data.prepare.keep={plate: [P]}").data.prepare.keep == {
+        "plate": ["P"]
+    }
+    keep = composed(repo, tmp_path, "data=jump", "+data.prepare.keep={Assay_Plate_Barcode: [B]}").data.prepare.keep
+    assert set(keep) == {"Batch", "Assay_Plate_Barcode"}

@@ -16,6 +16,7 @@ def plates(table: pl.DataFrame) -> pl.DataFrame:
     The same plate was imaged in several of JUMP's batches; a batch here is what can be compared: plates of one of
     these, with one kind of perturbation, one cell type and one time.
     """
+    table = table.with_columns(pl.col("Batch", "Assay_Plate_Barcode").cast(pl.String))
     return table.with_columns(
         plate=pl.format("{}/{}", "Batch", "Assay_Plate_Barcode"),
         batch=pl.format("{} {} {} {} h", "Batch", "Perturbation", "Cell_type", "Time"),

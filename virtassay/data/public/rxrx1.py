@@ -107,6 +107,7 @@ def sites(base: Path, genes: str | Path | None = None) -> pl.DataFrame:
     kind = pl.col("well_type")
     table = table.with_columns(
         folder=pl.format("{}/Plate{}", "experiment", "plate"),
+        sirna=pl.col("sirna").cast(pl.String),  # a part of the table may hold numbers only
         is_control=kind == "negative_control",
         control_type=pl.when(kind.str.ends_with("_control")).then(kind.str.strip_suffix("_control")),
         perturbation_type=pl.when(kind == "negative_control").then(pl.lit("none")).otherwise(pl.lit("sirna")),

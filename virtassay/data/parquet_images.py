@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
 import imagecodecs
@@ -96,8 +95,3 @@ class ParquetImages:
             return self._open[file].read_row_group(group, columns=[self.image]).column(0)
 
         return read
-
-
-def parquet_files(folder: str | Path, pattern: str) -> list[str]:
-    """Return the parquet files of a folder, sorted by name."""
-    return [str(path) for path in sorted(Path(folder).glob(pattern))]

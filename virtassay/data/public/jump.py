@@ -31,6 +31,7 @@ TABLES = "https://raw.githubusercontent.com/jump-cellpainting"  # of the set's a
 PROJECT = "cpg0000-jump-pilot/source_4"
 PLATES = "experiment-metadata.tsv"
 PLATE_BYTES = 40_000_000_000  # of five stains in 384 wells × 9 fields, about: estimated from one site
+PATTERN = "{}-ch{}sk1fk1fl1.tiff"
 NAME = r"^r(?<row>\d+)c(?<column>\d+)f(?<field>\d+)p(?<plane>\d+)-ch(?<channel>\d+)sk1fk1fl1\.tiff$"
 STAINS = {  # as Index.idx.xml calls them, in lower case
     "hoechst 33342": "DNA", "alexa 488": "ER", "alexa 488 long": "RNA", "alexa 568": "AGP", "alexa 647": "Mito",
@@ -122,9 +123,6 @@ def prepare_jump(
         on_error=on_error,
         overwrite=overwrite,
     )
-
-
-PATTERN = "{}-ch{}sk1fk1fl1.tiff"
 
 
 def channel_numbers(images: Path) -> dict[str, int]:

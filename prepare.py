@@ -12,11 +12,14 @@ from virtassay.cli import user_errors
 @user_errors
 def main(cfg: DictConfig) -> None:
     """Compose, instantiate (which prepares, then describes)."""
+    for option in ("download", "dry_run"):
+        if cfg[option] and option not in cfg.data.prepare:
+            raise ValueError(f"{option}=true is for public sets, and data.name={cfg.data.name} is none.")
     folder = Path(cfg.data.folder)
-    if folder.exists() and not cfg.data.prepare.overwrite:
+    if folder.exists() and not (cfg.data.prepare.overwrite or cfg.dry_run):
         raise FileExistsError(f"{folder} exists already: overwrite=true replaces it, data.folder=… names another.")
-    hydra.utils.instantiate(cfg.data.prepare)
-    hydra.utils.instantiate(cfg.card)
+    if hydra.utils.instantiate(cfg.data.prepare) is not None:  # a dry run makes no folder
+        hydra.utils.instantiate(cfg.card)
 
 
 if __name__ == "__main__":

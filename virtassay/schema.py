@@ -28,6 +28,7 @@ OPTIONAL = {
     "perturbation_type": pl.String,
     "control_type": pl.String,  # of a control well: negative, positive, untreated, non-targeting …
     "smiles": pl.List(pl.String),
+    "inchikey": pl.List(pl.String),  # the same for every way to write one molecule
     "gene": pl.List(pl.String),
     "dose_um": pl.List(pl.Float64),
     "moa": pl.String,
@@ -37,7 +38,7 @@ OPTIONAL = {
     "source_file": pl.String,
 }
 COLUMNS = REQUIRED | OPTIONAL
-COMBINED = ("perturbation", "smiles", "gene", "dose_um")  # one entry for each perturbation in the well
+COMBINED = ("perturbation", "smiles", "inchikey", "gene", "dose_um")  # one entry for each perturbation in the well
 SPLITS = ("train", "val", "test", "generated")
 PERTURBATION_TYPES = ("compound", "crispr", "sirna", "orf", "antibody", "none")
 FIELDS = ("perturbation", "dose", "batch", "cell_type")  # of a condition; each has a learned null

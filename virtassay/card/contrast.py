@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from virtassay.card.measured import Measured
 from virtassay.data.store import Dataset
-from virtassay.evaluation.featurizers.cells import CellStatistics, dna_channel
+from virtassay.evaluation.featurizers.cells import CellStatistics
 from virtassay.evaluation.measure.explained import (
     BATCHES,
     BRIGHTNESS,

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from virtassay.data.molecules import canonical_column
+from virtassay.data.molecules import canonical_column, inchikey_column
 from virtassay.data.sources import fill
 from virtassay.schema import COLUMNS, COMBINED, REQUIRED, InvalidIndex, offenders, require_controls, treatment, validate
 
@@ -59,15 +59,12 @@ def make_index(
     wrong = sorted((set(columns) | set(constants)) - set(COLUMNS))
     if wrong:
         raise InvalidIndex(f"{source}: {wrong} are no columns of the index; those are {list(COLUMNS)}.")
-    missing = sorted(({of for of in columns.values() if "{" not in of} | set(keep)) - set(raw.columns))
+    missing = sorted({of for of in columns.values() if "{" not in of} - set(raw.columns))
     if missing:
         raise InvalidIndex(f"{source}: column(s) {missing} are not in the table, which has {raw.columns}.")
     table = raw.with_row_index("_number")
-    for name, values in keep.items():
-        table = table.filter(_among(table[name], values, source))
-    if table.height == 0:
-        raise InvalidIndex(f"{source}: no row is left by keep={dict(keep)}; {raw.height} rows were read.")
     if keep:
+        table = kept(table, keep, source)
         source = f"{source} (rows counted after keep)"
     mapped = {name: _column(table, of) for name, of in columns.items()}
     table = table.rename({name: f"{name}_raw" for name in RESERVED}, strict=False)
@@ -97,6 +94,11 @@ def make_index(
     index = validate(table, source)
     if "smiles" in index.columns:
         index = index.with_columns(canonical_column(index["smiles"], source))
+        if "inchikey" not in index.columns:
+            index = index.with_columns(inchikey_column(index["smiles"]))
+        if "salt" not in index.columns:  # salts are kept whole, hydrates and mixtures too, and flagged
+            several = pl.col("smiles").list.eval(pl.element().str.contains(".", literal=True))
+            index = index.with_columns(salt=several.list.any().fill_null(False))
     if "dose_um" in index.columns:  # a control has no dose: its 0 (or its solvent's %) is not a concentration of it
         nothing = pl.col("dose_um").list.eval(pl.lit(None, pl.Float64))
         index = index.with_columns(dose_um=pl.when("is_control").then(nothing).otherwise("dose_um"))
@@ -106,9 +108,37 @@ def make_index(
     return index
 
 
+def kept(table: pl.DataFrame, keep: Mapping[str, Sequence[Any]], source: str) -> pl.DataFrame:
+    """Return the rows that have the named values, {column: values}; raises InvalidIndex on unknown ones."""
+    missing = sorted(set(keep) - set(table.columns))
+    if missing:
+        raise InvalidIndex(f"{source}: keep names column(s) {missing}, not in the table, which has {table.columns}.")
+    rest = table
+    for name, values in keep.items():
+        rest = rest.filter(_among(rest[name], values, source))
+    if rest.height == 0:
+        raise InvalidIndex(f"{source}: no row is left by keep={dict(keep)}; {table.height} rows were read.")
+    return rest
+
+
 def _column(table: pl.DataFrame, of: str) -> pl.Series:
     if "{" not in of:
         return table[of]
+    parts = list(string.Formatter().parse(of))
+    plain = all(
+        name in table.columns
+        and not (spec or conversion)
+        and (table[name].dtype == pl.String or table[name].dtype.is_integer())
+        for _, name, spec, conversion in parts
+        if name is not None
+    )
+    if plain:  # what is common is not filled row by row: tables have hundreds of thousands
+        texts = [
+            text
+            for before, name, _, _ in parts
+            for text in (pl.lit(before), *([pl.col(name).cast(pl.String).fill_null("None")] if name else []))
+        ]
+        return table.select(pl.concat_str(texts)).to_series()
     return pl.Series([fill(of, row) for row in table.iter_rows(named=True)], dtype=pl.String)
 
 

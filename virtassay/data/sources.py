@@ -22,6 +22,7 @@ READERS = {  # by suffix; imagecodecs keeps 16-bit colour, which PIL would cut t
     ".png": lambda path: imagecodecs.png_decode(path.read_bytes()),
     ".jpg": lambda path: imagecodecs.jpeg_decode(path.read_bytes()),
     ".jpeg": lambda path: imagecodecs.jpeg_decode(path.read_bytes()),
+    ".jp2": lambda path: imagecodecs.jpeg2k_decode(path.read_bytes()),
 }
 
 

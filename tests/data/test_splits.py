@@ -116,7 +116,10 @@ def test_wells_perturbations_and_batches_are_held_out_together_and_it_is_said_wh
     check(index, split)
     why = split.with_columns(drug=pl.col("perturbation").list.join("+"))
     assert (why.filter(pl.col("held_out").is_not_null())["split"] == "test").all()
-    assert set(why.filter(pl.col("batch") == "b2")["held_out"]) == {"batch"}
+    there = why.filter(pl.col("batch") == "b2")
+    both = there["drug"].str.contains("ALLN")
+    assert set(there.filter(both)["held_out"]) == {"perturbation+batch"}
+    assert set(there.filter(~both)["held_out"]) == {"batch"}
     here = why.filter(pl.col("batch") == "b1")
     assert set(here.filter(pl.col("drug").str.contains("ALLN"))["held_out"]) == {"perturbation"}, "combinations too"
     rest = here.filter(~pl.col("drug").str.contains("ALLN"))

@@ -100,6 +100,7 @@ def make_index(
     if "dose_um" in index.columns:  # a control has no dose: its 0 (or its solvent's %) is not a concentration of it
         nothing = pl.col("dose_um").list.eval(pl.lit(None, pl.Float64))
         index = index.with_columns(dose_um=pl.when("is_control").then(nothing).otherwise("dose_um"))
+    _check_spelling(index, source)
     _check_wells(index, source)
     if "split" not in index.columns or (index["split"] != "generated").fill_null(True).any():
         require_controls(index, source)  # generated images are held against the real ones' controls
@@ -159,6 +160,38 @@ def _parts(table: pl.DataFrame, name: str, separator: str, source: str) -> pl.Se
             f"{source}: column 'dose_um' holds text at {offenders(table, wrong, name)}; write bare numbers in µM."
         )
     return doses
+
+
+def one_pixel_size(index: pl.DataFrame, given: float | None, source: str) -> float | None:
+    """Return the raw images' pixel size in µm, as given or from the column pixel_size_um; raises InvalidIndex if mixed."""
+    if "pixel_size_um" not in index.columns:
+        return given
+    sizes = index["pixel_size_um"].cast(pl.Float64, strict=False)
+    value = sizes.drop_nulls().first() if given is None else given
+    odd = (sizes.is_null() & index["pixel_size_um"].is_not_null()) | ((sizes - value).abs() > 1e-3 * value)
+    if value is not None and odd.any():
+        raise InvalidIndex(
+            f"{source}: column 'pixel_size_um' differs from {value:g} at {offenders(index, odd, 'pixel_size_um')}: cells "
+            "would be of two sizes. Prepare the images apart, or bring them to one size first."
+        )
+    return value
+
+
+def _check_spelling(index: pl.DataFrame, source: str) -> None:
+    """Plates, and wells of a plate, whose names differ only in case or zeros are one and the same, typed twice."""
+    for key, within in (("plate", []), ("well", ["plate"])):
+        names = index.select(*within, key).unique().sort(*within, key)
+        plain = pl.col(key).str.to_lowercase().str.strip_chars().str.replace_all(r"(^|\D)0+(\d)", "${1}${2}")
+        alike = names.group_by(*within, plain.alias("plain"), maintain_order=True).agg(key)
+        alike = alike.filter(pl.col(key).list.len() > 1)
+        if alike.height:
+            shown = "; ".join(
+                " ".join([*row[:-2], " = ".join(map(repr, row[-1]))]) for row in alike.head(5).iter_rows()
+            )
+            raise InvalidIndex(
+                f"{source}: {alike.height} {key} name(s) are spelt in several ways, by case or zeros: {shown}. Spell each "
+                f'{key} one way; name different ones apart, as by columns: {{{key}: "{{batch}}_{{{key}}}"}}.'
+            )
 
 
 def _check_wells(index: pl.DataFrame, source: str) -> None:

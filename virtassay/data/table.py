@@ -12,9 +12,13 @@ import polars as pl
 from skimage.transform import resize
 from tqdm.auto import tqdm
 
-from virtassay.data.annotation import make_index, read_table
+from virtassay.data import leaks
+from virtassay.data.annotation import make_index, one_pixel_size, read_table
+from virtassay.data.disk import require_space
+from virtassay.data.inventory import take_inventory
 from virtassay.data.scaling import Scaling, rescale
 from virtassay.data.sources import ImageSource, UnreadableImage
+from virtassay.data.splits import write_split
 from virtassay.data.store import DatasetInfo, DatasetWriter
 from virtassay.pictures import plate_layout, treatment_sheet
 from virtassay.schema import InvalidIndex, require_controls
@@ -45,6 +49,7 @@ def prepare_table(
     pixel_size_um: float | None = None,
     licence: str | None = None,
     citation: str | None = None,
+    accept: Sequence[str] = (),
     on_error: str = "raise",
     overwrite: bool = False,
 ) -> Path:
@@ -56,9 +61,11 @@ def prepare_table(
     that are controls (instead of a column is_control); their dose is left out. separator: what stands between the
     perturbations (SMILES, genes, doses) of a combination. crop: centre crop in raw pixels; size: edge that the crop is
     resized to. scaling: None where the images are stored as they are (already 8 or 16 bit and scaled). split: None
-    where the table has a column for it. pixel_size_um: of the raw images. licence, citation: of the data. on_error:
-    "raise", or "skip" to leave unreadable images out (skipped.csv names them). Raises InvalidIndex, UnreadableImage and
-    ValueError naming rows, files and the fix.
+    where the table has a column for it; split.csv keeps it. pixel_size_um: of the raw images, by default from a column
+    of that name. licence, citation: of the data. accept: checks of the leak audit (`leaks.LEAKS`) that may fail, which
+    audit.json then says. on_error: "raise", or "skip" to leave missing and unreadable images out (skipped.csv names
+    them). Image files that no row names are listed in unlisted.csv. Raises InvalidIndex, LeakFound, UnreadableImage and
+    ValueError naming rows, files and the fix, and OSError where the disk is too small.
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error={on_error!r}: give raise or skip.")
@@ -76,6 +83,9 @@ def prepare_table(
     source = provenance["source"]
     index = make_index(table, source, columns or {}, constants or {}, keep or {}, controls, separator)
     index = _split(index, split, source)
+    checks = leaks.judge(leaks.audit_index(index), accept, source)
+    pixel_size_um = one_pixel_size(index, pixel_size_um, source)
+    unlisted = take_inventory(images, index, everything=not keep, skip=on_error == "skip", pixel_size_um=pixel_size_um)
     reader = _Reader(images, tuple(channels), crop, size, on_error == "skip")
     raw, shape, raw_dtype = reader.look(index)
     limits = None if scaling is None else scaling.limits(reader.some_controls(index))
@@ -96,6 +106,8 @@ def prepare_table(
         licence=licence,
         citation=citation,
     )
+    needed = index.height * int(np.prod(shape)) * np.dtype(dtype).itemsize
+    require_space(root, needed, f"a dataset of {index.height} images")
     clipped = np.zeros(len(channels))
     with DatasetWriter(root, info, overwrite=overwrite) as writer:
         for part, rows in reader.chunks(index):
@@ -111,6 +123,12 @@ def prepare_table(
         if reader.skipped:  # they may have been all the controls of a batch
             left_out = f"{len(reader.skipped)} images were left out, the first because {reader.skipped[0][1]}"
             require_controls(dataset.index, f"{source} ({left_out.rstrip('.')})")
+        checks += leaks.judge(leaks.audit_images(dataset), accept, source)
+        leaks.write_audit(writer.folder / "audit.json", checks, dataset.index)
+        write_split(writer.folder / "split.csv", index, info.name, split)
+        if unlisted:
+            pl.DataFrame({"file": unlisted}).write_csv(writer.folder / "unlisted.csv")
+            log.warning("%d image files are named by no row; %s/unlisted.csv lists them", len(unlisted), root)
         treatment_sheet(writer.folder / "contact_sheet.png", dataset, title=info.name)
         plate_layout(writer.folder / "plate_layout.png", dataset.index)
     for name, fraction in zip(channels, clipped / len(dataset), strict=True):

@@ -163,7 +163,7 @@ def _parts(table: pl.DataFrame, name: str, separator: str, source: str) -> pl.Se
 
 
 def one_pixel_size(index: pl.DataFrame, given: float | None, source: str) -> float | None:
-    """Return the raw images' pixel size in µm, as given or from the column pixel_size_um; raises InvalidIndex if mixed."""
+    """Return the raw pixel size in µm, as given or from column pixel_size_um; raises InvalidIndex where it is mixed."""
     if "pixel_size_um" not in index.columns:
         return given
     sizes = index["pixel_size_um"].cast(pl.Float64, strict=False)
@@ -171,8 +171,8 @@ def one_pixel_size(index: pl.DataFrame, given: float | None, source: str) -> flo
     odd = (sizes.is_null() & index["pixel_size_um"].is_not_null()) | ((sizes - value).abs() > 1e-3 * value)
     if value is not None and odd.any():
         raise InvalidIndex(
-            f"{source}: column 'pixel_size_um' differs from {value:g} at {offenders(index, odd, 'pixel_size_um')}: cells "
-            "would be of two sizes. Prepare the images apart, or bring them to one size first."
+            f"{source}: column 'pixel_size_um' differs from {value:g} at {offenders(index, odd, 'pixel_size_um')}: "
+            "cells would be of two sizes. Prepare the images apart, or bring them to one size first."
         )
     return value
 
@@ -189,8 +189,8 @@ def _check_spelling(index: pl.DataFrame, source: str) -> None:
                 " ".join([*row[:-2], " = ".join(map(repr, row[-1]))]) for row in alike.head(5).iter_rows()
             )
             raise InvalidIndex(
-                f"{source}: {alike.height} {key} name(s) are spelt in several ways, by case or zeros: {shown}. Spell each "
-                f'{key} one way; name different ones apart, as by columns: {{{key}: "{{batch}}_{{{key}}}"}}.'
+                f"{source}: {alike.height} {key} name(s) are spelt in several ways, by case or zeros: {shown}. Spell "
+                f'each {key} one way; name different ones apart, as by columns: {{{key}: "{{batch}}_{{{key}}}"}}.'
             )
 
 

@@ -48,21 +48,21 @@ def take_inventory(
                 twice.append(f"{named[name]} and {row['image_id']} ({name})")
             named[name] = row["image_id"]
             if name not in there and not (folder / name).is_file():  # a path that climbs or is absolute may be there
-                missing.append(f"{name} of {row['image_id']} (plate {row['plate']}, well {row['well']})")
+                missing.append(f"{name} is missing ({row['image_id']}, plate {row['plate']}, well {row['well']})")
             elif row["plate"] not in sample and Path(name).suffix.lower() in TIFF:
                 sample[row["plate"]] = folder / name
     if twice:
         raise InvalidIndex(
-            f"{len(twice)} file(s) are named by more than one row: {_first(twice)}. Give each image one row, or a pattern "
-            "that tells them apart."
+            f"{len(twice)} file(s) are named by more than one row: {_first(twice)}. Give each image one row, or a "
+            "pattern that tells them apart."
         )
     endings = {Path(name).suffix for name in named}
     unlisted = sorted(name for name in there - named.keys() if Path(name).suffix in endings) if everything else []
     if missing and not skip:
+        spare = f" {len(unlisted)} file(s) there are named by no row: {_first(unlisted)}." if unlisted else ""
         raise UnreadableImage(
-            f"{len(missing)} of {len(named)} image files are missing in {folder}: {_first(missing)}; and "
-            f"{len(unlisted)} file(s) there are named by no row{': ' + _first(unlisted) if unlisted else ''}. Correct the "
-            "pattern or the folder. on_error=skip leaves such images out and lists them."
+            f"{len(missing)} of {len(named)} image files cannot be found in {folder}: {_first(missing)}.{spare} "
+            "Correct the table, pattern or folder. on_error=skip leaves such images out and lists them."
         )
     if pixel_size_um is None:
         _check_pixel_sizes(sample)
@@ -80,7 +80,7 @@ def _first(texts: Sequence[str]) -> str:
 
 
 def _check_pixel_sizes(sample: dict[str, Path]) -> None:
-    """Compare what one TIFF of each plate says of its pixels; those that say nothing, or cannot be read, do not count."""
+    """Compare what one TIFF of each plate says of its pixels; those that say nothing do not count."""
     sizes = {path: size for path in sample.values() if (size := _resolution(path)) is not None}
     common, _ = Counter(sizes.values()).most_common(1)[0] if sizes else (None, 0)
     odd = [path for path, size in sizes.items() if not math.isclose(size, common, rel_tol=0.01)]

@@ -31,7 +31,7 @@ MEANING = {  # every check: what it found, said of its offenders
     "control_wells": "control wells serve both sides",
     "names": "perturbations held out for test are trained on under a name that differs in case or signs only",
     "molecules": "molecules held out for test (one InChIKey) are trained on under another name",
-    "skeletons": "molecules held out for test are trained on as another salt, charge or stereoisomer (InChIKey, 1st block)",
+    "skeletons": "molecules held out for test are trained on as another salt, charge or stereoisomer",
     "same_images": "pairs of images are the same, byte by byte, on both sides",
     "near_images": "pairs of images are nearly the same on both sides",
     "watched_wells": "wells of training are watched (val) too",
@@ -114,7 +114,7 @@ def judge(checks: Sequence[Check], accept: Sequence[str], source: str) -> list[C
     if found:
         raise LeakFound(
             f"{source}: the test split is not apart from training: {'; '.join(map(str, found))}. Split by whole wells "
-            f"and molecules, leave the doubles out, or, where this is meant, say accept=[{','.join(c.name for c in found)}]."
+            f"and molecules, leave doubles out, or, if this is meant, say accept=[{','.join(c.name for c in found)}]."
         )
     return judged
 

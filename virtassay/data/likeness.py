@@ -55,7 +55,7 @@ def clusters(smiles: Sequence[str], similarity: float) -> list[list[int]]:
 
 
 def nearest(smiles: Sequence[str], among: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """For each molecule, the number of its nearest one `among` others and their Tanimoto similarity (ECFP4): (n,), (n,).
+    """For each molecule, the number of its nearest one `among` others and their Tanimoto similarity (ECFP4), (n,) both.
 
     Raises ValueError where there are no others.
     """

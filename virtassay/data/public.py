@@ -1,6 +1,6 @@
 """Public screens, each one small function onto the one index."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -30,6 +30,7 @@ def prepare_bbbc021_impa(
     compounds: str | Path | None = None,
     fields: str | Path | None = None,
     split: Callable[[pl.DataFrame], pl.DataFrame] = split_published,
+    accept: Sequence[str] = (),
     on_error: str = "raise",
     overwrite: bool = False,
 ) -> Path:
@@ -37,7 +38,8 @@ def prepare_bbbc021_impa(
 
     Source: Ljosa et al. 2012 (BBBC021v1); crops by Palma et al. 2023 (Zenodo 8307629). `compounds`: the official table
     BBBC021_v1_compound.csv, joined for the SMILES. `fields`: the official BBBC021_v1_image.csv, joined for the wells;
-    without it each field counts as a well. `split`: the drop's own, or one of virtassay.data.splits.
+    without it each field counts as a well. `split`: the drop's own, or one of virtassay.data.splits. `accept`: checks
+    of the leak audit that may fail.
     Raises InvalidIndex naming what does not fit.
     """
     path = Path(folder) / IMPA_TABLE
@@ -84,6 +86,7 @@ def prepare_bbbc021_impa(
         channels=("actin", "tubulin", "DAPI"),
         scaling=None,  # already 8 bit, scaled by IMPA
         split=split,
+        accept=accept,
         on_error=on_error,
         overwrite=overwrite,
     )

@@ -172,8 +172,8 @@ def fill_path(pattern: str, row: Mapping[str, Any]) -> str:
         return path
     if re.match(r"[A-Za-z]:|\\\\", path):
         raise ValueError(
-            f"{path} is a path on one Windows machine: write it below the image folder, without drive or share. A pattern "
-            "may join columns: {plate}/{file}."
+            f"{path} is a path on one Windows machine: write it below the image folder, without drive or share. A "
+            "pattern may join columns: {plate}/{file}."
         )
     return path.replace("\\", "/")
 

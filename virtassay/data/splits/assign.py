@@ -25,9 +25,9 @@ def split_by_well(index: pl.DataFrame, *, seed: int = 0, val: float = 0.1, test:
         names.append(
             random.permutation(np.array(["test"] * n_test + ["val"] * n_val + ["train"] * (n - n_test - n_val)))
         )
-    sides = wells.select(*WELL, split=pl.Series(np.concatenate(names)))
+    wells = wells.select(*WELL, split=pl.Series(np.concatenate(names)))
     table = index.drop("split") if "split" in index.columns else index
-    return table.join(sides, on=list(WELL), how="left", maintain_order="left")
+    return table.join(wells, on=list(WELL), how="left", maintain_order="left")
 
 
 def split_unseen_perturbation(
@@ -82,7 +82,7 @@ def split_unseen(
     doses of every compound; highest_doses: so many of the highest doses of each compound that has more. A combination
     is unseen where one of its parts is. Controls are held out with their batch or cell type only.
     `held_out` says what is new about a test well: "perturbation", "dose", "batch", "cell_type", several joined by "+",
-    or "well" where all of that is in training. Raises InvalidIndex on unknown names, and where nothing is left to train.
+    or "well" where all of that is in training. Raises InvalidIndex on unknown names and where none is left to train.
     """
     if callable(perturbations):
         perturbations = perturbations(index)

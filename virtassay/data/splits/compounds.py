@@ -10,7 +10,7 @@ from virtassay.schema import InvalidIndex
 
 
 def by_scaffold(index: pl.DataFrame, *, fraction: float = 0.2, seed: int = 0) -> list[str]:
-    """Choose whole Bemis–Murcko scaffolds at random until `fraction` of the compounds are held out; returns their names.
+    """Choose whole Bemis–Murcko scaffolds at random until `fraction` of the compounds are held out, by name.
 
     Molecules without rings count as one scaffold. Raises InvalidIndex where there are no SMILES.
     """
@@ -33,18 +33,14 @@ def by_cluster(index: pl.DataFrame, *, fraction: float = 0.2, similarity: float 
 def _compounds(index: pl.DataFrame) -> tuple[list[str], list[str]]:
     """Return the names and SMILES of the treated compounds, sorted by name."""
     if "smiles" not in index.columns:
-        raise InvalidIndex(
-            "compounds are grouped by structure, and the index has no column 'smiles': map it in columns."
-        )
+        raise InvalidIndex("compounds are grouped by structure, and there is no column 'smiles': map it in columns.")
     table = (
         index.lazy().filter(~pl.col("is_control")).select("perturbation", "smiles").unique()
         .explode("perturbation", "smiles").drop_nulls().group_by("perturbation").agg(pl.col("smiles").min())
         .sort("perturbation").collect()
     )  # fmt: skip
     if table.height < 2:
-        raise InvalidIndex(
-            f"compounds are grouped by structure, and {table.height} of them has a SMILES: 2 are needed."
-        )
+        raise InvalidIndex(f"compounds are grouped by structure, and {table.height} have SMILES: 2 are needed.")
     return table["perturbation"].to_list(), table["smiles"].to_list()
 
 

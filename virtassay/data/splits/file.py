@@ -68,8 +68,8 @@ def split_from_file(index: pl.DataFrame, *, path: str | Path) -> pl.DataFrame:
     foreign = table.join(own, on=key, how="anti", nulls_equal=True)
     if lacking.height or foreign.height:
         raise InvalidIndex(
-            f"{path} is not of this screen: it lacks {_names(lacking, key)} and names {_names(foreign, key)}, which the "
-            "screen lacks. Keep the same plates and wells, spelt alike, as it was made for."
+            f"{path} is not of this screen: it lacks {_names(lacking, key)} and names {_names(foreign, key)}, which "
+            "the screen lacks. Keep the same plates and wells, spelt alike, as it was made for."
         )
     given = index.drop("split", "held_out", strict=False)
     return given.join(table, on=key, how="left", nulls_equal=True, maintain_order="left")

@@ -15,6 +15,8 @@ def main(cfg: DictConfig) -> None:
     folder = Path(cfg.data.folder)
     if folder.exists() and not cfg.data.prepare.overwrite:
         raise FileExistsError(f"{folder} exists already: overwrite=true replaces it, data.folder=… names another.")
+    if "split" in cfg:
+        cfg.data.prepare.split = cfg.split
     hydra.utils.instantiate(cfg.data.prepare)
 
 

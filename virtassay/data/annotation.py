@@ -1,5 +1,6 @@
 """Anybody's table of what was done to each image → the index in normal form."""
 
+import logging
 import string
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from virtassay.data.molecules import canonical_column
 from virtassay.data.sources import fill
 from virtassay.schema import COLUMNS, COMBINED, REQUIRED, InvalidIndex, offenders, require_controls, treatment, validate
 
+log = logging.getLogger(__name__)
 EMPTY = ("", "NA", "N/A", "nan", "NaN", "None", "null")  # how tables write "not given"
 RESERVED = ("shard", "offset", "treatment")  # what the store adds to an index
 
@@ -104,6 +106,7 @@ def make_index(
     _check_wells(index, source)
     if "split" not in index.columns or (index["split"] != "generated").fill_null(True).any():
         require_controls(index, source)  # generated images are held against the real ones' controls
+        _tell_bare_plates(index, source)
     return index
 
 
@@ -177,6 +180,17 @@ def one_pixel_size(index: pl.DataFrame, given: float | None, source: str) -> flo
     return value
 
 
+def _tell_bare_plates(index: pl.DataFrame, source: str) -> None:
+    """Controls are those of the batch: a plate without any is usable, and may be a slip."""
+    bare = index.group_by("plate").agg(pl.col("is_control").any()).filter(~pl.col("is_control"))["plate"].sort()
+    if len(bare):
+        log.warning(
+            "%s: no control images on %d plate(s): %s%s. Their wells are held against their batch's other "
+            "controls; leave them out by keep, or map batch to the plate, if plates differ.",
+            source, len(bare), ", ".join(bare.head(5)), ", …" if len(bare) > 5 else "",
+        )  # fmt: skip
+
+
 def _check_spelling(index: pl.DataFrame, source: str) -> None:
     """Plates, and wells of a plate, whose names differ only in case or zeros are one and the same, typed twice."""
     for key, within in (("plate", []), ("well", ["plate"])):
@@ -190,7 +204,7 @@ def _check_spelling(index: pl.DataFrame, source: str) -> None:
             )
             raise InvalidIndex(
                 f"{source}: {alike.height} {key} name(s) are spelt in several ways, by case or zeros: {shown}. Spell "
-                f'each {key} one way; name different ones apart, as by columns: {{{key}: "{{batch}}_{{{key}}}"}}.'
+                f"each {key} one way, or tell different ones apart by a pattern of columns."
             )
 
 

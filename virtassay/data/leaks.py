@@ -124,7 +124,7 @@ def nearest_training_compounds(index: pl.DataFrame) -> list[dict[str, Any]]:
     if "smiles" not in index.columns:
         return []
     test = _molecules(index.filter(pl.col("split") == "test"))
-    train = _molecules(index.filter(pl.col("split") == "train")).unique("smiles", keep="first", maintain_order=True)
+    train = _molecules(index.filter(pl.col("split") == "train"))
     new = test.join(train, on="perturbation", how="anti").unique("perturbation", keep="first", maintain_order=True)
     if new.is_empty() or train.is_empty():
         return []
@@ -156,7 +156,10 @@ def _compounds(seen: pl.DataFrame, test: pl.DataFrame) -> list[Check]:
     trained = set(seen.filter(treated)["perturbation"].explode(empty_as_null=False))
     new = set(test.filter(treated)["perturbation"].explode(empty_as_null=False)) - trained
     checks = [
-        _check("names", _pairs(((name, _plain(name)) for name in new), ((name, _plain(name)) for name in trained)))
+        _check(
+            "names",
+            _pairs(((name, likeness.plain(name)) for name in new), ((name, likeness.plain(name)) for name in trained)),
+        )
     ]
     if "smiles" not in test.columns:
         return checks
@@ -176,10 +179,6 @@ def _pairs(ours: Iterable[tuple[str, str | None]], theirs: Iterable[tuple[str, s
         if key:
             known.setdefault(key, name)
     return [f"{name} (test) = {known[key]}" for name, key in sorted(ours, key=lambda p: p[0]) if key and key in known]
-
-
-def _plain(name: str) -> str:
-    return "".join(filter(str.isalnum, name.casefold()))
 
 
 def _molecules(table: pl.DataFrame) -> pl.DataFrame:

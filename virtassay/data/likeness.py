@@ -31,12 +31,17 @@ def skeleton(smiles: str) -> str | None:
     return key.partition("-")[0] or None
 
 
+def plain(name: str) -> str:
+    """Return a compound's name without case, spaces and signs."""
+    return "".join(filter(str.isalnum, name.casefold()))
+
+
 def scaffold(smiles: str) -> str:
     """Return the SMILES of the ring systems and their linkers; "" for a molecule without rings.
 
     Source: Bemis & Murcko 1996 (doi 10.1021/jm9602928).
     """
-    return MurckoScaffold.MurckoScaffoldSmiles(smiles)
+    return MurckoScaffold.MurckoScaffoldSmiles(smiles, includeChirality=False)
 
 
 def clusters(smiles: Sequence[str], similarity: float) -> list[list[int]]:

@@ -283,6 +283,13 @@ def test_a_split_file_is_read_back_as_it_was(tmp_path: Path):
     assert settings["perturbations"]["function"].endswith("by_scaffold") and settings["perturbations"]["seed"] == 3
 
 
+def test_settings_that_a_yaml_gave_are_told_as_they_were(index: pl.DataFrame, tmp_path: Path):
+    made = partial(splits.split_by_values, **OmegaConf.create({"test": {"site": ["4"]}}))  # pyright: ignore
+    splits.write_split(tmp_path / "split.csv", made(index), "own", made)
+    settings = json.loads((tmp_path / "split.csv").read_text().splitlines()[3].removeprefix("# settings: "))
+    assert settings["test"] == {"site": ["4"]}
+
+
 def test_a_split_inside_wells_is_kept_by_field_or_image(index: pl.DataFrame, tmp_path: Path):
     for split, key in (
         (splits.split_by_values(index, test={"site": ["4"]}), "plate,well,site,split"),

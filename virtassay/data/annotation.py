@@ -170,9 +170,12 @@ def one_pixel_size(index: pl.DataFrame, given: float | None, source: str) -> flo
     if "pixel_size_um" not in index.columns:
         return given
     sizes = index["pixel_size_um"].cast(pl.Float64, strict=False)
-    value = sizes.drop_nulls().first() if given is None else given
-    odd = (sizes.is_null() & index["pixel_size_um"].is_not_null()) | ((sizes - value).abs() > 1e-3 * value)
-    if value is not None and odd.any():
+    there = sizes.drop_nulls().to_list()
+    if given is None and not there:
+        return None
+    value = float(there[0]) if given is None else given
+    odd = (sizes - value).abs() > 1e-3 * value
+    if odd.any():
         raise InvalidIndex(
             f"{source}: column 'pixel_size_um' differs from {value:g} at {offenders(index, odd, 'pixel_size_um')}: "
             "cells would be of two sizes. Prepare the images apart, or bring them to one size first."

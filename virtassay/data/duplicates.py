@@ -80,7 +80,7 @@ def _read(dataset: Dataset, rows: np.ndarray) -> Iterator[np.ndarray]:
 def _frequencies(images: np.ndarray) -> np.ndarray:
     """Return the lowest cosine frequencies, in rising order without the mean: (n, c, h, w) → (n, c, 63 or fewer)."""
     height, width = images.shape[2:]
-    down, across = (dct(np.eye(size), axis=0, norm="ortho")[:EDGE] for size in (height, width))
+    down, across = (np.asarray(dct(np.eye(size), axis=0, norm="ortho"))[:EDGE] for size in (height, width))
     table = down @ images.astype(np.float64) @ across.T
     order = np.argsort(np.add.outer(np.arange(len(down)), np.arange(len(across))).ravel(), kind="stable")
     return table.reshape(*images.shape[:2], -1)[:, :, order[1:]]

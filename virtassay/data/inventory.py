@@ -82,7 +82,9 @@ def _first(texts: Sequence[str]) -> str:
 def _check_pixel_sizes(sample: dict[str, Path]) -> None:
     """Compare what one TIFF of each plate says of its pixels; those that say nothing do not count."""
     sizes = {path: size for path in sample.values() if (size := _resolution(path)) is not None}
-    common, _ = Counter(sizes.values()).most_common(1)[0] if sizes else (None, 0)
+    if not sizes:
+        return
+    common, _ = Counter(sizes.values()).most_common(1)[0]
     odd = [path for path, size in sizes.items() if not math.isclose(size, common, rel_tol=0.01)]
     if odd:
         like = next(path for path, size in sizes.items() if size == common)

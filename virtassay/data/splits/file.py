@@ -12,7 +12,7 @@ Week1_22123,B02,train,
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -114,4 +114,6 @@ def _settings(split: Callable[[pl.DataFrame], pl.DataFrame] | None) -> str:
 def _described(value: Any) -> Any:
     if isinstance(value, partial):
         return json.loads(_settings(value))
+    if isinstance(value, Mapping):
+        return dict(value)
     return list(value) if hasattr(value, "__iter__") else repr(value)

@@ -18,6 +18,8 @@ def main(cfg: DictConfig) -> None:
     folder = Path(cfg.data.folder)
     if folder.exists() and not (cfg.data.prepare.overwrite or cfg.dry_run):
         raise FileExistsError(f"{folder} exists already: overwrite=true replaces it, data.folder=… names another.")
+    if "split" in cfg:
+        cfg.data.prepare.split = cfg.split
     if hydra.utils.instantiate(cfg.data.prepare) is not None:  # a dry run makes no folder
         hydra.utils.instantiate(cfg.card)
 

@@ -22,6 +22,8 @@ from virtassay.data.store import open_dataset
 from virtassay.data.table import prepare_table
 from virtassay.schema import InvalidIndex
 
+SHARED = ("wells", "fields", "control_wells")  # what a split of images, as the drop has one, shares
+
 
 def test_the_shared_bbbc021_crops_as_configured(shared_data: Path, repo: Path, tmp_path: Path):
     from hydra.utils import instantiate
@@ -82,7 +84,9 @@ def test_impas_drop_of_bbbc021(shared_data: Path, tmp_path: Path):
     crops = shared_data / "bbbc021"
     made = drop_of_impa(tmp_path, crops)
     compounds, fields = crops / "BBBC021_v1_compound.csv", crops / "BBBC021_v1_image.csv"
-    root = prepare_bbbc021_impa(root=tmp_path / "out", folder=tmp_path, compounds=compounds, fields=fields)
+    root = prepare_bbbc021_impa(
+        root=tmp_path / "out", folder=tmp_path, compounds=compounds, fields=fields, accept=SHARED
+    )
     dataset = opened(root)
     index = dataset.index
     assert dataset.info.image_shape == (3, 96, 96) and dataset.info.channels == ("actin", "tubulin", "DAPI")
@@ -99,7 +103,7 @@ def test_impas_drop_of_bbbc021(shared_data: Path, tmp_path: Path):
     np.testing.assert_array_equal(
         dataset.images(np.array([5]))[0], np.moveaxis(np.load(tmp_path / week / number / f"{rest}.npy"), -1, 0)
     )
-    bare = opened(prepare_bbbc021_impa(root=tmp_path / "bare", folder=tmp_path))
+    bare = opened(prepare_bbbc021_impa(root=tmp_path / "bare", folder=tmp_path, accept=SHARED))
     assert "smiles" not in bare.index.columns or bare.index["smiles"].list.drop_nulls().list.len().sum() == 0
 
 
@@ -192,7 +196,7 @@ def test_compounds_are_held_out_as_configured(repo: Path, tmp_path: Path):
     unseen = [str(name) for name in config.data.prepare.split.test]
     drugs = ["DMSO", "taxol", *unseen]
     random_drop(tmp_path, drugs, fields=2 * len(drugs))
-    compounds = pl.DataFrame({"compound": drugs, "smiles": ["", *["CCO"] * (len(drugs) - 1)]})
+    compounds = pl.DataFrame({"compound": drugs, "smiles": ["C" * i for i in range(len(drugs))]})
     compounds.write_csv(tmp_path / "BBBC021_v1_compound.csv")
     index = open_dataset(instantiate(config.data.prepare)).index.explode("perturbation")
     side = {name: set(part["split"]) for (name,), part in index.group_by("perturbation")}

@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from virtassay.data.annotation import make_index, read_table
+from virtassay.data import leaks
+from virtassay.data.annotation import make_index, one_pixel_size, read_table
+from virtassay.data.disk import require_space
 from virtassay.data.fields.cells import Cells, FieldReader
+from virtassay.data.inventory import take_inventory
 from virtassay.data.reader import Reader, scalars
 from virtassay.data.scaling import Scaling, rescale
 from virtassay.data.sources import Described, ImageSource
+from virtassay.data.splits import write_split
 from virtassay.data.store import DatasetInfo, DatasetWriter
 from virtassay.pictures import plate_layout, treatment_sheet
 from virtassay.schema import InvalidIndex, require_controls
@@ -41,6 +45,7 @@ def prepare_table(
     pixel_size_um: float | None = None,
     licence: str | None = None,
     citation: str | None = None,
+    accept: Sequence[str] = (),
     on_error: str = "raise",
     overwrite: bool = False,
 ) -> Path:
@@ -54,9 +59,11 @@ def prepare_table(
     them (OME). crop: edge, in raw pixels, of what is cut out around the image's centre, or around each cell; size: edge
     that it is resized to. cells: where a row of the table is a whole field, each of whose cells becomes an image.
     scaling: None where the images are stored as they are (already 8 or 16 bit and scaled). split: None where the table
-    has a column for it. pixel_size_um: of the raw images. licence, citation: of the data. on_error: "raise", or "skip"
-    to leave unreadable images out (skipped.csv names them). Raises InvalidIndex, UnreadableImage and ValueError naming
-    rows, files and the fix.
+    has a column for it; split.csv keeps it. pixel_size_um: of the raw images, by default from a column of that name, or
+    as the files say. licence, citation: of the data. accept: checks of the leak audit (`leaks.LEAKS`) that may fail,
+    which audit.json then says. on_error: "raise", or "skip" to leave missing and unreadable images out (skipped.csv
+    names them). Image files that no row names are listed in unlisted.csv. Raises InvalidIndex, LeakFound,
+    UnreadableImage and ValueError naming rows, files and the fix, and OSError where the disk is too small.
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error={on_error!r}: give raise or skip.")
@@ -70,7 +77,10 @@ def prepare_table(
     source = provenance["source"]
     index = make_index(table, source, columns or {}, constants or {}, keep or {}, controls, separator)
     index = _split(index, split, source)
+    checks = leaks.judge(leaks.audit_index(index), accept, source)
+    pixel_size_um = one_pixel_size(index, pixel_size_um, source)
     channels, pixel_size_um = _described(images, index, channels, pixel_size_um)
+    unlisted = take_inventory(images, index, everything=not keep, skip=on_error == "skip", pixel_size_um=pixel_size_um)
     reader = Reader(images, channels, crop, size, on_error == "skip", pixel_size_um)
     if cells is not None:
         if crop is None:
@@ -96,6 +106,8 @@ def prepare_table(
         licence=licence,
         citation=citation,
     )
+    needed = index.height * int(np.prod(shape)) * np.dtype(dtype).itemsize
+    require_space(root, needed, f"a dataset of {index.height} images")
     clipped = np.zeros(len(channels))
     with DatasetWriter(root, info, overwrite=overwrite) as writer:
         for part, rows in reader.chunks(index):
@@ -116,6 +128,12 @@ def prepare_table(
             reader.draw_flagged(writer.folder / "flagged.png")
             provenance["cells"] = dict(reader.counts)
             log.info("%s", ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in reader.counts.items()))
+        checks += leaks.judge(leaks.audit_images(dataset), accept, source)
+        leaks.write_audit(writer.folder / "audit.json", checks, dataset.index)
+        write_split(writer.folder / "split.csv", index, info.name, split)
+        if unlisted:
+            pl.DataFrame({"file": unlisted}).write_csv(writer.folder / "unlisted.csv")
+            log.warning("%d image files are named by no row; %s/unlisted.csv lists them", len(unlisted), root)
         treatment_sheet(writer.folder / "contact_sheet.png", dataset, title=info.name)
         plate_layout(writer.folder / "plate_layout.png", dataset.index)
     for name, fraction in zip(channels, clipped / len(dataset), strict=True):

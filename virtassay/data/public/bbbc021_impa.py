@@ -51,6 +51,7 @@ def prepare_bbbc021_impa(
     address: str = ADDRESS,
     download: bool = False,
     dry_run: bool = False,
+    accept: Sequence[str] = (),
     on_error: str = "raise",
     overwrite: bool = False,
 ) -> Path | None:
@@ -58,10 +59,11 @@ def prepare_bbbc021_impa(
 
     Source: Ljosa et al. 2012 (BBBC021v1); crops by Palma et al. 2023 (Zenodo 8307629). `compounds`: the official table
     BBBC021_v1_compound.csv, joined for the SMILES. `fields`: the official BBBC021_v1_image.csv, joined for the wells;
-    without it each field counts as a well. `split`: the drop's own, or one of virtassay.data.splits.
-    folder: of the table, or of the zip file and what it unpacks to. keep: {column of the table, or plate: values}.
-    download: fetch from `address` what is missing; dry_run: log what that is and how large, write nothing and return
-    None. Raises FileNotFoundError, InvalidIndex and UnreadableImage naming what does not fit.
+    without it each field counts as a well. `split`: the drop's own, or one of virtassay.data.splits. `accept`: checks
+    of the leak audit that may fail. folder: of the table, or of the zip file and what it unpacks to. keep: {column of
+    the table, or plate: values}. download: fetch from `address` what is missing; dry_run: log what that is and how
+    large, write nothing and return None. Raises FileNotFoundError, InvalidIndex, LeakFound and UnreadableImage naming
+    what does not fit.
     """
     folder = Path(folder)
     folder, keep = Path(folder), keep or {}
@@ -110,6 +112,7 @@ def prepare_bbbc021_impa(
         split=split,
         licence=LICENCE,
         citation=CITATION,
+        accept=accept,
         on_error=on_error,
         overwrite=overwrite,
     )

@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from virtassay.card.measured import Measured
+from virtassay.data.fields.nuclei import dna_channel
 from virtassay.data.store import Dataset
 from virtassay.evaluation.featurizers.cells import CellStatistics
 from virtassay.evaluation.measure.explained import (

@@ -1,10 +1,13 @@
 """The leak audit: does anything that a model is judged on stand in what it learns from, or chooses by?
 
 "Seen" is train and val together; the test split is held against it. Each check says what it found; a leak that is not
-accepted by name stops the preparation, a note is only told. `audit.json` in a dataset folder holds what was found:
+accepted by name stops the preparation, a note is only told. Among thousands of cells some look alike by chance: near
+images are a leak once more than one in a thousand test images has one. `audit.json` in a dataset folder holds what was
+found:
 
 {"format": "virtassay-audit", "version": 1,
- "checks": [{"name": "wells", "leak": true, "passed": true, "accepted": false, "n": 0, "offenders": []}, …],
+ "checks": [{"name": "wells", "leak": true, "passed": true, "accepted": false, "n": 0, "allowed": 0,
+             "offenders": []}, …],
  "nearest_training_compound": [{"perturbation": "AZ841", "nearest": "AZ-C", "tanimoto": 0.62}, …]}
 """
 
@@ -25,6 +28,7 @@ from virtassay.schema import InvalidIndex
 log = logging.getLogger(__name__)
 SHOWN = 5  # offenders named in an error
 KEPT = 1000  # offenders named in audit.json
+BY_CHANCE = 1e-3  # of the test images; 2 of 15,712 on a real plate of rounded nuclei
 MEANING = {  # every check: what it found, said of its offenders
     "wells": "wells are on both sides of the split",
     "fields": "fields of view are on both sides",
@@ -47,16 +51,17 @@ class LeakFound(InvalidIndex):
 
 @dataclass(frozen=True)
 class Check:
-    """One question of the audit; `n` offenders were found, the first of which are named."""
+    """One question of the audit; `n` offenders were found, the first of which are named; `allowed` are no leak."""
 
     name: str
     n: int
     offenders: tuple[str, ...]
     accepted: bool = False
+    allowed: int = 0
 
     @property
     def passed(self) -> bool:
-        return self.n == 0
+        return self.n <= self.allowed
 
     @property
     def leak(self) -> bool:
@@ -90,7 +95,8 @@ def audit_images(dataset: Dataset) -> list[Check]:
     same, near = find_duplicates(dataset, ("train", "val"), ("test",))
     name = dataset.index["image_id"]
     told = [[f"{name[a]} (test) = {name[b]}" for a, b in pairs] for pairs in (same, near)]
-    return [_check("same_images", told[0]), _check("near_images", told[1])]
+    allowed = int(BY_CHANCE * dataset.index.filter(split="test").height)
+    return [_check("same_images", told[0]), replace(_check("near_images", told[1]), allowed=allowed)]
 
 
 def audit(dataset: Dataset) -> list[Check]:
@@ -108,7 +114,7 @@ def judge(checks: Sequence[Check], accept: Sequence[str], source: str) -> list[C
         raise ValueError(f"accept={list(accept)}: {unknown} are no checks of the leak audit; those are {list(LEAKS)}.")
     judged = [replace(check, accepted=check.name in accept and not check.passed) for check in checks]
     for check in judged:
-        if not check.passed and (check.accepted or not check.leak):
+        if check.n and (check.passed or check.accepted or not check.leak):
             log.info("leak audit%s: %s", ", accepted" if check.accepted else "", check)
     found = [check for check in judged if check.leak and not check.passed and not check.accepted]
     if found:

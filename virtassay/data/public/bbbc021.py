@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from virtassay.data.annotation import kept, read_table
+from virtassay.data.fields.cells import Cells
 from virtassay.data.public.files import (
     Part,
     absent_files,
@@ -54,6 +55,8 @@ def prepare_bbbc021(
     address: str = ADDRESS,
     download: bool = False,
     dry_run: bool = False,
+    cells: Cells | None = None,
+    accept: Sequence[str] = (),
     on_error: str = "raise",
     overwrite: bool = False,
 ) -> Path | None:
@@ -63,6 +66,7 @@ def prepare_bbbc021(
     table has it). keep: {column of the table, or plate, well, site, compound, dose_um: values}; of the zip files, only
     those of these plates are fetched. download: fetch from `address` what is missing; dry_run: log what that is and
     how large, and write nothing. Doses are in µM; DMSO is the negative control and taxol, on every plate, the positive.
+    cells, accept: as in `virtassay.data.table.prepare_table`.
     Raises FileNotFoundError, InvalidIndex and UnreadableImage naming tables, columns and plates.
     """
     folder, keep = Path(folder), keep or {}
@@ -91,6 +95,8 @@ def prepare_bbbc021(
         pixel_size_um=pixel_size_um,
         licence=LICENCE,
         citation=CITATION,
+        cells=cells,
+        accept=accept,
         on_error=on_error,
         overwrite=overwrite,
     )

@@ -65,7 +65,6 @@ def prepare_bbbc021_impa(
     large, write nothing and return None. Raises FileNotFoundError, InvalidIndex, LeakFound and UnreadableImage naming
     what does not fit.
     """
-    folder = Path(folder)
     folder, keep = Path(folder), keep or {}
     archive = Part(ARCHIVE, f"{address}/{ARCHIVE}?download=1", BYTES, UNPACKED)
     if dry_run or download:

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import polars as pl
 
 from virtassay.data.annotation import kept, read_table
+from virtassay.data.fields.cells import Cells
 from virtassay.data.public.bucket import listed
 from virtassay.data.public.files import (
     Part,
@@ -63,6 +64,8 @@ def prepare_jump(
     project: str = PROJECT,
     download: bool = False,
     dry_run: bool = False,
+    cells: Cells | None = None,
+    accept: Sequence[str] = (),
     on_error: str = "raise",
     overwrite: bool = False,
 ) -> Path | None:
@@ -74,6 +77,7 @@ def prepare_jump(
     channels: {stain: number in the file names}; where a plate has its Index.idx.xml, that decides. dose_um: of all
     compounds, where the plate map does not say (mmoles_per_liter). download: fetch what is missing of these plates;
     dry_run: log what that is and how large, and write nothing.
+    cells, accept: as in `virtassay.data.table.prepare_table`.
     Raises FileNotFoundError, InvalidIndex and UnreadableImage naming tables, columns, plates and wells.
     """
     folder, keep, channels = Path(folder), keep or {}, dict(channels)
@@ -120,6 +124,8 @@ def prepare_jump(
         pixel_size_um=pixel_size_um,
         licence=LICENCE,
         citation=CITATION,
+        cells=cells,
+        accept=accept,
         on_error=on_error,
         overwrite=overwrite,
     )

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from virtassay.data.annotation import kept, read_table
+from virtassay.data.fields.cells import Cells
 from virtassay.data.public.files import (
     Part,
     absent_files,
@@ -47,6 +48,8 @@ def prepare_rxrx1(
     address: str = ADDRESS,
     download: bool = False,
     dry_run: bool = False,
+    cells: Cells | None = None,
+    accept: Sequence[str] = (),
     on_error: str = "raise",
     overwrite: bool = False,
 ) -> Path | None:
@@ -57,6 +60,7 @@ def prepare_rxrx1(
     table: values}, as {cell_type: [HUVEC]}. download: fetch from `address` what is missing; dry_run: log what that is
     and how large, and write nothing. The negative controls (EMPTY, no siRNA) are the controls; the 30 siRNAs that are
     on every plate are positive controls, and treatments as others are.
+    cells, accept: as in `virtassay.data.table.prepare_table`.
     Raises FileNotFoundError, InvalidIndex and UnreadableImage naming tables, columns and plates.
     """
     folder, keep = Path(folder), keep or {}
@@ -94,6 +98,8 @@ def prepare_rxrx1(
         pixel_size_um=pixel_size_um,
         licence=LICENCE,
         citation=CITATION,
+        cells=cells,
+        accept=accept,
         on_error=on_error,
         overwrite=overwrite,
     )

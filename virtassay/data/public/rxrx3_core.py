@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from virtassay.data.annotation import kept, read_table
+from virtassay.data.fields.cells import Cells
 from virtassay.data.parquet_images import ParquetImages
 from virtassay.data.public.files import Part, missing, obtain, report, require_columns, require_tables
 from virtassay.data.scaling import Scaling
@@ -39,6 +40,8 @@ def prepare_rxrx3_core(
     address: str = ADDRESS,
     download: bool = False,
     dry_run: bool = False,
+    cells: Cells | None = None,
+    accept: Sequence[str] = (),
     on_error: str = "raise",
     overwrite: bool = False,
 ) -> Path | None:
@@ -48,6 +51,7 @@ def prepare_rxrx3_core(
     keep: {column of the table: values}, as {experiment_name: [gene-001]} or {perturbation_type: [compound]}. download:
     fetch from `address` what is missing; dry_run: log what that is and how large, and write nothing. Untreated wells
     (EMPTY_control) are the controls; wells with a guide against nothing (CRISPR_control) are treatments, marked so.
+    cells, accept: as in `virtassay.data.table.prepare_table`.
     Raises FileNotFoundError, InvalidIndex and UnreadableImage naming tables, columns and plates.
     """
     folder, keep = Path(folder), keep or {}
@@ -90,6 +94,8 @@ def prepare_rxrx3_core(
         pixel_size_um=pixel_size_um,
         licence=LICENCE,
         citation=CITATION,
+        cells=cells,
+        accept=accept,
         on_error=on_error,
         overwrite=overwrite,
     )

@@ -196,7 +196,7 @@ def test_different_cells_of_a_real_screen_are_told_apart(shared_data: Path, tmp_
     assert checks[1].passed
 
 
-def test_a_pair_in_a_thousand_may_be_alike_by_chance():
+def test_a_few_pairs_may_be_alike_by_chance():
     few, many = (leaks.Check("near_images", n, ("a (test) = b",) * n, allowed=2) for n in (2, 3))
     assert leaks.judge([few], [], "here") == [few] and few.passed
     with pytest.raises(leaks.LeakFound, match="3 pairs of images are nearly the same"):

@@ -18,12 +18,14 @@ def main(cfg: DictConfig) -> None:
     from virtassay.assay import VirtualAssay
     from virtassay.data.embeddings import with_sha256
     from virtassay.data.module import AssayData
+    from virtassay.data.remote import is_remote
     from virtassay.training.fit import claim
     from virtassay.training.start import start_from, take_scales
 
     first = None if cfg.start.run is None else VirtualAssay.load(cfg.start.run)
     run = claim(Path(cfg.run), resume=cfg.resume, overwrite=cfg.overwrite)
-    if cfg.loader.folder == cfg.data.folder and not Path(cfg.data.folder).exists():
+    own = cfg.loader.folder == cfg.data.folder and not is_remote(cfg.data.folder)
+    if own and not Path(cfg.data.folder).exists():
         hydra.utils.instantiate(cfg.data.prepare)
     data: AssayData = hydra.utils.instantiate(cfg.loader)
     if first is not None:

@@ -15,7 +15,8 @@ ALLOWED = {
     "schema": (),
     "flow": ("flow",),
     "networks": ("networks", "schema", "flow"),
-    "data": ("data", "schema", "pictures"),
+    "data": ("data", "schema", "pictures", "download"),
+    "card": ("card", "data", "evaluation", "pictures", "heatmaps", "__version__"),
 }
 THIRD_PARTY_OF_FLOW = {"torch", "jaxtyping", "scipy", "torchdiffeq"}  # solvers of assignment and of equations
 LIGHTNING = ("data/module.py", "training/")

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from virtassay.download import BLOCK, RemoteFile, cache_folder, fetch
+from virtassay.download import BLOCK, SUMS, RemoteFile, cache_folder, fetch, fetch_into, size_at
 
 DATA = np.random.default_rng(0).bytes(5 * BLOCK + 123)
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -38,6 +38,9 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
         server, wanted = self.server, self.headers["Range"]
         server.asked.append(wanted)
@@ -52,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        body = body[: server.cut]
+        body = body[: server.cut] if self.command == "GET" else b""
         server.sent += len(body)
         self.wfile.write(body)
 
@@ -157,9 +160,7 @@ def test_a_damaged_file_in_the_cache_is_refused(server, cache):
 
 def test_a_file_that_is_not_there_says_where_to_put_it(server, cache):
     url = server.url.replace("/file", "/elsewhere")
-    with pytest.raises(
-        FileNotFoundError, match=rf"weights.bin is not in the cache.*404.*{url}.*{cache / 'weights.bin'}"
-    ):
+    with pytest.raises(FileNotFoundError, match=rf"weights.bin is not in .*404.*{url}.*{cache / 'weights.bin'}"):
         fetch(RemoteFile("weights.bin", url, SHA256))
 
 
@@ -195,3 +196,37 @@ def test_the_cache_is_the_users_unless_told_otherwise(monkeypatch, cache):
     assert cache_folder() == cache
     monkeypatch.delenv("VIRTASSAY_CACHE")
     assert cache_folder().name == "virtassay"
+
+
+def test_without_a_published_checksum_the_first_download_is_trusted_and_later_ones_are_verified(server, tmp_path):
+    place = fetch_into(tmp_path, "deep/weights.bin", server.url)
+    assert place == tmp_path / "deep" / "weights.bin" and place.read_bytes() == DATA
+    assert (tmp_path / SUMS).read_text() == f"{SHA256}  deep/weights.bin\n"
+    assert fetch_into(tmp_path, "deep/weights.bin", server.url) == place and server.asked == [None]
+    place.write_bytes(DATA[:-1])
+    with pytest.raises(ValueError, match=rf"deep/weights.bin is refused.*{SHA256}"):
+        fetch_into(tmp_path, "deep/weights.bin", server.url)
+    place.unlink()
+    server.data = DATA[:-1] + b"?"  # the publisher's file has changed since
+    with pytest.raises(ValueError, match=rf"not the file expected.*{SHA256}"):
+        fetch_into(tmp_path, "deep/weights.bin", server.url)
+
+
+def test_a_table_of_checksums_of_ones_own_is_used(server, tmp_path):
+    (tmp_path / SUMS).write_text(f"{SHA256.upper()} *weights.bin\n\n{'0' * 64}  other.bin\n")
+    fetch_into(tmp_path, "weights.bin", server.url)
+    with pytest.raises(ValueError, match=r"not the file expected.*0000"):
+        fetch_into(tmp_path, "other.bin", server.url)
+    (tmp_path / "mine.bin").write_bytes(b"mine")  # not downloaded by us, and in no table: taken as it is
+    assert fetch_into(tmp_path, "mine.bin", server.url).read_bytes() == b"mine"
+    (tmp_path / SUMS).write_text("abc weights.bin\n")
+    with pytest.raises(ValueError, match=r"SHA256SUMS: \['abc weights.bin'\] is not of the form"):
+        fetch_into(tmp_path, "weights.bin", server.url)
+
+
+def test_the_size_is_asked_of_the_server(server):
+    assert size_at(server.url) == len(DATA)
+    assert size_at(server.url.replace("/file", "/elsewhere")) is None
+    server.shutdown()
+    server.server_close()
+    assert size_at(server.url) is None

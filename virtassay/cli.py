@@ -16,6 +16,10 @@ R = TypeVar("R")
 
 VERBS = {
     "prepare": ("turn a screen, yours or a public one, into a dataset folder", "virtassay prepare data=simulated"),
+    "describe": (
+        "measure a dataset folder, and warn of what may mislead a model",
+        "virtassay describe folder=datasets/simulated",
+    ),
     "train": ("fit a model to a dataset folder", "virtassay train experiment=quickstart"),
     "sample": ("generate images with a trained model", "virtassay sample run=runs/quickstart like=test"),
     "evaluate": (

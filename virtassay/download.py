@@ -1,6 +1,7 @@
-"""Files from the network, fetched once into a cache folder: with a checksum, resumed where they were cut."""
+"""Files from the network, fetched once into a folder: with a checksum, resumed where they were cut."""
 
 import hashlib
+import logging
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -12,8 +13,10 @@ import requests
 from filelock import FileLock
 from tqdm.auto import tqdm
 
+pooch.get_logger().setLevel(logging.WARNING)  # it would advise on its own arguments where a checksum is not known
 TIMEOUT = (10, 60)  # seconds to connect, and seconds without a byte
 BLOCK = 1 << 16
+SUMS = "SHA256SUMS"  # of a folder that fetch_into has filled; `sha256sum -c SHA256SUMS` reads it too
 
 
 @dataclass(frozen=True)
@@ -45,26 +48,65 @@ def fetch(file: RemoteFile, path: str | Path | None = None) -> Path:
         return _verified(given, file)
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    place, part = folder / file.name, folder / f"{file.name}.part"
-    resume: Any = partial(_resume, part=part)  # pooch's own type for it is another one's
     with FileLock(folder / f"{file.name}.lock"):
-        if place.is_file():
-            return _verified(place, file)
-        try:
-            pooch.retrieve(file.url, f"sha256:{file.sha256}", file.name, folder, downloader=resume)
-        except requests.RequestException as error:
-            raise FileNotFoundError(
-                f"{file.name} is not in the cache and could not be downloaded ({error}). Try again (what has come is "
-                f"kept), or download {file.url} elsewhere and put it at {place}"
-            ) from error
-        except ValueError as error:  # pooch has thrown away what came
-            raise ValueError(f"{file.url} is not the file expected: {error} Try again, or report it.") from error
+        return _fetched(file, folder)
+
+
+def fetch_into(folder: str | Path, name: str, url: str) -> Path:
+    """Return folder/name, downloaded from `url` unless it lies there: for files whose checksum nobody publishes.
+
+    Trust on first use: the SHA-256 of what is downloaded is written into folder/SHA256SUMS, and whatever that table
+    names is verified against it from then on. Put a table of your own there to have the first download verified too.
+    Threads may call it at once; processes must not, in one folder. Raises as `fetch` does.
+    """
+    folder = Path(folder)
+    known = _known(folder / SUMS).get(name)
+    if known is None and (folder / name).is_file():
+        return folder / name
+    place = _fetched(RemoteFile(name, url, known or ""), folder)
+    if known is None:
+        with FileLock(folder / f"{SUMS}.lock"), (folder / SUMS).open("a", encoding="utf-8") as sums:
+            sums.write(f"{_sha256(place)}  {name}\n")
     return place
 
 
-def _verified(path: Path, file: RemoteFile) -> Path:
+def _known(sums: Path) -> dict[str, str]:
+    """Read lines of `SHA-256  name`, as sha256sum writes them."""
+    if not sums.is_file():
+        return {}
+    lines = [line.split(maxsplit=1) for line in sums.read_text(encoding="utf-8").splitlines() if line.strip()]
+    bad = [" ".join(line) for line in lines if len(line) != 2 or len(line[0]) != 64]
+    if bad:
+        raise ValueError(f"{sums}: {bad[:5]} is not of the form 'SHA-256  name', as sha256sum writes it.")
+    return {name.lstrip("*").strip(): digest.lower() for digest, name in lines}
+
+
+def _fetched(file: RemoteFile, folder: Path) -> Path:
+    place, part = folder / file.name, folder / f"{file.name}.part"
+    if place.is_file():
+        return _verified(place, file)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    resume: Any = partial(_resume, part=part)  # pooch's own type for it is another one's
+    try:
+        known = f"sha256:{file.sha256}" if file.sha256 else None
+        pooch.retrieve(file.url, known, place.name, place.parent, downloader=resume)
+    except requests.RequestException as error:
+        raise FileNotFoundError(
+            f"{file.name} is not in {folder} and could not be downloaded ({error}). Try again (what has come is "
+            f"kept), or download {file.url} elsewhere and put it at {place}"
+        ) from error
+    except ValueError as error:  # pooch has thrown away what came
+        raise ValueError(f"{file.url} is not the file expected: {error} Try again, or report it.") from error
+    return place
+
+
+def _sha256(path: Path) -> str:
     with path.open("rb") as opened:
-        found = hashlib.file_digest(opened, "sha256").hexdigest()
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _verified(path: Path, file: RemoteFile) -> Path:
+    found = _sha256(path)
     if found != file.sha256:
         raise ValueError(
             f"{path} is refused: its SHA-256 is {found}, that of {file.name} is {file.sha256}. Remove it, and it is "
@@ -101,13 +143,25 @@ def _go_on(url: str, part: Path) -> None:
         total = None if length is None else have + int(length)
         with (
             part.open("ab" if have else "wb") as file,
-            tqdm(total=total, initial=have, desc=part.stem, unit="B", unit_scale=True, disable=None) as bar,
+            tqdm(
+                total=total, initial=have, desc=part.stem, unit="B", unit_scale=True, leave=False, disable=None
+            ) as bar,
         ):
             for block in answer.iter_content(BLOCK):
                 file.write(block)
                 bar.update(len(block))
     if total is not None and _size(part) != total:
         raise requests.ConnectionError(f"{url} was cut after {_size(part)} of {total} bytes")
+
+
+def size_at(url: str) -> int | None:
+    """Return the bytes that the server says `url` has, or None where it does not say or cannot be reached."""
+    try:
+        answer = requests.head(url, headers={"Accept-Encoding": "identity"}, allow_redirects=True, timeout=TIMEOUT)
+        answer.raise_for_status()
+        return int(answer.headers["Content-Length"])
+    except (requests.RequestException, KeyError, ValueError):
+        return None
 
 
 def _size(path: Path) -> int:

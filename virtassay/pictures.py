@@ -5,6 +5,7 @@ Vectors (images of one pixel's width) stand in contact sheets as heat maps.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import matplotlib
 
@@ -177,16 +178,33 @@ def treatment_sheet(path: Path, dataset: Dataset, title: str = "", columns: int 
     contact_sheet(path, rows, dataset.info.channels, limits, title, zoom=zoom, per_channel=True)
 
 
-def plate_layout(path: Path, index: pl.DataFrame, most: int = 12) -> None:
+def placed_wells(index: pl.DataFrame) -> pl.DataFrame:
+    """Return one row a well with its place on the plate, `row` from 0 (A) and `column` from 1.
+
+    Wells are read as letter and number (B03, AA12); those named otherwise are left out.
+    """
+    letters = pl.col("well").str.extract(r"^([A-Za-z]|A[A-Fa-f])\d+$").str.to_uppercase()
+    names = [row_letters(row) for row in range(_PLATES[-1][0])]
+    wells = index.unique(["plate", "well"], maintain_order=True).with_columns(
+        row=letters.replace_strict(names, range(len(names)), default=None, return_dtype=pl.Int32),
+        column=pl.col("well").str.extract(r"^[A-Za-z]{1,2}(\d+)$").cast(pl.Int32, strict=False),
+    )
+    return wells.drop_nulls(["row", "column"]).sort("plate", "well")
+
+
+def plate_format(wells: pl.DataFrame) -> tuple[int, int]:
+    """Return the rows and columns of the smallest plate (96, 384, 1,536 wells) that has all placed wells."""
+    y, x = (int(wells[name].max()) for name in ("row", "column"))  # pyright: ignore[reportArgumentType]
+    return next((size for size in _PLATES if y < size[0] and x <= size[1]), (y + 1, x))
+
+
+@matplotlib.rc_context({"text.parse_math": False})  # a compound's name may hold a dollar sign
+def plate_layout(path: Path | IO[bytes], index: pl.DataFrame, most: int = 12) -> None:
     """Save a picture of which well got what: a panel a plate (the first `most`), controls marked with a ring.
 
-    Wells are read as letter and number (B03, AA12); plates whose wells are named otherwise are left out.
+    Plates whose wells are not named like B03 are left out.
     """
-    wells = index.unique(["plate", "well"], maintain_order=True).with_columns(
-        row=pl.col("well").str.extract(r"^([A-Za-z]|A[A-Fa-f])\d+$").str.to_uppercase(),
-        column=pl.col("well").str.extract(r"^[A-Za-z]{1,2}(\d+)$").cast(pl.Int32),
-    )
-    wells = wells.drop_nulls(["row", "column"]).sort("plate", "well")
+    wells = placed_wells(index)
     plates = wells["plate"].unique(maintain_order=True).to_list()[:most]
     treatments = ordered_treatments(wells)["treatment"].to_list()
     colour = dict(zip(treatments, plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(treatments))), strict=True))
@@ -200,16 +218,15 @@ def plate_layout(path: Path, index: pl.DataFrame, most: int = 12) -> None:
         axis.set_axis_off()
     for axis, plate in zip(axes.flat, plates, strict=False):
         part = wells.filter(pl.col("plate") == plate)
-        y = np.array([_row_number(row) for row in part["row"]])
-        x = part["column"].to_numpy()
+        y, x = part["row"].to_numpy(), part["column"].to_numpy()
         control = part["is_control"].to_numpy()
-        lines, across = next((s for s in _PLATES if y.max() < s[0] and x.max() <= s[1]), (y.max() + 1, x.max()))
+        lines, across = plate_format(part)
         area = 150 * (8 / lines) ** 2 + 5
         axis.scatter(x, y, c=[colour[name] for name in part["treatment"]], s=area)
         axis.scatter(x[control], y[control], facecolors="none", edgecolors="black", linewidths=1.4, s=area)
         axis.set_xlim(0.3, across + 0.7)
         axis.set_ylim(lines - 0.3, -0.7)
-        axis.set_yticks(range(lines), [_row_letters(row) for row in range(lines)], fontsize=7)
+        axis.set_yticks(range(lines), [row_letters(row) for row in range(lines)], fontsize=7)
         axis.set_xticks(range(1, across + 1, across // 12 if across >= 12 else 1))
         axis.tick_params(labelsize=7, length=0)
         axis.set_title(f"{plate} · batch {part['batch'][0]}", fontsize=9)
@@ -224,12 +241,9 @@ def plate_layout(path: Path, index: pl.DataFrame, most: int = 12) -> None:
     plt.close(figure)
 
 
-def _row_letters(row: int) -> str:
+def row_letters(row: int) -> str:
+    """Name a row of a plate, counted from 0: A … Z, AA, AB …"""
     return chr(65 + row) if row < 26 else "A" + chr(65 + row - 26)
-
-
-def _row_number(letters: str) -> int:
-    return ord(letters[-1]) - 65 + 26 * (len(letters) - 1)
 
 
 def _strip(images: np.ndarray, channels: Sequence[str], limits: np.ndarray, per_channel: bool, zoom: int) -> np.ndarray:

@@ -5,8 +5,9 @@ combination, each with its dose. A **group** is (batch, treatment): controls are
 inside it. A **stratum** of the evaluation is a group.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import polars as pl
 import torch
@@ -27,6 +28,7 @@ OPTIONAL = {
     "perturbation_type": pl.String,
     "control_type": pl.String,  # of a control well: negative, positive, untreated, non-targeting …
     "smiles": pl.List(pl.String),
+    "inchikey": pl.List(pl.String),  # the same for every way to write one molecule
     "gene": pl.List(pl.String),
     "dose_um": pl.List(pl.Float64),
     "moa": pl.String,
@@ -36,7 +38,7 @@ OPTIONAL = {
     "source_file": pl.String,
 }
 COLUMNS = REQUIRED | OPTIONAL
-COMBINED = ("perturbation", "smiles", "gene", "dose_um")  # one entry for each perturbation in the well
+COMBINED = ("perturbation", "smiles", "inchikey", "gene", "dose_um")  # one entry for each perturbation in the well
 SPLITS = ("train", "val", "test", "generated")
 PERTURBATION_TYPES = ("compound", "crispr", "sirna", "orf", "antibody", "none")
 FIELDS = ("perturbation", "dose", "batch", "cell_type")  # of a condition; each has a learned null
@@ -45,6 +47,10 @@ NULL = -1  # the number that stands for "not given" in every integer field of a 
 
 class InvalidIndex(ValueError):
     """An index that cannot be used; the message names the column, the first rows and the fix."""
+
+
+class BrokenDataset(ValueError):
+    """A dataset folder that cannot be used; the message names the file and the fix."""
 
 
 def offenders(table: pl.DataFrame, mask: pl.Series | pl.Expr, column: str) -> str:
@@ -74,24 +80,25 @@ def validate(table: pl.DataFrame, source: str = "index") -> pl.DataFrame:
     for name in REQUIRED:
         null = table[name].is_null()
         if name == "perturbation":
-            nameless = pl.element().is_null() | (pl.element() == "")
-            null = null | (table[name].list.len() == 0) | table[name].list.eval(nameless).list.any()
+            null = null | (table[name].list.len() == 0) | _any_of(table[name], lambda one: one.is_null() | (one == ""))
         elif REQUIRED[name] == pl.String:
             null = null | (table[name] == "")
         if null.any():
             raise fail(f"column {name!r} is empty at {offenders(table, null, name)}; every image needs a value.")
-    twice = table["image_id"].is_duplicated()
-    if twice.any():
-        raise fail(f"column 'image_id' repeats at {offenders(table, twice, 'image_id')}; each image needs its own.")
+    if table["image_id"].hash().n_unique() < table.height:  # the names themselves take nine times as long
+        twice = table["image_id"].is_duplicated()
+        if twice.any():
+            raise fail(f"column 'image_id' repeats at {offenders(table, twice, 'image_id')}; each image needs its own.")
     size = table["perturbation"].list.len()
     for name in COMBINED[1:]:
         if name in table.columns:
-            table = table.with_columns(  # a missing list means "none of them given"
-                pl.when(pl.col(name).is_null())
-                .then(pl.lit(None, COLUMNS[name].inner).repeat_by(pl.col("perturbation").list.len()))
-                .otherwise(pl.col(name))
-                .alias(name)
-            )
+            if table[name].null_count():
+                table = table.with_columns(  # a missing list means "none of them given"
+                    pl.when(pl.col(name).is_null())
+                    .then(pl.lit(None, COLUMNS[name].inner).repeat_by(pl.col("perturbation").list.len()))
+                    .otherwise(pl.col(name))
+                    .alias(name)
+                )
             unequal = table[name].list.len() != size
             if unequal.any():
                 raise fail(
@@ -99,9 +106,8 @@ def validate(table: pl.DataFrame, source: str = "index") -> pl.DataFrame:
                     f"{offenders(table, unequal, name)}; give one entry (or null) for each perturbation of the well."
                 )
     if "dose_um" in table.columns:
-        element = pl.element()
-        bad = table["dose_um"].list.eval((element < 0) | element.is_infinite() | element.is_nan()).list.any()
-        if bad.fill_null(False).any():
+        bad = _any_of(table["dose_um"], lambda dose: (dose < 0) | dose.is_infinite() | dose.is_nan())
+        if bad.any():
             raise fail(
                 f"column 'dose_um' is negative or not finite at {offenders(table, bad, 'dose_um')}; give µM ≥ 0."
             )
@@ -133,9 +139,15 @@ def _typed(table: pl.DataFrame, name: str, dtype: pl.DataType, fail) -> pl.Serie
             raise fail(f"column {name!r} holds {given}: {offenders(table, bad, name)}; write true/false.")
     if listed and not isinstance(column.dtype, pl.List):
         present = column.cast(inner, strict=True)
-        lifted = table.select(pl.concat_list(present.alias(name)))[name]
-        return lifted.rename(name).cast(dtype)
+        return table.select(pl.concat_list(present.alias(name)))[name].cast(dtype)
     return column.cast(dtype, strict=True)
+
+
+def _any_of(column: pl.Series, wrong: Callable[[Any], Any]) -> pl.Series:
+    """Say of each list whether some of its entries is `wrong`; each row is looked at only if any is."""
+    if not wrong(column.explode()).any():
+        return pl.repeat(False, len(column), eager=True)
+    return column.list.eval(wrong(pl.element())).list.any().fill_null(False)
 
 
 def _no_numbers(column: pl.Series) -> pl.Series:
@@ -163,8 +175,14 @@ def treatment(table: pl.DataFrame) -> pl.Series:
 
     Components are sorted by name, so that the order in which a combination was written does not matter.
     """
-    doses = table["dose_um"] if "dose_um" in table.columns else [None] * table.height
-    return pl.Series("treatment", map(treatment_name, table["perturbation"], doses), pl.String)
+    done = table.select(name for name in ("perturbation", "dose_um") if name in table.columns)
+    run = lower(done).to_struct().rle_id()  # images of a well mostly stand together: names are made once a run of rows
+    runs = done.filter(run.diff().fill_null(1) > 0)
+    made = runs.unique()
+    doses = made["dose_um"] if "dose_um" in made.columns else [None] * made.height
+    named = made.with_columns(treatment=pl.Series(map(treatment_name, made["perturbation"], doses), dtype=pl.String))
+    names = runs.join(named, on=runs.columns, how="left", nulls_equal=True, maintain_order="left")["treatment"]
+    return names.gather(run)
 
 
 def treatment_name(perturbations, doses) -> str:
@@ -198,6 +216,10 @@ class _Tensors:
     def to(self, device: torch.device | str, **options) -> Self:
         """Move every tensor to `device`."""
         return self._map(lambda value: value.to(device, **options))
+
+    def pin_memory(self) -> Self:
+        """Copy every tensor to page-locked memory, from which a GPU fetches it while the processor goes on."""
+        return self._map(Tensor.pin_memory)
 
     def __getitem__(self, rows) -> Self:
         """Take the images numbered `rows` (a slice or an index tensor)."""

@@ -7,8 +7,8 @@ import tifffile
 from PIL import Image
 
 from virtassay.data.foreign import open_folder
+from virtassay.data.sources import UnreadableImage
 from virtassay.data.store import DatasetInfo
-from virtassay.data.table import UnreadableImage
 
 SIZE = 8
 LIKE = DatasetInfo("real", ("dna", "er", "actin"), (3, SIZE, SIZE), "uint8")

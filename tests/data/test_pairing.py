@@ -1,4 +1,4 @@
-"""Minibatches are functions of (seed, step); controls come from the batch of their image."""
+"""Controls come from the batch of their image."""
 
 from pathlib import Path
 
@@ -7,46 +7,9 @@ import polars as pl
 import pytest
 
 from tests.toy_screen import write_screen
-from virtassay.data.pairing import ControlPool, Controls, MinibatchOrder, require_groups
+from virtassay.data.pairing import ControlPool, Controls
 from virtassay.data.store import open_dataset
 from virtassay.schema import InvalidIndex
-
-
-def test_an_epoch_sees_each_image_once_whatever_the_number_of_parts():
-    whole = MinibatchOrder(n=50, minibatch_size=8, parts=1, seed=3)
-    parted = MinibatchOrder(n=50, minibatch_size=8, parts=4, seed=3)
-    seen = np.concatenate([whole.rows(step, 0) for step in range(25)])  # 200 images: four epochs
-    for epoch in range(4):
-        assert sorted(seen[50 * epoch : 50 * (epoch + 1)]) == list(range(50))
-    assert not np.array_equal(seen[:50], seen[50:100])
-    for step in (0, 6, 24):  # step 6 ends one epoch and begins the next
-        assert np.array_equal(np.concatenate([parted.rows(step, part) for part in range(4)]), whole.rows(step, 0))
-
-
-@pytest.mark.parametrize("per_group", [2, 4])
-def test_images_of_a_group_stand_together_and_an_epoch_still_sees_each_once(per_group: int):
-    group = np.repeat(np.arange(6), [16, 9, 4, 3, 1, 31])
-    order = MinibatchOrder(n=64, minibatch_size=8, parts=1, seed=1, group=group, per_group=per_group)
-    epochs = np.stack([np.concatenate([order.rows(8 * e + step, 0) for step in range(8)]) for e in range(2)])
-    assert all(sorted(rows) == list(range(64)) for rows in epochs)
-    assert not np.array_equal(*epochs)
-    neighbours = (group[epochs[0][:-1]] == group[epochs[0][1:]]).mean()
-    assert neighbours > 0.9 * (1 - 1 / per_group), "at random it would be a third"
-    assert len(np.unique(group[epochs[0][:16]])) > 1, "but groups are mixed"
-    parted = MinibatchOrder(n=64, minibatch_size=8, parts=2, seed=1, group=group, per_group=per_group)
-    assert np.array_equal(np.concatenate([parted.rows(3, part) for part in range(2)]), order.rows(3, 0))
-
-
-def test_a_coupling_needs_a_group_with_two_images():
-    require_groups(np.array([0, 1, 1]), 8, "x")
-    require_groups(np.arange(5), 1, "x")
-    with pytest.raises(InvalidIndex, match=r"x: every group .* has one image only"):
-        require_groups(np.arange(5), 8, "x")
-
-
-def test_a_minibatch_that_cannot_be_shared_equally_is_refused():
-    with pytest.raises(ValueError, match="cannot be shared equally by 3"):
-        MinibatchOrder(n=50, minibatch_size=8, parts=3, seed=0)
 
 
 def test_controls_are_of_the_same_batch_and_all_of_them_come_up():

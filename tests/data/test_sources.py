@@ -67,7 +67,7 @@ def test_one_to_twelve_channels(prepare: Callable, tmp_path: Path, channels: int
 
 
 def test_jpegs_are_read_though_they_lose_a_little(prepare: Callable, tmp_path: Path):
-    smooth = np.linspace(0, 255, N * H * W * C).reshape(N, H, W, C).astype(np.uint8)
+    smooth = np.random.default_rng(0).integers(0, 256, (N, 1, 1, C)).repeat(H, 1).repeat(W, 2).astype(np.uint8)
     for i, image in enumerate(smooth):
         (tmp_path / f"crop{i}.jpg").write_bytes(imagecodecs.jpeg_encode(image, level=98))
     images = prepare(images=FilePerCrop(str(tmp_path), "{file}.jpg")).images()
@@ -83,7 +83,7 @@ def test_channel_files_may_be_named_by_columns(prepare: Callable, tmp_path: Path
 
 def damage_missing(folder: Path) -> str:
     (folder / "crop7.npy").unlink()
-    return "crop7.npy is missing"
+    return r"1 of 24 image files cannot be found in .*: crop7.npy is missing \(row-7, plate 000, well B02\)"
 
 
 def damage_unreadable(folder: Path) -> str:
@@ -153,9 +153,11 @@ def test_a_broken_file_of_every_kind_is_named(prepare: Callable, tmp_path: Path)
     for suffix in ("tif", "png", "jpg", "npy", "xyz"):
         (tmp_path / f"all.{suffix}").write_bytes(b"no image")
         with pytest.raises(UnreadableImage, match=f"all.{suffix} (cannot be read|is of an unknown kind)"):
-            prepare(images=FilePerCrop(str(tmp_path), f"all.{suffix}"))
-    with pytest.raises(UnreadableImage, match=r"none of 24 images .* can be read: the image .*all.npy"):
-        prepare(images=FilePerCrop(str(tmp_path), "all.npy"), on_error="skip")
+            FilePerCrop(str(tmp_path), f"all.{suffix}").read({})
+    for number in range(N):
+        (tmp_path / f"crop{number}.npy").write_bytes(b"no image")
+    with pytest.raises(UnreadableImage, match=r"none of 24 images .* can be read: the image .*crop0.npy"):
+        prepare(images=FilePerCrop(str(tmp_path), "{file}.npy"), on_error="skip")
 
 
 def test_a_stack_that_is_too_short_missing_or_garbled(prepare: Callable, tmp_path: Path):

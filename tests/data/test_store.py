@@ -57,7 +57,10 @@ def test_images_and_index_come_back(tmp_path: Path, dtype: str, shard_images: in
         for start in range(0, N, 4):
             writer.append(images[start : start + 4], rows()[start : start + 4])
     dataset = open_dataset(tmp_path / "toy")
-    assert len(dataset) == N and len(dataset.maps) == -(-N // shard_images)
+    assert len(dataset) == N
+    assert len(dataset.maps) == -(-N // shard_images)
+    later, control = dataset.shard > 0, dataset.index["is_control"].to_numpy()
+    assert not set(dataset.shard[later & control]) & set(dataset.shard[later & ~control]), "controls are by themselves"
     assert dataset.info == info
     np.testing.assert_array_equal(dataset.images(), images)
     order = np.array([7, 0, 7, 3])
@@ -208,7 +211,7 @@ def test_whatever_stops_the_writing_nothing_is_left_and_nothing_is_lost(root: Pa
 def test_a_full_disk_at_the_end_is_explained_and_nothing_is_lost(
     root: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ):
-    def full(_: object) -> None:
+    def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(DatasetWriter, method, full)

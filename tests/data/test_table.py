@@ -99,7 +99,7 @@ WRONG_TABLES = {
     "well in two batches": (with_row(3, plate="001", week="w2"), {}, "more than one batch .*make them unique"),
     "well of two treatments": (with_row(1, Well="A01"), {}, r"more than one treatment \(000 A01"),
     "keep nothing": (screen(), {"keep": {"plate": ["000"], "week": ["w2"]}}, r"keep names \['w2'\], not in column"),
-    "keep in no column": (screen(), {"keep": {"Plate": ["000"]}}, r"\['Plate'\] are not in the table"),
+    "keep in no column": (screen(), {"keep": {"Plate": ["000"]}}, r"\['Plate'\], not in the table"),
     "keep words in numbers": (screen(), {"keep": {"conc": ["high"]}}, "keep names .*, which holds Float"),
     "unknown split": (screen(), {"constants": {"split": "trian"}, "split": None}, "'split' is unknown at row 0"),
     "no split": (screen(), {"split": None}, "without a split function"),

@@ -10,9 +10,10 @@ from skimage.filters import threshold_otsu
 from skimage.measure import euler_number, moments_hu, moments_normalized
 from skimage.measure import moments_central as central
 
+from virtassay.data.fields.nuclei import dna_channel, otsu
 from virtassay.data.simulate import Treatment, grow, plan_wells
-from virtassay.evaluation.featurizers.cells import CellStatistics, dna_channel
-from virtassay.evaluation.featurizers.structure import Structure, blurred, minkowski, otsu, spread
+from virtassay.evaluation.featurizers.cells import CellStatistics
+from virtassay.evaluation.featurizers.structure import Structure, blurred, minkowski, spread
 
 SEEDS = st.integers(0, 2**16)
 

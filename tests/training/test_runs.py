@@ -117,6 +117,13 @@ def test_sigterm_stops_between_steps_with_a_checkpoint_and_resuming_is_exact(fol
     assert same(weights(folder / "runs" / "broken"), weights(folder / "runs" / "unbroken"))
 
 
+def test_a_run_from_a_folder_elsewhere_equals_one_from_here(folder):
+    local = weights(train(folder, "name=here", "source=noisy_control", "loader.balance=0.5"))
+    address = f"data.folder=file://{folder / 'screen'}"
+    assert same(weights(train(folder, "name=there", "source=noisy_control", "loader.balance=0.5", address)), local)
+    assert not same(weights(train(folder, "name=unbalanced", "source=noisy_control")), local)
+
+
 def test_a_run_is_not_written_over_by_accident(folder):
     train(folder, "name=precious")
     with pytest.raises(FileExistsError, match="resume=true"):

@@ -1,5 +1,6 @@
 """Anybody's table of what was done to each image → the index in normal form."""
 
+import logging
 import string
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,10 +8,11 @@ from typing import Any
 
 import polars as pl
 
-from virtassay.data.molecules import canonical_column
+from virtassay.data.molecules import canonical_column, inchikey_column
 from virtassay.data.sources import fill
 from virtassay.schema import COLUMNS, COMBINED, REQUIRED, InvalidIndex, offenders, require_controls, treatment, validate
 
+log = logging.getLogger(__name__)
 EMPTY = ("", "NA", "N/A", "nan", "NaN", "None", "null")  # how tables write "not given"
 RESERVED = ("shard", "offset", "treatment")  # what the store adds to an index
 
@@ -59,15 +61,12 @@ def make_index(
     wrong = sorted((set(columns) | set(constants)) - set(COLUMNS))
     if wrong:
         raise InvalidIndex(f"{source}: {wrong} are no columns of the index; those are {list(COLUMNS)}.")
-    missing = sorted(({of for of in columns.values() if "{" not in of} | set(keep)) - set(raw.columns))
+    missing = sorted({of for of in columns.values() if "{" not in of} - set(raw.columns))
     if missing:
         raise InvalidIndex(f"{source}: column(s) {missing} are not in the table, which has {raw.columns}.")
     table = raw.with_row_index("_number")
-    for name, values in keep.items():
-        table = table.filter(_among(table[name], values, source))
-    if table.height == 0:
-        raise InvalidIndex(f"{source}: no row is left by keep={dict(keep)}; {raw.height} rows were read.")
     if keep:
+        table = kept(table, keep, source)
         source = f"{source} (rows counted after keep)"
     mapped = {name: _column(table, of) for name, of in columns.items()}
     table = table.rename({name: f"{name}_raw" for name in RESERVED}, strict=False)
@@ -97,18 +96,53 @@ def make_index(
     index = validate(table, source)
     if "smiles" in index.columns:
         index = index.with_columns(canonical_column(index["smiles"], source))
+        if "inchikey" not in index.columns:
+            index = index.with_columns(inchikey_column(index["smiles"]))
+        if "salt" not in index.columns:  # salts are kept whole, hydrates and mixtures too, and flagged
+            several = pl.col("smiles").list.eval(pl.element().str.contains(".", literal=True))
+            index = index.with_columns(salt=several.list.any().fill_null(False))
     if "dose_um" in index.columns:  # a control has no dose: its 0 (or its solvent's %) is not a concentration of it
         nothing = pl.col("dose_um").list.eval(pl.lit(None, pl.Float64))
         index = index.with_columns(dose_um=pl.when("is_control").then(nothing).otherwise("dose_um"))
+    _check_spelling(index, source)
     _check_wells(index, source)
     if "split" not in index.columns or (index["split"] != "generated").fill_null(True).any():
         require_controls(index, source)  # generated images are held against the real ones' controls
+        _tell_bare_plates(index, source)
     return index
+
+
+def kept(table: pl.DataFrame, keep: Mapping[str, Sequence[Any]], source: str) -> pl.DataFrame:
+    """Return the rows that have the named values, {column: values}; raises InvalidIndex on unknown ones."""
+    missing = sorted(set(keep) - set(table.columns))
+    if missing:
+        raise InvalidIndex(f"{source}: keep names column(s) {missing}, not in the table, which has {table.columns}.")
+    rest = table
+    for name, values in keep.items():
+        rest = rest.filter(_among(rest[name], values, source))
+    if rest.height == 0:
+        raise InvalidIndex(f"{source}: no row is left by keep={dict(keep)}; {table.height} rows were read.")
+    return rest
 
 
 def _column(table: pl.DataFrame, of: str) -> pl.Series:
     if "{" not in of:
         return table[of]
+    parts = list(string.Formatter().parse(of))
+    plain = all(
+        name in table.columns
+        and not (spec or conversion)
+        and (table[name].dtype == pl.String or table[name].dtype.is_integer())
+        for _, name, spec, conversion in parts
+        if name is not None
+    )
+    if plain:  # what is common is not filled row by row: tables have hundreds of thousands
+        texts = [
+            text
+            for before, name, _, _ in parts
+            for text in (pl.lit(before), *([pl.col(name).cast(pl.String).fill_null("None")] if name else []))
+        ]
+        return table.select(pl.concat_str(texts)).to_series()
     return pl.Series([fill(of, row) for row in table.iter_rows(named=True)], dtype=pl.String)
 
 
@@ -159,6 +193,52 @@ def _parts(table: pl.DataFrame, name: str, separator: str, source: str) -> pl.Se
             f"{source}: column 'dose_um' holds text at {offenders(table, wrong, name)}; write bare numbers in µM."
         )
     return doses
+
+
+def one_pixel_size(index: pl.DataFrame, given: float | None, source: str) -> float | None:
+    """Return the raw pixel size in µm, as given or from column pixel_size_um; raises InvalidIndex where it is mixed."""
+    if "pixel_size_um" not in index.columns:
+        return given
+    sizes = index["pixel_size_um"].cast(pl.Float64, strict=False)
+    there = sizes.drop_nulls().to_list()
+    if given is None and not there:
+        return None
+    value = float(there[0]) if given is None else given
+    odd = (sizes - value).abs() > 1e-3 * value
+    if odd.any():
+        raise InvalidIndex(
+            f"{source}: column 'pixel_size_um' differs from {value:g} at {offenders(index, odd, 'pixel_size_um')}: "
+            "cells would be of two sizes. Prepare the images apart, or bring them to one size first."
+        )
+    return value
+
+
+def _tell_bare_plates(index: pl.DataFrame, source: str) -> None:
+    """Controls are those of the batch: a plate without any is usable, and may be a slip."""
+    bare = index.group_by("plate").agg(pl.col("is_control").any()).filter(~pl.col("is_control"))["plate"].sort()
+    if len(bare):
+        log.warning(
+            "%s: no control images on %d plate(s): %s%s. Their wells are held against their batch's other "
+            "controls; leave them out by keep, or map batch to the plate, if plates differ.",
+            source, len(bare), ", ".join(bare.head(5)), ", …" if len(bare) > 5 else "",
+        )  # fmt: skip
+
+
+def _check_spelling(index: pl.DataFrame, source: str) -> None:
+    """Plates, and wells of a plate, whose names differ only in case or zeros are one and the same, typed twice."""
+    for key, within in (("plate", []), ("well", ["plate"])):
+        names = index.select(*within, key).unique().sort(*within, key)
+        plain = pl.col(key).str.to_lowercase().str.strip_chars().str.replace_all(r"(^|\D)0+(\d)", "${1}${2}")
+        alike = names.group_by(*within, plain.alias("plain"), maintain_order=True).agg(key)
+        alike = alike.filter(pl.col(key).list.len() > 1)
+        if alike.height:
+            shown = "; ".join(
+                " ".join([*row[:-2], " = ".join(map(repr, row[-1]))]) for row in alike.head(5).iter_rows()
+            )
+            raise InvalidIndex(
+                f"{source}: {alike.height} {key} name(s) are spelt in several ways, by case or zeros: {shown}. Spell "
+                f"each {key} one way, or tell different ones apart by a pattern of columns."
+            )
 
 
 def _check_wells(index: pl.DataFrame, source: str) -> None:

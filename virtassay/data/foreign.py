@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from virtassay.data.annotation import read_table
+from virtassay.data.leaks import LEAKS
 from virtassay.data.sources import READERS, FilePerCrop
 from virtassay.data.store import Dataset, DatasetInfo, open_dataset
 from virtassay.data.table import prepare_table
@@ -58,6 +59,7 @@ def open_folder(
         constants=constants,
         size=like.image_shape[1] if like is not None and square else None,
         dtype=str(image.dtype),
+        accept=LEAKS,  # these images are judged as they come: the log tells what their split shares
     )
     return open_dataset(root, verify=False)
 

@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 
 from virtassay.data.images import Normalisation
-from virtassay.data.pairing import MinibatchOrder
-from virtassay.data.store import Dataset, DatasetInfo, open_dataset
+from virtassay.data.order import MinibatchOrder
+from virtassay.data.store import CACHE_BYTES, Dataset, DatasetInfo, open_dataset
 from virtassay.schema import COLUMNS, validate
 
 log = logging.getLogger(__name__)
@@ -96,12 +96,14 @@ class JoinedDataset:
         ]
 
 
-def open_images(folder: str | Path | Sequence[str | Path], verify: bool = True) -> Dataset | JoinedDataset:
+def open_images(
+    folder: str | Path | Sequence[str | Path], verify: bool = True, cache_bytes: int = CACHE_BYTES
+) -> Dataset | JoinedDataset:
     """Open a dataset folder, or several as one. Raises as open_dataset and JoinedDataset.of."""
     folders = [folder] if isinstance(folder, str | Path) else list(folder)
     if not folders:
         raise ValueError("loader.folder=[] names no dataset folder: give one, or a list of them.")
-    parts = [open_dataset(one, verify=verify) for one in folders]
+    parts = [open_dataset(one, verify, cache_bytes) for one in folders]
     return parts[0] if len(parts) == 1 else JoinedDataset.of(parts)
 
 
@@ -141,13 +143,10 @@ class JoinedOrder:
     parts: int
 
     @classmethod
-    def of(
-        cls, folder: np.ndarray, minibatch_size: int, parts: int, seed: int, group: np.ndarray, per_group: int
-    ) -> Self:
-        """Order rows whose folders are `folder` (n,) and whose groups are `group` (n,); see MinibatchOrder."""
+    def of(cls, folder: np.ndarray, order: MinibatchOrder) -> Self:
+        """Order the rows of each folder, `folder` (n,), as `order` does all of them."""
         members = tuple(np.flatnonzero(folder == number) for number in np.unique(folder))
-        orders = (MinibatchOrder(len(rows), minibatch_size, parts, seed, group[rows], per_group) for rows in members)
-        return cls(tuple(orders), members, seed, parts)
+        return cls(tuple(order.within(rows) for rows in members), members, order.seed, order.parts)
 
     @property
     def turns(self) -> list[int]:

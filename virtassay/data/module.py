@@ -13,8 +13,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from virtassay.data.images import Normalisation
 from virtassay.data.joined import JoinedDataset, JoinedOrder, measured, open_images
 from virtassay.data.molecules import Descriptor
-from virtassay.data.pairing import Controls, MinibatchOrder, require_groups
+from virtassay.data.order import MinibatchOrder, require_groups
+from virtassay.data.pairing import Controls
+from virtassay.data.resident import Resident, fits
 from virtassay.data.store import Dataset as ImageDataset
+from virtassay.data.streaming import ShardStream, in_memory, remote_shards
 from virtassay.data.vocabulary import ConditionTable, UnknownToModel, Vocabulary
 from virtassay.schema import InvalidIndex, Minibatch
 
@@ -26,7 +29,7 @@ class Minibatches(Dataset):
 
     def __init__(
         self,
-        images: ImageDataset | JoinedDataset,
+        images: ImageDataset | JoinedDataset | Resident,
         conditions: ConditionTable,
         order: MinibatchOrder | JoinedOrder,
         group: np.ndarray,
@@ -42,14 +45,17 @@ class Minibatches(Dataset):
         self.controls, self.needs_control, self.control_set = controls, needs_control, control_set
         self.channel_subsets, self.accumulate, self.rank = channel_subsets, accumulate, rank
         self.world = order.parts // accumulate
+        self.stream: ShardStream | None = None  # of images elsewhere, which it brings before a step reads them
 
     def __getitem__(self, micro_step: int) -> Minibatch:
         step, micro = divmod(micro_step, self.accumulate)
         part = micro * self.world + self.rank
+        if self.stream is not None and isinstance(self.order, MinibatchOrder):
+            self.stream.move(*self.order.shards(step))
         rows = self.order.rows(step, part)
         random = np.random.default_rng((self.order.seed, step, part))
         minibatch = Minibatch(
-            target=torch.from_numpy(self.images.images(rows)),
+            target=self._read(rows),
             control=self._draw(rows, random) if self.needs_control else None,
             control_set=self._draw(np.tile(rows[:, None], self.control_set), random) if self.control_set else None,
             condition=self.conditions.condition(rows),
@@ -66,7 +72,11 @@ class Minibatches(Dataset):
         """Read a control of the same batch for each of `rows`, which may be (n,) or (n, m)."""
         assert self.controls is not None  # AssayData looks them up where they are needed
         drawn = self.controls.draw(rows, random)
-        return torch.from_numpy(self.images.images(drawn.ravel())).unflatten(0, rows.shape)
+        return self._read(drawn.ravel()).unflatten(0, rows.shape)
+
+    def _read(self, rows: np.ndarray) -> torch.Tensor:
+        """Gather images, (n, c, h, w): on the device where they are kept there."""
+        return torch.as_tensor(self.images.images(rows))
 
 
 def _showing(minibatch: Minibatch, stain: np.ndarray) -> Minibatch:
@@ -112,7 +122,10 @@ class AssayData(lightning.LightningDataModule):
     random control of the same batch with each image. control_set: serve so many more of them, for an encoder of control
     sets. per_group: so many images of one batch and treatment stand together in a minibatch, for a coupling to permute.
     standardise: scale each channel by the mean and spread of the training images (see Normalisation) instead of keeping
-    [−1, 1].
+    [−1, 1]. balance: from 0, every image alike, to 1, every treatment alike (see MinibatchOrder). resident_share: keep
+    the training images on the GPU where they take at most this share of its free memory; not where several folders are
+    read. buffer_shards: shuffle so many shards together, 0 for all of them. cache_gib: how much of the local disk the
+    shards of a folder elsewhere (s3://…) may take.
     """
 
     def __init__(
@@ -128,13 +141,19 @@ class AssayData(lightning.LightningDataModule):
         control_set: int = 0,
         per_group: int = 1,
         channel_subsets: bool = False,
+        balance: float = 0.0,
+        resident_share: float = 0.0,
+        buffer_shards: int = 0,
+        cache_gib: float = 50.0,
         validation_images: int = 1024,
         workers: int = 0,
         seed: int = 0,
         verify: bool = True,
     ) -> None:
         super().__init__()
-        self.dataset = open_images(folder, verify=verify)
+        self.dataset = open_images(folder, verify, int(cache_gib * 2**30))
+        self.balance, self.resident_share, self.buffer_shards = balance, resident_share, buffer_shards
+        self._require_one_folder()
         self.minibatch_size, self.seed, self.workers = minibatch_size, seed, workers
         self.steps = max(1, images_total // minibatch_size)
         self.needs_control, self.control_set, self.molecules = needs_control, control_set, molecules
@@ -152,6 +171,17 @@ class AssayData(lightning.LightningDataModule):
         source = str(self.dataset.root / "index.parquet")
         self.train_conditions = self.vocabulary.encode(self.train.index, molecules, source)
         self.validation, self.validation_conditions = self._validation(molecules, validation_images, source)
+
+    def _require_one_folder(self) -> None:
+        """Raise ValueError where several folders are to be streamed."""
+        if isinstance(self.dataset, JoinedDataset):
+            elsewhere = [str(one.root) for one in self.dataset.folders if remote_shards(one)]
+            if elsewhere or self.buffer_shards:
+                raise ValueError(
+                    f"one folder is streamed at a time, and loader.folder names {len(self.dataset.folders)} "
+                    f"(elsewhere: {elsewhere}, loader.buffer_shards={self.buffer_shards}): copy them to the local disk "
+                    "and set loader.buffer_shards=0, or train on one of them."
+                )
 
     @property
     def mixed_folders(self) -> bool:
@@ -177,6 +207,8 @@ class AssayData(lightning.LightningDataModule):
         mask = np.zeros(len(held_out), bool)
         mask[chosen] = True
         part = held_out.where(pl.Series(mask))
+        if isinstance(part, ImageDataset) and remote_shards(part):
+            part = in_memory(part)  # they lie in every shard, and are read again and again
         try:
             return part, self.vocabulary.encode(part.index, molecules, source)
         except UnknownToModel as error:
@@ -195,9 +227,23 @@ class AssayData(lightning.LightningDataModule):
             accumulate=accumulate,
             rank=trainer.global_rank,
             channel_subsets=self.channel_subsets,
+            balance=self.balance,
+            shard=self.train.shard if isinstance(self.train, ImageDataset) and len(self.train.maps) > 1 else None,
+            buffer=self.buffer_shards,
         )
         sampler = StepSampler(lambda: trainer.global_step * accumulate, self.steps * accumulate)
+        if isinstance(self.train, ImageDataset):
+            if remote_shards(self.train):
+                order, paired = minibatches.order, minibatches.controls is not None
+                assert isinstance(order, MinibatchOrder)  # of one folder
+                minibatches.stream = ShardStream.of(self.train, order, paired)
+            elif self.resident_share and fits(self.train, trainer.strategy.root_device, self.resident_share):
+                minibatches.images = Resident(self.train, trainer.strategy.root_device)
         return self._loader(minibatches, sampler)
+
+    def transfer_batch_to_device(self, batch: Minibatch, device: torch.device, dataloader_idx: int) -> Minibatch:
+        """Move a minibatch without waiting for it, which page-locked memory allows."""
+        return batch.to(device, non_blocking=True)
 
     def val_dataloader(self) -> DataLoader:
         lengths = [len(part) for part in self.validation_parts]
@@ -216,18 +262,28 @@ class AssayData(lightning.LightningDataModule):
         accumulate: int = 1,
         rank: int = 0,
         channel_subsets: bool = False,
+        balance: float = 0.0,
+        shard: np.ndarray | None = None,
+        buffer: int = 0,
     ) -> Minibatches:
         group = _groups(images)
-        order = (
-            JoinedOrder.of(images.folder, size, parts, self.seed, group, self.per_group)
-            if isinstance(images, JoinedDataset)
-            else MinibatchOrder(len(images), size, parts, self.seed, group, self.per_group)
+        order = MinibatchOrder(
+            len(images),
+            size,
+            parts,
+            self.seed,
+            group,
+            self.per_group,
+            treatment=_numbers(images, "treatment") if balance else None,
+            balance=balance,
+            shard=shard,
+            buffer=buffer,
         )
         paired = self.needs_control or self.control_set > 0
         return Minibatches(
             images,
             conditions,
-            order,
+            JoinedOrder.of(images.folder, order) if isinstance(images, JoinedDataset) else order,
             group,
             Controls.of(images.index, str(self.dataset.root)) if paired else None,
             needs_control=self.needs_control,
@@ -238,13 +294,14 @@ class AssayData(lightning.LightningDataModule):
         )
 
     def _loader(self, minibatches: Minibatches, sampler: StepSampler) -> DataLoader:
+        resident = isinstance(minibatches.images, Resident)  # other processes could not reach into the device
         return DataLoader(
             minibatches,
             batch_size=None,
             sampler=sampler,
-            num_workers=self.workers,
+            num_workers=0 if resident else self.workers,
             persistent_workers=False,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=torch.cuda.is_available() and not resident,
         )
 
     def image_ids(self, rows: torch.Tensor) -> list[str]:
@@ -254,4 +311,11 @@ class AssayData(lightning.LightningDataModule):
 
 def _groups(images: ImageDataset | JoinedDataset) -> np.ndarray:
     """Number the groups (batch, treatment) of a data set, (n,)."""
-    return images.index.select("batch", "treatment").to_struct().rank("dense").to_numpy().astype(np.int64)
+    return _numbers(images, "batch", "treatment")
+
+
+def _numbers(images: ImageDataset | JoinedDataset, *columns: str) -> np.ndarray:
+    """Number the different entries of some columns of the index from 0, in their order, (n,)."""
+    entries = images.index.select(columns)
+    numbered = entries.unique().sort(columns).with_row_index("_number")
+    return entries.join(numbered, on=columns, how="left", maintain_order="left")["_number"].to_numpy().astype(np.int64)

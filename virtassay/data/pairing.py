@@ -1,12 +1,7 @@
-"""Pairing: which images make a minibatch, and which controls of the same batch go with each of them.
-
-All of it is a function of (seed, step), and of an image's own seed where images are generated: a run that is killed and
-resumed, or spread over more devices, sees the same global minibatches in the same order.
-"""
+"""Pairing: which controls of the same batch go with each image, as a function of (seed, step) or of its own seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import polars as pl
@@ -87,59 +82,3 @@ def _different(n: int, m: int, random: np.random.Generator) -> np.ndarray:
     while len(chosen) < min(n, m):
         chosen.setdefault(int(random.integers(n)))
     return np.resize(list(chosen), m)
-
-
-@dataclass(frozen=True, eq=False)
-class MinibatchOrder:
-    """Which of n images each step sees: a new permutation each epoch, so that an epoch sees each image once.
-
-    The global minibatch of a step is cut into `parts` equal parts (devices × gradient accumulation). With `group` (n,),
-    `per_group` images of one group stand side by side, so that a coupling has something to permute.
-    """
-
-    n: int
-    minibatch_size: int
-    parts: int
-    seed: int
-    group: np.ndarray | None = None
-    per_group: int = 1
-
-    def __post_init__(self) -> None:
-        if self.minibatch_size % self.parts:
-            raise ValueError(
-                f"a global minibatch of {self.minibatch_size} images cannot be shared equally by {self.parts} parts "
-                "(devices × accumulation): choose a multiple."
-            )
-
-    def rows(self, step: int, part: int) -> np.ndarray:
-        """Return the rows that `part` sees in `step`."""
-        size = self.minibatch_size // self.parts
-        positions = step * self.minibatch_size + part * size + np.arange(size)
-        epochs, places = np.divmod(positions, self.n)
-        rows = np.empty(size, np.int64)
-        for epoch in np.unique(epochs):  # a minibatch may end one epoch and begin the next
-            here = epochs == epoch
-            rows[here] = _permutation(self, int(epoch))[places[here]]
-        return rows
-
-
-@lru_cache(maxsize=8)  # a minibatch touches two epochs at most, unless the data set is tiny; of each joined data set
-def _permutation(order: MinibatchOrder, epoch: int) -> np.ndarray:
-    random = np.random.default_rng((order.seed, epoch))
-    rows = random.permutation(order.n)
-    if order.group is None or order.per_group == 1:
-        return rows
-    rows = rows[np.argsort(order.group[rows], kind="stable")]
-    starts = np.flatnonzero(np.r_[True, np.diff(order.group[rows]) != 0])
-    place = np.arange(order.n) - np.repeat(starts, np.diff(np.r_[starts, order.n]))  # within its group
-    piece = np.cumsum(place % order.per_group == 0) - 1  # the number of each handful of a group
-    return rows[np.argsort(random.permutation(piece[-1] + 1)[piece], kind="stable")]
-
-
-def require_groups(group: np.ndarray, per_group: int, source: str) -> None:
-    """Raise InvalidIndex where no group has two images, so that a coupling would have nothing to permute."""
-    if per_group > 1 and np.unique(group, return_counts=True)[1].max() < 2:
-        raise InvalidIndex(
-            f"{source}: every group (batch, treatment) has one image only, so a coupling has nothing to permute: train "
-            "with coupling=independent."
-        )

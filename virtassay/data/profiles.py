@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from virtassay.data import leaks
 from virtassay.data.annotation import make_index, read_table
+from virtassay.data.splits import write_split
 from virtassay.data.store import DatasetInfo, DatasetWriter
 from virtassay.pictures import plate_layout, treatment_sheet
 from virtassay.schema import COLUMNS, InvalidIndex, offenders, require_controls
@@ -36,13 +38,14 @@ def prepare_profiles(
     in_control_units: bool = True,
     on_error: str = "raise",
     on_constant: str = "raise",
+    accept: Sequence[str] = (),
     overwrite: bool = False,
 ) -> Path:
     """Write the dataset folder of a screen's profiles: "images" of shape (c, 1, 1), a channel a feature, in float32.
 
     table: csv, tsv or parquet, a row a well (or a cell), read whole. features: the columns that are features, by name
     or pattern ("Cells_*"); columns that `leave_out` names, `columns` maps or the index knows are none. columns,
-    constants, keep, controls, separator: as in `virtassay.data.table.prepare_table`. in_control_units: store
+    constants, keep, controls, separator, accept: as in `virtassay.data.table.prepare_table`. in_control_units: store
     (x − mean) / spread, of the training split's controls, the spread at least half the s.d. of the whole training
     split; False stores x (embeddings, whose distances have units of their own). on_error: "raise", or "skip" to leave
     out rows with values that are not finite (skipped.csv names them). on_constant: "raise", or "drop" to leave out
@@ -71,6 +74,7 @@ def prepare_profiles(
     if skipped.height:  # they may have been all the controls of a batch
         require_controls(index, f"{source} ({skipped.height} rows were left out, the first: {skipped['reason'][0]})")
     index = split(index)
+    checks = leaks.judge(leaks.audit_index(index), accept, source)
     train = index["split"].eq_missing("train").to_numpy()
     constant = _constant(values, train, names, source, on_constant == "drop")
     names, left_out, values = names[~constant], names[constant], values[:, ~constant]
@@ -94,6 +98,9 @@ def prepare_profiles(
             (writer.folder / "skipped.csv").write_text(skipped.write_csv(), encoding="utf-8")
             log.warning("%d rows were left out; %s/skipped.csv names them", skipped.height, root)
         dataset = writer.preview()
+        checks += leaks.judge(leaks.audit_images(dataset), accept, source)
+        leaks.write_audit(writer.folder / "audit.json", checks, dataset.index)
+        write_split(writer.folder / "split.csv", index, info.name, split)
         treatment_sheet(writer.folder / "contact_sheet.png", dataset, title=info.name)
         plate_layout(writer.folder / "plate_layout.png", dataset.index)
     log.info("wrote %d vectors of %d features to %s; look at contact_sheet.png there", len(dataset), len(names), root)

@@ -8,6 +8,7 @@ cell goes into the index, in columns named `truth_…`.
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations as pairs
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from virtassay.data.anatomy import MITOSIS, STAGES, Cells
 from virtassay.data.pharmacology import AXES, Perturbation, compounds
 from virtassay.data.pharmacology import knock_outs as all_knock_outs
 from virtassay.data.render import CHANNELS, Optics, render
-from virtassay.data.splits import WELL, split_by_well
+from virtassay.data.splits import WELL, split_by_well, write_split
 from virtassay.data.store import DatasetInfo, DatasetWriter
 from virtassay.pictures import plate_layout, treatment_sheet
 
@@ -148,6 +149,7 @@ def simulate(
             writer.append(images, _rows(table[done], truths))
             bar.update(len(truths))
         dataset = writer.preview()
+        write_split(writer.folder / "split.csv", table, info.name, split or partial(split_by_well, seed=seed))
         treatment_sheet(writer.folder / "contact_sheet.png", dataset)
         plate_layout(writer.folder / "plate_layout.png", dataset.index)
     return Path(root)

@@ -1,5 +1,6 @@
 """Where raw images lie: in one stack, one file a crop, or one file a channel. Each source reads one row's image."""
 
+import re
 import shutil
 import string
 import tempfile
@@ -15,6 +16,8 @@ import imagecodecs
 import numpy as np
 import tifffile
 
+from virtassay.data.disk import require_space
+
 READERS = {  # by suffix; imagecodecs keeps 16-bit colour, which PIL would cut to 8
     ".npy": lambda path: np.load(path, allow_pickle=False),
     ".tif": tifffile.imread,
@@ -22,6 +25,7 @@ READERS = {  # by suffix; imagecodecs keeps 16-bit colour, which PIL would cut t
     ".png": lambda path: imagecodecs.png_decode(path.read_bytes()),
     ".jpg": lambda path: imagecodecs.jpeg_decode(path.read_bytes()),
     ".jpeg": lambda path: imagecodecs.jpeg_decode(path.read_bytes()),
+    ".jp2": lambda path: imagecodecs.jpeg2k_decode(path.read_bytes()),
 }
 
 
@@ -36,6 +40,13 @@ class ImageSource(Protocol):
     def read(self, row: dict[str, Any]) -> np.ndarray: ...
 
     def name(self, row: dict[str, Any]) -> str: ...
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A source whose files say what their channels are called and how large a pixel is in µm (None: they do not)."""
+
+    def describe(self, row: dict[str, Any]) -> tuple[tuple[str, ...] | None, float | None]: ...
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,10 @@ class FilePerCrop:
         return _channels_first(read_file(path), self.channels_first, str(path))
 
     def name(self, row: dict[str, Any]) -> str:
-        return fill(self.pattern, row)
+        return fill_path(self.pattern, row)
+
+    def files(self, row: dict[str, Any]) -> list[str]:
+        return [self.name(row)]
 
 
 @dataclass(frozen=True)
@@ -107,8 +121,7 @@ class FilePerChannel:
             raise ValueError(f"the pattern {self.pattern!r} lacks {{channel}}: all channels would be one file.")
 
     def read(self, row: dict[str, Any]) -> np.ndarray:
-        names = [fill(str(channel), row) for channel in self.channels]
-        paths = [Path(self.folder) / fill(self.pattern, {**row, "channel": name}) for name in names]
+        paths = [Path(self.folder) / name for name in self.files(row)]
         planes = [read_file(path) for path in paths]
         for path, plane in zip(paths, planes, strict=True):
             if plane.ndim != 2 or plane.shape != planes[0].shape or plane.dtype != planes[0].dtype:
@@ -119,7 +132,11 @@ class FilePerChannel:
         return np.stack(planes)
 
     def name(self, row: dict[str, Any]) -> str:
-        return fill(self.pattern, {**row, "channel": "*"})
+        return fill_path(self.pattern, {**row, "channel": "*"})
+
+    def files(self, row: dict[str, Any]) -> list[str]:
+        names = [fill(str(channel), row) for channel in self.channels]
+        return [fill_path(self.pattern, {**row, "channel": name}) for name in names]
 
 
 def read_file(path: Path) -> np.ndarray:
@@ -153,11 +170,29 @@ def fill(pattern: str, row: Mapping[str, Any]) -> str:
         raise ValueError(f"the pattern {pattern!r} cannot be filled from {dict(row)}: {error}.") from error
 
 
+def fill_path(pattern: str, row: Mapping[str, Any]) -> str:
+    """Fill a pattern as a path below a folder: a Windows path's backslashes become slashes.
+
+    Raises ValueError for a path on a Windows drive or share, which means nothing on another machine.
+    """
+    path = fill(pattern, row)
+    if "\\" not in path and path[1:2] != ":":
+        return path
+    if re.match(r"[A-Za-z]:|\\\\", path):
+        raise ValueError(
+            f"{path} is a path on one Windows machine: write it below the image folder, without drive or share. A "
+            "pattern may join columns: {plate}/{file}."
+        )
+    return path.replace("\\", "/")
+
+
 def _unpacked(path: Path, key: str | None) -> np.ndarray:
     with zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if not names or (key or names[0]) not in names:
             raise ValueError(f"there is no array {key!r} in it; it has {names}")
+        size = archive.getinfo(f"{key or names[0]}.npy").file_size
+        require_space(tempfile.gettempdir(), size, f"unpacking {path}")
         with tempfile.TemporaryFile() as file:  # nameless: its bytes go when the memory map goes
             with archive.open(f"{key or names[0]}.npy") as packed:
                 shutil.copyfileobj(packed, file, 1 << 20)

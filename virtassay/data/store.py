@@ -2,7 +2,8 @@
 
 dataset.json    shape, dtype, channels, scaling, and a checksum of every other file; written last
 index.parquet   one row an image; `shard` and `offset` say where its pixels lie
-images/*.bin    raw little-endian (n, channels, height, width), in C order
+images/*.bin    raw little-endian (n, channels, height, width), in C order; after the first, controls have shards of
+                their own, which can be kept at hand where the others stream by
 
 A set of k feature vectors (a profile, an embedding; k = 1 for a well's) is kept as an image of k × 1 "pixels" in
 float32, whose channels are the features.
@@ -16,6 +17,7 @@ import json
 import os
 import shutil
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -23,40 +25,13 @@ import numpy as np
 import polars as pl
 
 from virtassay import schema
+from virtassay.data.manifest import FORMAT, VERSION, DatasetInfo, check_file, check_places, check_size, read_head
+from virtassay.data.remote import RemoteShard, ShardCache, is_remote, read_remote
+from virtassay.schema import BrokenDataset
 
-FORMAT, VERSION = "virtassay-dataset", 1
-DTYPES = ("uint8", "uint16", "float32")  # float32: feature vectors
+CACHE_BYTES = 50 << 30  # of the local disk, for shards of folders elsewhere
+BLOCK_BYTES = 1 << 19  # gathered at once from one of several shards: it stays in the processor's cache
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a full or failing disk raises
-
-
-class BrokenDataset(ValueError):
-    """A dataset folder that cannot be used; the message names the file and the fix."""
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """What dataset.json says of the images; `image_shape` is (channels, height, width), `dtype` one of DTYPES.
-
-    licence, citation: of the data, shown wherever they are prepared or described.
-    """
-
-    name: str
-    channels: tuple[str, ...]
-    image_shape: tuple[int, int, int]
-    dtype: str
-    pixel_size_um: float | None = None
-    scaling: dict[str, Any] | None = None
-    provenance: dict[str, Any] | None = None
-    licence: str | None = None
-    citation: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise ValueError(f"images are stored as one of {DTYPES}, got {self.dtype!r}: choose a scaling.")
-        if len(self.channels) != self.image_shape[0]:
-            raise ValueError(
-                f"{len(self.channels)} channel names {self.channels} for images of shape {self.image_shape}."
-            )
 
 
 @dataclass(frozen=True)
@@ -66,7 +41,7 @@ class Dataset:
     root: Path
     info: DatasetInfo
     index: pl.DataFrame
-    maps: tuple[np.ndarray, ...]  # one memory map a shard, (n, c, h, w)
+    maps: tuple[np.ndarray | RemoteShard, ...]  # one memory map a shard, (n, c, h, w)
 
     def __len__(self) -> int:
         return self.index.height
@@ -74,15 +49,33 @@ class Dataset:
     def images(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Gather the images of `rows` (all by default): (n, c, h, w) in the stored dtype, a copy."""
         rows = np.arange(len(self)) if rows is None else np.asarray(rows)
-        shard = self.index["shard"].to_numpy()[rows]
-        offset = self.index["offset"].to_numpy()[rows]
-        if len(self.maps) == 1:
-            return np.asarray(self.maps[0][offset])
+        shard, offset = self.shard[rows], self.offset[rows]
         out = np.empty((len(shard), *self.info.image_shape), self.info.dtype)
-        for number in np.unique(shard):
-            here = shard == number
-            out[here] = self.maps[number][offset[here]]
+        if len(self.maps) == 1:
+            _gather(self.maps[0], offset, out)
+            return out
+        numbers = np.unique(shard)
+        if (np.diff(shard) >= 0).all():  # as minibatches come: each shard's images go where they stay
+            for number, start in zip(numbers, np.searchsorted(shard, numbers), strict=True):
+                end = np.searchsorted(shard, number, side="right")
+                _gather(self.maps[number], offset[start:end], out[start:end])
+            return out
+        block = max(1, BLOCK_BYTES // max(1, out[:1].nbytes))
+        for number in numbers:
+            here = np.flatnonzero(shard == number)
+            for some in np.split(here, range(block, len(here), block)):
+                out[some] = self.maps[number][offset[some]]
         return out
+
+    @cached_property
+    def shard(self) -> np.ndarray:
+        """The number of the shard of each row, (n,)."""
+        return self.index["shard"].to_numpy()
+
+    @cached_property
+    def offset(self) -> np.ndarray:
+        """The place of each row in its shard, (n,)."""
+        return self.index["offset"].to_numpy()
 
     def where(self, mask: pl.Expr | pl.Series) -> "Dataset":
         """Return the same folder with the rows that `mask` keeps."""
@@ -99,81 +92,66 @@ class Dataset:
         return part
 
 
-def open_dataset(root: str | Path, verify: bool = True) -> Dataset:
+def _gather(images: np.ndarray | RemoteShard, offset: np.ndarray, out: np.ndarray) -> None:
+    if isinstance(images, np.ndarray):
+        images.take(offset, axis=0, out=out, mode="clip")  # "raise" would go through a buffer; open_dataset has checked
+    else:
+        out[:] = images[offset]
+
+
+def open_dataset(root: str | Path, verify: bool = True, cache_bytes: int = CACHE_BYTES) -> Dataset:
     """Open a dataset folder; `verify` compares every file with its checksum.
 
+    A folder elsewhere (s3://…, https://…: whatever fsspec reads) is read as it is needed: `cache_bytes` of the local
+    disk keep the shards that are fetched whole, verified in any case; other images are read one by one.
     Raises FileNotFoundError or BrokenDataset naming the file: missing, half written, damaged, or outside the folder.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"there is no dataset folder {root}: make it with prepare.py, or correct the path.")
+    head = read_head(root)
     try:
-        stored = json.loads((root / "dataset.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BrokenDataset(
-            f"{root} has no dataset.json: it is no dataset folder, or was half written. Prepare it again."
-        ) from None
-    except ValueError as error:
-        raise BrokenDataset(f"{root}/dataset.json cannot be read ({error}). Prepare the dataset again.") from error
-    if not isinstance(stored, dict) or stored.get("format") != FORMAT or stored.get("version") != VERSION:
-        raise BrokenDataset(f"{root}/dataset.json is not of format {FORMAT!r}, version {VERSION}.")
-    try:
-        fields = {name: stored[name] for name in ("name", "dtype", "pixel_size_um", "scaling", "provenance")}
-        fields |= {name: stored.get(name) for name in ("licence", "citation")}  # folders of version 0.1 lack them
-        info = DatasetInfo(channels=tuple(stored["channels"]), image_shape=tuple(stored["image_shape"]), **fields)
-        for entry in (stored["index"], *stored["shards"]):
-            _check_file(root, entry, verify)
-        maps = tuple(_map(root, entry, info) for entry in stored["shards"])
-        index_file = stored["index"]["file"]
+        fields = {name: head[name] for name in ("name", "dtype", "pixel_size_um", "scaling", "provenance")}
+        fields |= {name: head.get(name) for name in ("licence", "citation")}  # folders of version 0.1 lack them
+        info = DatasetInfo(channels=tuple(head["channels"]), image_shape=tuple(head["image_shape"]), **fields)
+        for entry in head["shards"]:
+            check_size(root, entry, info)
+        if is_remote(root):
+            cache = ShardCache(str(root), cache_bytes)
+            shape, dtype = info.image_shape, np.dtype(info.dtype).newbyteorder("<")
+            maps = tuple(RemoteShard(cache, entry, shape, dtype) for entry in head["shards"])
+            table = read_remote(str(root), head["index"])
+        else:
+            for entry in (head["index"], *head["shards"]):
+                check_file(Path(root), entry, verify)
+            maps = tuple(_map(Path(root), entry, info) for entry in head["shards"])
+            table = Path(root) / head["index"]["file"]
     except (KeyError, TypeError, IndexError) as error:
         raise BrokenDataset(f"{root}/dataset.json lacks or garbles {error}. Prepare the dataset again.") from error
-    index = _read_index(root / index_file)
+    index = _read_index(table, f"{root}/{head['index']['file']}")
     if index.height != sum(len(part) for part in maps):
         raise BrokenDataset(f"{root}: {index.height} rows in the index and {sum(map(len, maps))} images.")
-    _check_places(root, index, maps)
-    return Dataset(root, info, index.with_columns(schema.treatment(index)), maps)
+    check_places(root, index, np.array([len(part) for part in maps]))
+    return Dataset(Path(root), info, index.with_columns(schema.treatment(index)), maps)
 
 
-def _read_index(path: Path) -> pl.DataFrame:
+def _read_index(file: Path | bytes, source: str) -> pl.DataFrame:
     try:
-        table = pl.read_parquet(path)
+        table = pl.read_parquet(file)
     except pl.exceptions.PolarsError as error:
-        raise BrokenDataset(f"{path} cannot be read ({error}). Prepare or copy the dataset again.") from error
-    return schema.validate(table, str(path))
-
-
-def _check_file(root: Path, entry: dict[str, Any], verify: bool) -> None:
-    path = root / entry["file"]
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise BrokenDataset(f"{root}/dataset.json names {entry['file']!r}, which lies outside the folder: refused.")
-    if not path.is_file():
-        raise BrokenDataset(f"{path} is missing. Prepare or copy the dataset again.")
-    if path.stat().st_size != entry["bytes"]:
-        raise BrokenDataset(f"{path} has {path.stat().st_size} bytes instead of {entry['bytes']}: copy it again.")
-    if verify:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != entry["sha256"]:
-            raise BrokenDataset(f"{path} is damaged: its SHA-256 is {digest[:12]}…, not {entry['sha256'][:12]}….")
+        raise BrokenDataset(f"{source} cannot be read ({error}). Prepare or copy the dataset again.") from error
+    return schema.validate(table, source)
 
 
 def _map(root: Path, entry: dict[str, Any], info: DatasetInfo) -> np.ndarray:
     dtype = np.dtype(info.dtype).newbyteorder("<")
-    shape = (entry["n_images"], *info.image_shape)
-    if int(np.prod(shape)) * dtype.itemsize != entry["bytes"]:
-        raise BrokenDataset(f"{root}/{entry['file']}: {entry['bytes']} bytes are not {shape} of {info.dtype}.")
-    return np.memmap(root / entry["file"], dtype=dtype, mode="r", shape=shape)
+    return np.memmap(root / entry["file"], dtype=dtype, mode="r", shape=(entry["n_images"], *info.image_shape))
 
 
-def _check_places(root: Path, index: pl.DataFrame, maps: tuple[np.ndarray, ...]) -> None:
-    if not {"shard", "offset"} <= set(index.columns):
-        raise BrokenDataset(f"{root}: the index lacks 'shard' and 'offset', the places of the images.")
-    length = np.array([len(part) for part in maps])
-    shard, offset = index["shard"].to_numpy(), index["offset"].to_numpy()
-    inside = (shard >= 0) & (shard < len(maps)) & (offset >= 0)
-    inside &= offset < length[np.where(inside, shard, 0)]
-    if not inside.all():
-        raise BrokenDataset(f"{root}: row {int(np.flatnonzero(~inside)[0])} of the index points outside the images.")
+@dataclass
+class _OpenShard:
+    """A shard that is being written."""
+
+    number: int
+    file: IO[bytes]
+    digest: Any
 
 
 class DatasetWriter:
@@ -191,8 +169,7 @@ class DatasetWriter:
         self.shard_images = max(1, shard_bytes // self.image_bytes)
         self.tables: list[pl.DataFrame] = []
         self.shards: list[dict[str, Any]] = []
-        self.file: IO[bytes] | None = None
-        self.digest = hashlib.sha256()
+        self.open: dict[bool | None, _OpenShard] = {}  # of controls, of the treated, and (None) the first, of both
 
     def __enter__(self) -> Self:
         if self.root.exists() and not self.overwrite:
@@ -220,27 +197,37 @@ class DatasetWriter:
         if len(bad):
             named = rows["image_id"].gather(bad[:5]).to_list()
             raise ValueError(f"{len(bad)} images hold values that are not finite, first {named}: nothing is repaired.")
-        done = 0
-        while done < len(images):
-            file = self.file
-            if file is None or self.shards[-1]["n_images"] == self.shard_images:
-                file = self._next_shard()
-            entry = self.shards[-1]
-            part = images[done : done + self.shard_images - entry["n_images"]]
-            data = np.ascontiguousarray(part, np.dtype(self.info.dtype).newbyteorder("<")).tobytes()
-            file.write(data)
-            self.digest.update(data)
-            place = pl.int_range(entry["n_images"], entry["n_images"] + len(part), dtype=pl.Int64, eager=True)
-            shard = pl.lit(len(self.shards) - 1, pl.Int32)
-            self.tables.append(rows[done : done + len(part)].with_columns(shard=shard, offset=place))
-            entry["n_images"] += len(part)
-            entry["bytes"] += len(data)
-            done += len(part)
+        shard, offset = np.empty(len(images), np.int32), np.empty(len(images), np.int64)
+        control, place = _is_control(rows), np.arange(len(images))
+        first = place < self.shard_images - (self.shards[0]["n_images"] if self.shards else 0)
+        for kind, here in ((None, first), (False, ~first & ~control), (True, ~first & control)):
+            chosen = np.flatnonzero(here)
+            while len(chosen):
+                number, start, n = self._write(images, chosen, kind)
+                shard[chosen[:n]] = number
+                offset[chosen[:n]] = np.arange(start, start + n)
+                chosen = chosen[n:]
+        self.tables.append(rows.with_columns(shard=pl.Series(shard), offset=pl.Series(offset)))
+
+    def _write(self, images: np.ndarray, chosen: np.ndarray, kind: bool | None) -> tuple[int, int, int]:
+        """Write what still fits the open shard; return the shard, where in it that begins, and how many images."""
+        shard = self.open.get(kind)
+        if shard is None or self.shards[shard.number]["n_images"] == self.shard_images:
+            shard = self._next_shard(kind)
+        entry = self.shards[shard.number]
+        start = entry["n_images"]
+        part = images[chosen[: self.shard_images - start]]
+        data = np.ascontiguousarray(part, np.dtype(self.info.dtype).newbyteorder("<")).tobytes()
+        shard.file.write(data)
+        shard.digest.update(data)
+        entry["n_images"] += len(part)
+        entry["bytes"] += len(data)
+        return shard.number, start, len(part)
 
     def preview(self) -> Dataset:
         """Return what has been appended so far as a dataset, to draw pictures of before the folder is renamed."""
-        if self.file is not None:
-            self.file.flush()
+        for shard in self.open.values():
+            shard.file.flush()
         index = self._index()
         maps = tuple(_map(self.folder, entry, self.info) for entry in self.shards)
         return Dataset(self.folder, self.info, index.with_columns(schema.treatment(index)), maps)
@@ -250,21 +237,20 @@ class DatasetWriter:
             raise schema.InvalidIndex(f"{self.root}: there are no images to write.")
         return schema.validate(pl.concat(self.tables, how="diagonal_relaxed"), str(self.root))
 
-    def _next_shard(self) -> IO[bytes]:
-        self._close_shard()
-        name = f"images/{len(self.shards):05d}.bin"
-        self.file = (self.folder / name).open("wb")
-        self.digest = hashlib.sha256()
+    def _next_shard(self, kind: bool | None) -> _OpenShard:
+        if kind in self.open:
+            self._close_shard(self.open.pop(kind))
+        number = len(self.shards)
+        name = f"images/{number:05d}.bin"
         self.shards.append({"file": name, "n_images": 0, "bytes": 0, "sha256": ""})
-        return self.file
+        self.open[kind] = _OpenShard(number, (self.folder / name).open("wb"), hashlib.sha256())
+        return self.open[kind]
 
-    def _close_shard(self) -> None:
-        if self.file is not None:
-            file, self.file = self.file, None
-            with file:
-                file.flush()
-                os.fsync(file.fileno())
-            self.shards[-1]["sha256"] = self.digest.hexdigest()
+    def _close_shard(self, shard: _OpenShard) -> None:
+        with shard.file as file:
+            file.flush()
+            os.fsync(file.fileno())
+        self.shards[shard.number]["sha256"] = shard.digest.hexdigest()
 
     def __exit__(self, kind: type | None, error: BaseException | None, traceback: Any) -> None:
         try:
@@ -284,14 +270,15 @@ class DatasetWriter:
             raise OSError(error.errno, f"writing {self.root} failed: {what}. Nothing was left behind.") from error
 
     def _discard(self) -> None:
-        if self.file is not None:
-            file, self.file = self.file, None
+        for shard in self.open.values():
             with contextlib.suppress(OSError):  # the disk is full: what was buffered is being thrown away anyway
-                file.close()
+                shard.file.close()
+        self.open.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _finish(self) -> None:
-        self._close_shard()
+        for shard in self.open.values():
+            self._close_shard(shard)
         index = schema.lower(self._index())
         buffer = io.BytesIO()  # polars' own writer would not say that the disk is full
         index.write_parquet(buffer)
@@ -315,6 +302,13 @@ class DatasetWriter:
             os.rename(old, self.root)
             raise
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _is_control(rows: pl.DataFrame) -> np.ndarray:
+    """Say which rows are controls, (n,); none where that cannot be told, of which the index's check complains."""
+    if "is_control" not in rows.columns or rows["is_control"].dtype != pl.Boolean:
+        return np.zeros(rows.height, bool)
+    return rows["is_control"].fill_null(False).to_numpy()
 
 
 def _write(path: Path, data: bytes) -> None:

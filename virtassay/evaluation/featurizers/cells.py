@@ -1,37 +1,16 @@
 """What a biologist counts first: the nuclei."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage as scipy_ndimage  # pyright: ignore[reportMissingTypeStubs]
-from skimage import segmentation as skimage_segmentation
 from torch import Tensor
 
+from virtassay.data.fields.nuclei import CONTRAST, foreground, label_nuclei
 from virtassay.evaluation.featurizers.features import Features, Images, in_minibatches
-from virtassay.evaluation.featurizers.structure import blurred, otsu
-
-ndimage: Any = scipy_ndimage  # untyped in scipy
-segmentation: Any = skimage_segmentation  # and in scikit-image
-DNA_NAMES = ("dna", "dapi", "hoechst", "nuclei", "nucleus", "draq5")
-IN_PLANE = np.zeros((3, 3, 3), bool)
-IN_PLANE[1] = True  # a stack of images is labelled at once, and no image touches the next
-
-
-def dna_channel(channels: Sequence[str]) -> int:
-    """Return the number of the channel whose name holds DNA, DAPI, Hoechst, nucleus or DRAQ5, in any case.
-
-    Raises ValueError, naming the channels, if none or several do.
-    """
-    found = [i for i, name in enumerate(channels) if any(dna in name.lower() for dna in DNA_NAMES)]
-    if len(found) != 1:
-        raise ValueError(
-            f"{len(found)} of the channels {list(channels)} look like DNA; name the one that shows the nuclei."
-        )
-    return found[0]
+from virtassay.evaluation.featurizers.structure import blurred
 
 
 @dataclass(frozen=True)
@@ -50,7 +29,7 @@ class CellStatistics:
     name: str = "cell_statistics"
     dna: int = 0
     diameter_px: float = 20.0
-    contrast: float = 3.0
+    contrast: float = CONTRAST
 
     def __post_init__(self) -> None:
         if self.diameter_px < 3:
@@ -77,30 +56,8 @@ class CellStatistics:
 
     def _features(self, x: Tensor) -> Tensor:
         dna = blurred(x[:, self.dna : self.dna + 1].double(), 1.0)[:, 0]
-        labels = self._segment(self._foreground(dna).cpu().numpy())
-        return torch.as_tensor(_count(labels))
-
-    def _foreground(self, dna: Tensor) -> Tensor:
-        flat = dna.flatten(1)
-        bright = flat > otsu(flat)[:, None]
-        share = bright.double().mean(1).clamp(1e-9, 1 - 1e-9)
-        above = (flat * bright).mean(1) / share
-        below = (flat * ~bright).mean(1) / (1 - share)
-        within = flat.var(1, correction=0) - share * (1 - share) * (above - below).square()
-        clear = (above - below).square() > self.contrast**2 * within
-        return bright.view(dna.shape) & clear[:, None, None]
-
-    def _segment(self, mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-        mask = ndimage.binary_fill_holes(mask, IN_PLANE)
-        padded = np.concatenate([mask, np.zeros_like(mask[:1])])  # background somewhere, or no distance to it
-        far = float(sum(mask.shape))
-        distance = ndimage.distance_transform_edt(padded, sampling=(far, 1, 1))[:-1]
-        distance = ndimage.gaussian_filter(distance, (0, 1, 1))
-        apart = 2 * max(1, round(self.diameter_px / 3)) + 1
-        top = (distance == ndimage.maximum_filter(distance, (1, apart, apart))) & mask
-        labels = segmentation.watershed(-distance, ndimage.label(top, IN_PLANE)[0], IN_PLANE, mask=mask)
-        small = np.bincount(labels.ravel()) < 0.1 * np.pi / 4 * self.diameter_px**2
-        return np.where(small[labels], 0, labels)
+        mask = foreground(dna, self.contrast).cpu().numpy()
+        return torch.as_tensor(_count(label_nuclei(mask, self.diameter_px)))
 
 
 def _count(labels: NDArray[np.int32]) -> Features:

@@ -7,31 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from virtassay.data.fields.nuclei import otsu
 from virtassay.evaluation.featurizers.features import Features, Images, in_minibatches, spectra
-
-GREY_LEVELS = 256
-NO_CONTRAST = 1e-6  # less than a tenth of a grey level of 16 bits: rounding
-
-
-def otsu(x: Tensor) -> Tensor:
-    """Otsu's threshold of each row of (rows, pixels) float64, (rows,): what is above it is foreground.
-
-    The t that maximises the variance between the classes, w₀ w₁ (μ₀ − μ₁)², over 256 levels between the row's least
-    and largest value. A constant row has its largest value for a threshold, hence no foreground.
-    Source: Otsu 1979, IEEE Trans. Syst. Man Cybern. 9, eq. 14.
-    """
-    low, high = x.min(1, keepdim=True).values, x.max(1, keepdim=True).values
-    place = (x - low) / (high - low).clamp(min=torch.finfo(x.dtype).tiny)
-    level = (place * GREY_LEVELS).long().clamp(max=GREY_LEVELS - 1)
-    counts = torch.zeros((len(x), GREY_LEVELS), dtype=x.dtype, device=x.device).scatter_add_(
-        1, level, torch.ones_like(x)
-    )
-    centres = low + (torch.arange(GREY_LEVELS, dtype=x.dtype, device=x.device) + 0.5) / GREY_LEVELS * (high - low)
-    below, mass = counts.cumsum(1)[:, :-1], (counts * centres).cumsum(1)
-    above = x.shape[1] - below
-    gap = mass[:, :-1] / below - (mass[:, -1:] - mass[:, :-1]) / above.clamp(min=1)
-    best = (below * above * gap.square()).argmax(1, keepdim=True)
-    return torch.where(high - low > NO_CONTRAST, centres.gather(1, best), high)[:, 0]
 
 
 def minkowski(mask: Tensor) -> Tensor:

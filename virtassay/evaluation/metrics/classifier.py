@@ -14,7 +14,7 @@ from sklearn.dummy import DummyClassifier  # pyright: ignore[reportMissingTypeSt
 from sklearn.linear_model import LogisticRegression  # pyright: ignore[reportMissingTypeStubs]
 from sklearn.metrics import roc_auc_score  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 from sklearn.pipeline import make_pipeline  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
-from sklearn.preprocessing import StandardScaler  # pyright: ignore[reportMissingTypeStubs]
+from sklearn.preprocessing import FunctionTransformer, StandardScaler  # pyright: ignore[reportMissingTypeStubs]
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -41,9 +41,14 @@ def fit(x: Array, label: Labels) -> Any:
     if (label == label[0]).all():
         constant: Any = DummyClassifier(strategy="most_frequent")
         return constant.fit(x, label)
+    single: Any = FunctionTransformer(_single)  # twice as fast, and the penalty keeps what is lost from mattering
     logistic = LogisticRegression(C=1 / x.shape[1], class_weight="balanced", max_iter=1000)
-    model: Any = make_pipeline(StandardScaler(), logistic)
+    model: Any = make_pipeline(StandardScaler(), single, logistic)
     return model.fit(x, label)
+
+
+def _single(x: Array) -> NDArray[np.float32]:
+    return x.astype(np.float32)
 
 
 def folds(label: Labels, group: NDArray[Any], k: int, seed: int) -> Labels:

@@ -33,7 +33,7 @@ def scaled_scores(panels: Sequence[tuple[str, Sequence[Mark]]]) -> str:
             panel.set(xlim=(LOW, HIGH), ylim=(len(names) - 0.4, -0.6))
             panel.set_xticks([0, 1], ["floor\n0", "ceiling\n1"], fontsize=8)
             panel.set_yticks(range(len(names)), names, color=REAL, fontsize=8.5)
-            panel.set_title(featurizer, fontsize=9)
+            panel.set_title(featurizer.replace(" ", "\n"), fontsize=9, va="bottom")  # panels are narrow
             panel.grid(axis="y", color=FAINT, lw=0.5)
             panel.set_axisbelow(True)
             panel.tick_params(axis="y", length=0, pad=9)  # room for arrows
@@ -92,7 +92,7 @@ def confounder_strips(panels: Sequence[tuple[str, Sequence[Strip]]]) -> str:
             panel.set(xlim=(0.28, 1.04), ylim=(len(labels) - 0.5, -0.5), xlabel="AUC")
             panel.set_xticks([0.5, 0.75, 1], ["0.5", "0.75", "1"])
             panel.set_yticks(range(len(labels)), labels, color=REAL)
-            panel.set_title(featurizer, fontsize=9)
+            panel.set_title(featurizer.replace(" ", "\n"), fontsize=9, va="bottom")  # panels are narrow
             panel.tick_params(axis="y", length=0)
             panel.spines["left"].set_visible(False)
         for marker, colour, size, label in (("D", REAL, 5, "real images"), ("o", MODEL, 6.5, "generated images")):

@@ -47,13 +47,17 @@ def markdown(judgement: Judgement) -> str:
 def _numbers(lines: Sequence[Line | None]) -> list[str]:
     known = next(line for line in lines if line)
     cells = [
-        f"{number(line.model.value)} ({number(line.model.lower)} to {number(line.model.upper)}), "
+        f"{number(line.model.value)}{_interval(line.model.lower, line.model.upper)}, "
         f"floor {number(line.floor)}, ceiling {number(line.ceiling.value)}"
         if line
         else "n/a"
         for line in lines
     ]
     return [known.metric.label, known.metric.better, *cells]
+
+
+def _interval(lower: float, upper: float) -> str:
+    return f" ({number(lower)} to {number(upper)})" if lower <= upper else ""  # NaN: none was asked for
 
 
 def _section(title: str, told: Sequence[str]) -> list[str]:

@@ -197,7 +197,7 @@ def _draw(rows: Pixels, most: int) -> Pixels:
 def _colour(studio: Studio, data: Dataset, rows: Pixels, columns: int, zoom: int) -> Picture | None:
     if not len(rows):
         return None
-    return _grid(composite(data.images(rows), studio.channels, studio.limits), columns, zoom)
+    return grid(composite(data.images(rows), studio.channels, studio.limits), columns, zoom)
 
 
 def _heat_strips(studio: Studio, shift: Shift, treatment: str, batch: str, width: int, mean: bool) -> tuple[Strip, ...]:
@@ -222,10 +222,10 @@ def _grey(studio: Studio, data: Dataset, rows: Pixels, channel: int, columns: in
     if not len(rows):
         return None
     levels = greys(data.images(rows)[:, [channel]], studio.limits[[channel]])[:, 0]
-    return _grid((255 * levels).round().astype(np.uint8), columns, zoom)
+    return grid((255 * levels).round().astype(np.uint8), columns, zoom)
 
 
-def _grid(images: NDArray[np.uint8], columns: int, zoom: int) -> Picture:
+def grid(images: NDArray[np.uint8], columns: int, zoom: int) -> Picture:
     """Lay out (n, H, W) or (n, H, W, 3) images in rows of `columns` with white gaps."""
     shrink = LARGEST / max(images.shape[1:3])
     if shrink < 1:

@@ -1,10 +1,6 @@
-"""Splits: which images a model learns from (train), is watched on (val) and is judged on (test).
+"""What goes to training, validation and test: by well, by what is unseen, or by the values of a column."""
 
-Each function takes an index in normal form and returns it with the column `split`. Whole wells, perturbations or
-batches go to one side: images of one well are near copies of each other, and would leak.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -20,16 +16,18 @@ def split_by_well(index: pl.DataFrame, *, seed: int = 0, val: float = 0.1, test:
     """
     _check_fractions(val, test)
     random = np.random.default_rng(seed)
-    wells = index.with_columns(treatment(index)).unique(list(WELL), maintain_order=True)
-    wells = wells.select(*WELL, "batch", "treatment").sort("batch", "treatment", *WELL)
-    parts: list[pl.DataFrame] = []
-    for _, stratum in wells.group_by("batch", "treatment", maintain_order=True):
-        n = stratum.height
+    wells = index.unique(list(WELL), maintain_order=True)
+    wells = wells.select(*WELL, "batch", treatment(wells)).sort("batch", "treatment", *WELL)
+    names: list[np.ndarray] = []
+    for n in wells.group_by("batch", "treatment", maintain_order=True).len()["len"]:
         n_test = min(max(1, round(test * n)), n - 1) if test and n > 1 else 0
         n_val = min(max(1, round(val * n)), n - n_test - 1) if val and n - n_test > 1 else 0
-        names = np.array(["test"] * n_test + ["val"] * n_val + ["train"] * (n - n_test - n_val))
-        parts.append(stratum.select(*WELL).with_columns(split=pl.Series(random.permutation(names))))
-    return _join(index, pl.concat(parts), list(WELL))
+        names.append(
+            random.permutation(np.array(["test"] * n_test + ["val"] * n_val + ["train"] * (n - n_test - n_val)))
+        )
+    wells = wells.select(*WELL, split=pl.Series(np.concatenate(names)))
+    table = index.drop("split") if "split" in index.columns else index
+    return table.join(wells, on=list(WELL), how="left", maintain_order="left")
 
 
 def split_unseen_perturbation(
@@ -69,32 +67,69 @@ def split_unseen_batch(
 def split_unseen(
     index: pl.DataFrame,
     *,
-    perturbations: Sequence[str] = (),
+    perturbations: Sequence[str] | Callable[[pl.DataFrame], Sequence[str]] = (),
+    doses_um: Sequence[float] = (),
+    highest_doses: int = 0,
     batches: Sequence[str] = (),
+    cell_types: Sequence[str] = (),
     seed: int = 0,
     val: float = 0.1,
     test: float = 0.25,
 ) -> pl.DataFrame:
-    """Hold out for test whole perturbations, whole batches, and wells of the rest as `split_by_well` does.
+    """Hold out for test all that is named, in any combination, and wells of the rest as `split_by_well` does.
 
-    `held_out` says why a test well is one: "batch", "perturbation" or "well" (its treatment and batch are in training);
-    the controls of a batch that is in training count as "well". Raises InvalidIndex on unknown names.
+    perturbations: names, or a function that chooses them from the index (`by_scaffold`, `by_cluster`). doses_um: these
+    doses of every compound; highest_doses: so many of the highest doses of each compound that has more. A combination
+    is unseen where one of its parts is. Controls are held out with their batch or cell type only.
+    `held_out` says what is new about a test well: "perturbation", "dose", "batch", "cell_type", several joined by "+",
+    or "well" where all of that is in training. Raises InvalidIndex on unknown names and where none is left to train.
     """
+    if callable(perturbations):
+        perturbations = perturbations(index)
     treated = index.filter(~pl.col("is_control"))
     if perturbations:
-        _check_names(
-            "treated perturbation", set(perturbations), set(treated["perturbation"].explode(empty_as_null=False))
-        )
-    if batches:
-        _check_names("batch", set(batches), set(index["batch"]))
-    new = pl.col("perturbation").list.eval(pl.element().is_in(list(perturbations))).list.any() & ~pl.col("is_control")
-    why = (
-        pl.when(pl.col("batch").is_in(list(batches))).then(pl.lit("batch"))
-        .when(new).then(pl.lit("perturbation"))
-        .when(pl.col("split") == "test").then(pl.lit("well"))
-    )  # fmt: skip
-    table = split_by_well(index, seed=seed, val=val, test=test).with_columns(held_out=why)
-    return table.with_columns(split=pl.when(pl.col("held_out").is_null()).then("split").otherwise(pl.lit("test")))
+        there = treated["perturbation"].explode(empty_as_null=False)
+        _check_names("treated perturbation", set(perturbations), set(there))
+    held = pl.col("perturbation").list.eval(pl.element().is_in(list(perturbations))).list.any()
+    new = {
+        "perturbation": held & ~pl.col("is_control"),
+        "dose": _new_dose(index, doses_um, highest_doses),
+        "batch": _matches(index, {"batch": batches}) if batches else pl.lit(False),
+        "cell_type": _matches(index, {"cell_type": cell_types}) if cell_types else pl.lit(False),
+    }
+    table = split_by_well(index, seed=seed, val=val, test=test)
+    well = pl.when(pl.col("split") == "test").then(pl.lit("well"))
+    words = [pl.when(unseen).then(pl.lit(name)) for name, unseen in new.items()]
+    joined = pl.concat_str(words, separator="+", ignore_nulls=True)
+    table = table.with_columns(held_out=pl.when(pl.any_horizontal(*new.values())).then(joined).otherwise(well))
+    table = table.with_columns(split=pl.when(pl.col("held_out").is_null()).then("split").otherwise(pl.lit("test")))
+    if table.filter((pl.col("split") == "train") & ~pl.col("is_control")).is_empty():
+        raise InvalidIndex("what is held out leaves no treated images for training: hold out less.")
+    return table
+
+
+def _new_dose(index: pl.DataFrame, doses_um: Sequence[float], highest: int) -> pl.Expr:
+    """Say which wells have one of these doses, or one of the highest doses of its compound."""
+    if not doses_um and not highest:
+        return pl.lit(False)
+    if "dose_um" not in index.columns or not index["dose_um"].list.drop_nulls().list.len().sum():
+        raise InvalidIndex("doses are to be held out, and the index gives none: map dose_um in columns.")
+    parts = index.with_row_index("_row").filter(~pl.col("is_control")).select("_row", "perturbation", "dose_um")
+    parts = parts.explode("perturbation", "dose_um").drop_nulls()
+    parts = parts.with_columns(pl.col("dose_um").round_sig_figs(6))  # the same dose, however it was computed
+    named = pl.Series(list(doses_um), dtype=pl.Float64).round_sig_figs(6)
+    absent = sorted(set(named) - set(parts["dose_um"]))
+    if absent:
+        there = parts["dose_um"].unique().sort().head(20).to_list()
+        raise InvalidIndex(f"dose(s) {absent} µM to hold out are not in the index; there are {there}.")
+    each = parts.select("perturbation", "dose_um").unique()
+    rank = pl.col("dose_um").rank("dense", descending=True).over("perturbation")
+    top = each.filter((rank <= highest) & (pl.len().over("perturbation") > highest))
+    if highest and top.is_empty():
+        raise InvalidIndex(f"highest_doses={highest}: no compound has more doses than that, so none can be spared.")
+    chosen = parts.join(top, on=["perturbation", "dose_um"], how="semi")["_row"]
+    rows = chosen.append(parts.filter(pl.col("dose_um").is_in(named.implode()))["_row"])
+    return pl.int_range(pl.len()).is_in(rows.implode())
 
 
 def split_by_values(
@@ -131,11 +166,6 @@ def _matches(index: pl.DataFrame, values: Mapping[str, Sequence[str | int]]) -> 
     return pl.all_horizontal(
         pl.col(column).cast(pl.String).is_in([str(value) for value in wanted]) for column, wanted in values.items()
     ).fill_null(False)
-
-
-def _join(index: pl.DataFrame, wells: pl.DataFrame, on: list[str]) -> pl.DataFrame:
-    table = index.drop("split") if "split" in index.columns else index
-    return table.join(wells, on=on, how="left", maintain_order="left")
 
 
 def _check_fractions(val: float, test: float) -> None:

@@ -1,0 +1,3 @@
+"""The data card: what is in a dataset folder, and what a model could learn from it by mistake."""
+
+from virtassay.card.writer import write as write

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -49,7 +50,7 @@ def recipe(run, **other):
 
 
 def done(run, library, out, **other):
-    settings = {"stages": (CHEAP, LAST), "engine": Local(), "shard_size": 4, "threads": 1}
+    settings: dict[str, Any] = {"stages": (CHEAP, LAST), "engine": Local(), "shard_size": 4, "threads": 1}
     return screen(library=library, out=out, **(settings | {"recipe": recipe(run)} | other))
 
 

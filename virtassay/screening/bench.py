@@ -6,6 +6,7 @@ Made once and kept in bench.npz, so that every shard, process and restart measur
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -88,7 +89,7 @@ class Bench:
 
     def save(self, path: Path) -> None:
         """Keep all but the instrument."""
-        arrays = {f"untreated{i}": value for i, value in enumerate(self.untreated.values())}
+        arrays: dict[str, Any] = {f"untreated{i}": value for i, value in enumerate(self.untreated.values())}
         types = np.array(["" if key is None else key for key in self.untreated])
         with path.open("wb") as file:
             np.savez(

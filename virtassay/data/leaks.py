@@ -2,8 +2,7 @@
 
 "Seen" is train and val together; the test split is held against it. Each check says what it found; a leak that is not
 accepted by name stops the preparation, a note is only told. Among thousands of cells some look alike by chance: near
-images are a leak once more than five in a thousand test images have one. `audit.json` in a dataset folder holds what was
-found:
+images are a leak once more than five in a thousand test images have one. `audit.json` in a dataset folder tells it:
 
 {"format": "virtassay-audit", "version": 1,
  "checks": [{"name": "wells", "leak": true, "passed": true, "accepted": false, "n": 0, "allowed": 0,

@@ -182,11 +182,7 @@ def plate_layout(path: Path, index: pl.DataFrame, most: int = 12) -> None:
 
     Wells are read as letter and number (B03, AA12); plates whose wells are named otherwise are left out.
     """
-    wells = index.unique(["plate", "well"], maintain_order=True).with_columns(
-        row=pl.col("well").str.extract(r"^([A-Za-z]|A[A-Fa-f])\d+$").str.to_uppercase(),
-        column=pl.col("well").str.extract(r"^[A-Za-z]{1,2}(\d+)$").cast(pl.Int32),
-    )
-    wells = wells.drop_nulls(["row", "column"]).sort("plate", "well")
+    wells = placed(index.unique(["plate", "well"], maintain_order=True)).sort("plate", "well")
     plates = wells["plate"].unique(maintain_order=True).to_list()[:most]
     treatments = ordered_treatments(wells)["treatment"].to_list()
     colour = dict(zip(treatments, plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(treatments))), strict=True))
@@ -200,16 +196,15 @@ def plate_layout(path: Path, index: pl.DataFrame, most: int = 12) -> None:
         axis.set_axis_off()
     for axis, plate in zip(axes.flat, plates, strict=False):
         part = wells.filter(pl.col("plate") == plate)
-        y = np.array([_row_number(row) for row in part["row"]])
-        x = part["column"].to_numpy()
+        y, x = part["row"].to_numpy(), part["column"].to_numpy()
         control = part["is_control"].to_numpy()
-        lines, across = next((s for s in _PLATES if y.max() < s[0] and x.max() <= s[1]), (y.max() + 1, x.max()))
+        lines, across = plate_shape(part)
         area = 150 * (8 / lines) ** 2 + 5
         axis.scatter(x, y, c=[colour[name] for name in part["treatment"]], s=area)
         axis.scatter(x[control], y[control], facecolors="none", edgecolors="black", linewidths=1.4, s=area)
         axis.set_xlim(0.3, across + 0.7)
         axis.set_ylim(lines - 0.3, -0.7)
-        axis.set_yticks(range(lines), [_row_letters(row) for row in range(lines)], fontsize=7)
+        axis.set_yticks(range(lines), [row_letters(row) for row in range(lines)], fontsize=7)
         axis.set_xticks(range(1, across + 1, across // 12 if across >= 12 else 1))
         axis.tick_params(labelsize=7, length=0)
         axis.set_title(f"{plate} · batch {part['batch'][0]}", fontsize=9)
@@ -224,12 +219,25 @@ def plate_layout(path: Path, index: pl.DataFrame, most: int = 12) -> None:
     plt.close(figure)
 
 
-def _row_letters(row: int) -> str:
+def placed(wells: pl.DataFrame) -> pl.DataFrame:
+    """Give each well its `row`, from 0, and `column`, from 1; wells not named like B03 or AA12 are left out."""
+    parts = wells.with_columns(
+        row=pl.col("well").str.extract(r"^([A-Za-z]|A[A-Fa-f])\d+$").str.to_uppercase(),
+        column=pl.col("well").str.extract(r"^[A-Za-z]{1,2}(\d+)$").cast(pl.Int32, strict=False),
+    ).drop_nulls(["row", "column"])
+    rows = [ord(letters[-1]) - 65 + 26 * (len(letters) - 1) for letters in parts["row"]]
+    return parts.with_columns(row=pl.Series(rows, dtype=pl.Int32))
+
+
+def plate_shape(wells: pl.DataFrame) -> tuple[int, int]:
+    """Return rows and columns of the smallest common plate (96, 384, 1,536 wells) that holds these `placed` wells."""
+    row, column = int(wells.select(pl.col("row").max()).item()), int(wells.select(pl.col("column").max()).item())
+    return next((shape for shape in _PLATES if row < shape[0] and column <= shape[1]), (row + 1, column))
+
+
+def row_letters(row: int) -> str:
+    """Name a plate's row, from 0: A … Z, AA, AB …"""
     return chr(65 + row) if row < 26 else "A" + chr(65 + row - 26)
-
-
-def _row_number(letters: str) -> int:
-    return ord(letters[-1]) - 65 + 26 * (len(letters) - 1)
 
 
 def _strip(images: np.ndarray, channels: Sequence[str], limits: np.ndarray, per_channel: bool, zoom: int) -> np.ndarray:

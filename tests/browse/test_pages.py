@@ -3,6 +3,7 @@
 import html
 import io
 import re
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
@@ -215,8 +216,6 @@ def test_a_broken_screen_is_named(tmp_path):
 def test_a_query_survives_its_own_address():
     asked = Asked(perturbation=EVIL, dose="0.3", low=2.5, page=3)
     _, _, query = asked.url("/images").partition("?")
-    from urllib.parse import parse_qsl
-
     assert Asked.of(dict(parse_qsl(query))) == asked
     assert asked.url("/images", page=1, perturbation="", dose="", low=1.0) == "/images"
 
@@ -227,11 +226,11 @@ def test_queries_without_sense_are_refused(query):
         Asked.of(query)
 
 
-def test_json_of_a_report_may_be_missing(tmp_path, hits, serve):
+def test_a_screen_without_report_or_plate_can_be_looked_at(tmp_path, hits, serve):
     bare = tmp_path / "bare"
     bare.mkdir()
     (bare / "hits.parquet").write_bytes((hits / "hits.parquet").read_bytes())
     site = serve(bare)
     assert site.get("/hits").status == 200
-    assert "svg+xml" in site.get("/hit/1").text
+    assert site.get("/hit/1").text.count("svg+xml") == 1  # the doses are not known: no curve
     assert [site.get(path).status for path in ("/plate", "/report")] == [404, 404]

@@ -1,7 +1,8 @@
 """What the server refuses: paths out of the folder, other names for it, numbers beyond sense, names that are code."""
 
-import html
+import http.client
 import os
+from urllib.parse import quote
 
 import pytest
 
@@ -70,12 +71,10 @@ def test_names_that_are_not_in_the_folder_are_not_found(site, path):
 def test_names_are_shown_as_text(site, path):
     text = site.get(path).text
     assert "<script>alert" not in text
-    assert html.escape(EVIL)[:20] in text or path.startswith("/image/") or "alert" in html.unescape(text)
+    assert "&lt;script&gt;alert(" in text
 
 
 def test_an_evil_name_can_be_asked_for_and_comes_back_as_text(site, screen_site):
-    from urllib.parse import quote
-
     answer = site.get(f"/treatments?perturbation={quote(EVIL)}")
     assert answer.status == 200
     assert "<script>alert" not in answer.text
@@ -108,8 +107,6 @@ def test_a_name_made_to_point_here_is_refused(site):
 
 
 def test_only_get_is_answered(site):
-    import http.client
-
     connection = http.client.HTTPConnection("127.0.0.1", site.port)
     connection.request("POST", "/plates")
     assert connection.getresponse().status == 405

@@ -27,6 +27,7 @@ VERBS = {
         "virtassay evaluate real=datasets/simulated generated=runs/quickstart/generated",
     ),
     "screen": ("rank a library of compounds", "virtassay screen run=runs/quickstart library=compounds.smi"),
+    "browse": ("look through a folder in the browser", "virtassay browse folder=datasets/simulated"),
 }
 USER_ERRORS = (ValueError, OSError, FloatingPointError)  # what bad input, a bad disk or a diverged run raises
 INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended

@@ -46,10 +46,10 @@ def scores_figure(scores: Array, null: Array, label: str) -> str:
 
 def dose_curves(names: Sequence[str], doses: Sequence[float], scores: Array, errors: Array, label: str) -> str:
     """Score by dose with 95 % intervals, a panel for each compound, (n, doses)."""
-    columns = 4
+    columns = min(4, len(names))
     rows = -(-len(names) // columns)
     with style():
-        figure = new_figure(9.6, 1.75 * rows + 0.2)
+        figure = new_figure(2.4 * columns, 1.75 * rows + 0.2)
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for panel, name, y, e in zip(panels, names, scores, errors, strict=False):
             panel.errorbar(doses, y, 1.96 * e, fmt="o-", color=MODEL, ms=4, lw=1.3, elinewidth=1)

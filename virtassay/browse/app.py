@@ -1,0 +1,87 @@
+"""The pages as one web application that reads two folders at most and answers only to its own address."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from virtassay.browse.asked import BadQuery
+from virtassay.browse.datasets import Shelf
+from virtassay.browse.hits import BrokenScreen, Screen
+from virtassay.evaluation.report.pages import page
+
+HERE = Path(__file__).parent
+STYLES = (HERE.parent / "evaluation" / "report" / "report.css", HERE / "browse.css")
+SCRIPT = HERE / "browse.js"
+# nothing is loaded from elsewhere, whatever the names in a folder say
+POLICY = (
+    "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+SAFE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+
+
+def open_folder(folder: str | Path, beside: str | Path | None = None) -> Shelf | Screen:
+    """Open a dataset folder, a generated one, or a screen's. Raises FileNotFoundError or ValueError that says which."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}: correct folder=….")
+    if (folder / "dataset.json").is_file():
+        return Shelf.open(folder, None if beside is None else Path(beside))
+    if not (folder / "hits.parquet").is_file():
+        inner = sorted(path.parent.name for path in folder.glob("*/dataset.json"))
+        hint = f" Did you mean {folder / inner[0]}?" if inner else ""
+        raise ValueError(
+            f"{folder} has neither dataset.json (a dataset or generated folder) nor hits.parquet (a screen's).{hint}"
+        )
+    if beside is not None:
+        raise ValueError(f"{folder} holds the hits of a screen and no images: leave beside={beside} out.")
+    return Screen.open(folder)
+
+
+def make_app(opened: Shelf | Screen, hosts: Sequence[str]) -> Starlette:
+    """Put the pages together. hosts: the names that the server may be called by ("*": any)."""
+    style = "\n".join(file.read_text(encoding="utf-8") for file in STYLES)
+    script = SCRIPT.read_text(encoding="utf-8")
+    own = [
+        Route("/browse.css", lambda request: Response(style, media_type="text/css")),
+        Route("/browse.js", lambda request: Response(script, media_type="text/javascript")),
+    ]
+    # another name that was made to point here (DNS rebinding) must not read the folder
+    guard = Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    return Starlette(
+        routes=own + opened.routes(),
+        middleware=[guard, Middleware(BaseHTTPMiddleware, dispatch=with_headers)],
+        exception_handlers={HTTPException: missing, BadQuery: bad, BrokenScreen: missing},
+    )
+
+
+def missing(request: Request, error: Exception) -> Response:
+    """Say what is not there."""
+    if isinstance(error, HTTPException):
+        return _refusal(error.detail, error.status_code)
+    return _refusal(str(error), 404)
+
+
+def bad(request: Request, error: Exception) -> Response:
+    """Say what is wrong with the address."""
+    return _refusal(str(error), 400)
+
+
+def _refusal(message: str, status: int) -> Response:
+    return HTMLResponse(page("browse/refusal.html.j2", {"message": message, "status": status}), status)
+
+
+async def with_headers(request: Request, answer: RequestResponseEndpoint) -> Response:
+    """Let no answer be kept, guessed at, or load from elsewhere."""
+    response = await answer(request)
+    response.headers.setdefault("Content-Security-Policy", POLICY)
+    response.headers.update(SAFE)
+    return response

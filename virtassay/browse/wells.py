@@ -66,7 +66,7 @@ def draw_plate(table: pl.DataFrame, colour: str, url: Callable[[str], str]) -> P
         text = pl.col(colour).cast(pl.String)
         value = pl.when(text.n_unique() == 1).then(text.first()).otherwise(pl.lit("mixed"))
     told = pl.col("treatment").unique(maintain_order=True)
-    wells = table.group_by("well").agg(
+    wells = table.group_by("plate", "well").agg(
         value=value, told=told.head(3).str.join(" / "), images=pl.len(), is_control=pl.col("is_control").all()
     )
     wells = wells.sort("well")

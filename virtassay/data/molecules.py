@@ -44,7 +44,7 @@ def canonical_column(smiles: pl.Series, source: str) -> pl.Series:
             f"{source}: {len(bad)} SMILES cannot be parsed ({shown}{', …' if len(rows) > 5 else ''}). Correct them, or "
             "leave 'smiles' empty in those rows (they then need an encoder that knows the perturbation by name)."
         )
-    lists = [None if texts is None else [known.get(text) for text in texts] for texts in smiles]
+    lists = [None if texts is None else [known.get(text) for text in texts] for texts in smiles.to_list()]
     return pl.Series(smiles.name, lists, pl.List(pl.String))
 
 

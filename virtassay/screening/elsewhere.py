@@ -21,7 +21,8 @@ def is_url(path: str | Path) -> bool:
 
 
 def fetched(url: str, place: Path) -> Path:
-    """Fetch a file into the folder `place`. Raises OSError saying what went wrong, and what might help."""
+    """Fetch a file into the new folder `place`. Raises OSError saying what went wrong, and what might help."""
+    place.mkdir()
     local = place / url.split("?")[0].rpartition("/")[2]
     try:
         fs, path = fsspec.url_to_fs(url)

@@ -134,22 +134,16 @@ class Ray:
             import ray
         except ImportError as error:
             raise ImportError('engine=ray needs the package ray: pip install "virtassay[cluster]".') from error
-        ours = not ray.is_initialized()
-        if ours:
+        if not ray.is_initialized():  # and it stays: a second cluster of one process gets no workers (Ray 2.60)
             ray.init(address=self.address, log_to_driver=False)
-        try:
-            shards = ray.data.from_items(list(numbers), override_num_blocks=len(numbers))
-            done = shards.map_batches(
-                _Actor,
-                fn_constructor_args=(task,),
-                batch_size=1,
-                concurrency=min(self.concurrency, len(numbers)),
-                num_gpus=self.gpus_each or None,
-            )
-            done.materialize()
-        finally:
-            if ours:
-                ray.shutdown()
+        shards = ray.data.from_items(list(numbers), override_num_blocks=len(numbers))
+        shards.map_batches(
+            _Actor,
+            fn_constructor_args=(task,),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=min(self.concurrency, len(numbers))),
+            num_gpus=self.gpus_each or None,
+        ).materialize()
 
 
 class _Actor:

@@ -95,7 +95,7 @@ def prepare_library(path: str | Path, out: str | Path, smiles: str | None = None
     for left in out.glob(".library-*"):  # by a process that was killed
         shutil.rmtree(left, ignore_errors=True)
     with TemporaryDirectory(prefix=".library-", dir=out) as place:
-        local = fetched(str(path), Path(place)) if is_url(path) else Path(path)
+        local = fetched(str(path), Path(place) / "given") if is_url(path) else Path(path)
         try:
             library = _write(_entries(local, smiles, name), Path(place), out / "library.parquet", str(path))
         except (EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:

@@ -115,16 +115,17 @@ def _begun(out: Path, told: dict[str, Any]) -> tuple[Library, dict[str, Any]]:
     manifest = out / "manifest.json"
     if manifest.is_file():
         kept = json.loads(manifest.read_text(encoding="utf-8"))
-        now = json.loads(json.dumps(told)) | {"library_file": kept.get("library_file")}  # the same bytes elsewhere are the same
-        other = [key for key in now if kept.get(key) != now[key]]
+        now = json.loads(json.dumps(told))
+        other = [key for key in now if kept.get(key) != now[key] and key != "library_file"]  # it may have been moved
         if other:
             shown = "; ".join(f"{key}: {kept.get(key)!r} there, {now[key]!r} here" for key in other[:3])
             raise ValueError(f"{out} holds another screen ({shown}): give another out=…, or remove it.")
         prepared = Library(out / "library.parquet", **{k: kept[k] for k in ("compounds", "rejected", "sha256")})
         return prepared, kept
-    prepared = prepare_library(told["library_file"], out, *told["columns"])
+    path = told["library_file"]
+    prepared = prepare_library(path, out, *told["columns"])
     if prepared.rejected:
-        log.warning("%d rows of %s are left out; %s/rejected.csv says why", prepared.rejected, told["library_file"], out)
+        log.warning("%d rows of %s are left out; %s/rejected.csv says why", prepared.rejected, path, out)
     told |= {k: v for k, v in asdict(prepared).items() if k != "table"}
     with whole(manifest) as file:
         file.write(json.dumps(told, indent=1, ensure_ascii=False).encode())

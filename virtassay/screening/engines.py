@@ -134,7 +134,7 @@ class Ray:
             import ray
         except ImportError as error:
             raise ImportError('engine=ray needs the package ray: pip install "virtassay[cluster]".') from error
-        if not ray.is_initialized():  # and it stays: a second cluster of one process gets no workers (Ray 2.60)
+        if not ray.is_initialized():  # and it stays for the next stage: to start one takes many seconds
             ray.init(address=self.address, log_to_driver=False)
         shards = ray.data.from_items(list(numbers), override_num_blocks=len(numbers))
         shards.map_batches(

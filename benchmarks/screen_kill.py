@@ -58,8 +58,14 @@ def main(run: Path, kills: int = 20, compounds: int = 2000) -> None:
             processes = 1 + number % 2
             line = command(run, library, killed, "shard_size=16", f"engine.processes={processes}")
             process = subprocess.Popen(line, **quiet)
-            after = point.uniform(0.1, 0.7) * took
-            time.sleep(after)
+            begun = time.perf_counter()
+            if number % 4 > 1:  # at any point; else soon after a new shard, for starting is most of a short screen
+                time.sleep(point.uniform(0.1, 0.6) * took)
+            else:
+                while len(shards(killed)) == len(seen) and process.poll() is None:
+                    time.sleep(0.01)
+                time.sleep(point.uniform(0, 0.05) * took)
+            after = time.perf_counter() - begun
             ended = process.poll() is not None
             if not ended:
                 os.kill(process.pid, signal.SIGKILL)

@@ -53,7 +53,9 @@ def drawn(self: Scorer, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def run_screen(run: Path, library: Path, out: Path, engine: Engine) -> None:
-    screen(library=library, out=out, recipe=recipe(run), stages=(FIRST, LAST), engine=engine, shard_size=256, threads=1)
+    screening.screen(
+        library=library, out=out, recipe=recipe(run), stages=(FIRST, LAST), engine=engine, shard_size=256, threads=1
+    )
 
 
 def one_size(run: Path, library: Path, out: Path, without_model: bool) -> None:

@@ -28,7 +28,7 @@ def fetched(url: str, place: Path) -> Path:
         fs, path = fsspec.url_to_fs(url)
         fs.get_file(path, str(local))
     except Exception as error:  # each store raises errors of its own
-        raise OSError(f"{url} cannot be read ({reason(error)}): {HELP}") from error
+        raise _unread(url, error) from error
     return local
 
 
@@ -46,7 +46,7 @@ def identity(path: str | Path) -> str:
         fs, there = fsspec.url_to_fs(str(path))
         told = {key.lower(): value for key, value in fs.info(there).items()}
     except Exception as error:
-        raise OSError(f"{path} cannot be read ({reason(error)}): {HELP}") from error
+        raise _unread(str(path), error) from error
     return f"{told.get('size')} bytes, ETag {told.get('etag')}"
 
 
@@ -70,3 +70,7 @@ def reason(error: Exception) -> str:
     """What an error says, or its kind where it says nothing."""
     told = error.strerror if isinstance(error, OSError) else None
     return told or str(error) or type(error).__name__
+
+
+def _unread(url: str, error: Exception) -> OSError:
+    return OSError(f"{url.partition('?')[0]} cannot be read ({reason(error)}): {HELP}")

@@ -70,10 +70,11 @@ def screen(
     out = Path(out)
     _check(stages, shard_size)
     share(shard, 0)
-    told = {"library_file": str(library), "library_is": identity(library), "columns": [smiles, name]}
+    there = str(library).partition("?")[0]  # what follows in the URL may be a signature, which is for nobody to read
+    told = {"library_file": there, "library_is": identity(library), "columns": [smiles, name]}
     out.mkdir(parents=True, exist_ok=True)
     with FileLock(out / ".lock"):  # jobs of an array begin together
-        prepared, told = _begun(out, told | recipe.described(stages) | {"shard_size": shard_size})
+        prepared, told = _begun(out, library, told | recipe.described(stages) | {"shard_size": shard_size})
     compounds = np.arange(prepared.compounds)
     for number, stage in enumerate(stages, start=1):
         shards = Shards(out / "stages" / str(number), shard_size)
@@ -110,7 +111,7 @@ def _check(stages: Sequence[Stage], shard_size: int) -> None:
         raise ValueError(f"stages={list(stages)}, shard_size={shard_size}: numbers of 1 or more.")
 
 
-def _begun(out: Path, told: dict[str, Any]) -> tuple[Library, dict[str, Any]]:
+def _begun(out: Path, path: str | Path, told: dict[str, Any]) -> tuple[Library, dict[str, Any]]:
     """The library and the manifest of a screen that is begun, or goes on."""
     manifest = out / "manifest.json"
     if manifest.is_file():
@@ -122,10 +123,11 @@ def _begun(out: Path, told: dict[str, Any]) -> tuple[Library, dict[str, Any]]:
             raise ValueError(f"{out} holds another screen ({shown}): give another out=…, or remove it.")
         prepared = Library(out / "library.parquet", **{k: kept[k] for k in ("compounds", "rejected", "sha256")})
         return prepared, kept
-    path = told["library_file"]
     prepared = prepare_library(path, out, *told["columns"])
     if prepared.rejected:
-        log.warning("%d rows of %s are left out; %s/rejected.csv says why", prepared.rejected, path, out)
+        log.warning(
+            "%d rows of %s are left out; %s/rejected.csv says why", prepared.rejected, told["library_file"], out
+        )
     told |= {k: v for k, v in asdict(prepared).items() if k != "table"}
     with whole(manifest) as file:
         file.write(json.dumps(told, indent=1, ensure_ascii=False).encode())

@@ -5,6 +5,7 @@ stages/1/bench.npz        what it measures with
 stages/1/000000.parquet   scores of the first `size` of them …
 """
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -111,7 +112,7 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
         os.replace(partial, path)
     except OSError as error:
         raise OSError(
-            error.errno,
+            error.errno or errno.EIO,
             f"writing {path} failed: {reason(error)}. Nothing half written is left, and what was finished is kept: "
             "when that is mended, the same command goes on.",
         ) from error

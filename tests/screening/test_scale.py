@@ -152,6 +152,7 @@ def test_the_processes_of_a_killed_screen_end_with_it(run, library, tmp_path):
     until = time.monotonic() + 120
     while not list(tmp_path.glob("s/stages/1/0*.parquet")) and time.monotonic() < until:
         time.sleep(0.01)
+    assert process.pid is not None
     children = _children(process.pid)
     assert len(children) >= 2
     os.kill(process.pid, signal.SIGKILL)

@@ -98,7 +98,7 @@ class Bench:
             names=np.array(self.names),
             types=types,
             doses_um=np.array(self.doses_um),
-            **arrays,
+            **arrays,  # pyright: ignore[reportArgumentType]
         )
 
     @classmethod

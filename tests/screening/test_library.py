@@ -2,12 +2,19 @@
 
 import gzip
 import tracemalloc
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
+import fsspec
+import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from rdkit import Chem
 
 from virtassay.screening import library
+from virtassay.screening.elsewhere import identity
 from virtassay.screening.library import InvalidLibrary, parent, prepare_library, rows_of
 
 ROWS = [
@@ -51,7 +58,7 @@ def test_each_molecule_once_whatever_the_file(tmp_path, ending):
     assert table["smiles"].to_list() == ["CCO", "CC(=O)O", "Oc1ccccc1", "C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O"]
     assert table["is_salt"].to_list() == [False, True, False, False, False]
     assert table["compound"].to_list() == list(range(5)) and found.compounds == 5
-    assert rows_of(found, 1, 3)["name"].to_list() == ["a salt", "with an extension"]
+    assert rows_of(found, np.array([1, 2]))["name"].to_list() == ["a salt", "with an extension"]
     rejected = pl.read_csv(tmp_path / "out" / "rejected.csv")
     assert rejected.height == found.rejected
     reasons = dict(zip(rejected["name"], rejected["reason"], strict=True))
@@ -113,3 +120,66 @@ def test_a_parent_is_the_organic_part_without_charge():
     assert parent("C[NH3+].[Cl-]") == ("CN", True)
     assert parent("[Na+].[Cl-]") is not None
     assert parent("garbage(") is None
+
+
+def test_rows_are_found_in_whatever_group_they_lie(tmp_path, monkeypatch):
+    monkeypatch.setattr(library, "CHUNK", 4)
+    path = tmp_path / "x.smi"
+    path.write_text("".join(f"{'C' * n} m{n}\n" + "nonsense x\n" * (n % 3) for n in range(1, 15)))
+    found = prepare_library(path, tmp_path)
+    assert pq.ParquetFile(found.table).num_row_groups > 3
+    for numbers in ([0], [13], [2, 3, 4], [0, 7, 9, 13], list(range(14))):
+        rows = rows_of(found, np.array(numbers), ["compound", "smiles"])
+        assert rows["compound"].to_list() == numbers and rows["smiles"].to_list() == ["C" * (n + 1) for n in numbers]
+
+
+@pytest.fixture
+def store():
+    """An object store, as far as fsspec knows: files in the memory of this process."""
+    fs = fsspec.filesystem("memory")
+    yield fs
+    fs.rm("/", recursive=True)
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format, *args):
+        pass
+
+
+@pytest.fixture
+def web(tmp_path):
+    (tmp_path / "served").mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "served"))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("ending", [".csv.gz", ".parquet", ".sdf"])
+def test_a_library_can_lie_elsewhere(tmp_path, store, web, ending):
+    path = written(tmp_path, ending)
+    here = prepare_library(path, tmp_path / "here")
+    (tmp_path / "served" / path.name).write_bytes(path.read_bytes())
+    store.pipe_file(f"/bucket/{path.name}", path.read_bytes())
+    for place, url in (("a", f"memory://bucket/{path.name}"), ("b", f"{web}/{path.name}")):
+        found = prepare_library(url, tmp_path / place)
+        assert (found.compounds, found.rejected, found.sha256) == (here.compounds, here.rejected, here.sha256)
+        assert sorted(p.name for p in (tmp_path / place).iterdir()) == ["library.parquet", "rejected.csv"]
+        assert str(path.stat().st_size) in identity(url)
+
+
+@pytest.mark.parametrize("url", ["{web}/none.csv", "http://127.0.0.1:1/x.csv", "nostore://x.csv", "memory://no/x.csv"])
+def test_a_url_that_cannot_be_read_is_told(tmp_path, web, url):
+    url = url.format(web=web)
+    with pytest.raises(OSError, match=f"{url} cannot be read .*is the address right"):
+        prepare_library(url, tmp_path / "out")
+    with pytest.raises(OSError, match=f"{url} cannot be read"):
+        identity(url)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_damaged_library_is_told(tmp_path):
+    path = written(tmp_path, ".csv.gz")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InvalidLibrary, match="is damaged or no text"):
+        prepare_library(path, tmp_path / "out")

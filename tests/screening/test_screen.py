@@ -14,8 +14,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.toy_screen import write_screen
-from tests.training.test_runs import train
 from virtassay.evaluation.featurizers.features import PixelStatistics
 from virtassay.flow.guidance import Guidance
 from virtassay.flow.solver import ab2
@@ -29,20 +27,6 @@ from virtassay.screening.wanted import Effect, Like, New, Rescued, Selective, Un
 CHEAP, LAST = Stage(seeds=2, steps=2, keep=6), Stage(seeds=4, steps=3)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    write_screen(folder / "screen")
-    return train(folder, "optimizer.lr=3e-3", "images_total=400", "fit.validate_every_images=400")
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("library") / "library.smi"
-    path.write_text("".join(f"{'C' * n}{end} {end}{n}\n" for n in range(1, 8) for end in ("O", "N")) + "nonsense x\n")
-    return path
-
-
 def recipe(run, **other):
     settings = {"wanted": Effect(), "featurizer": PixelStatistics(), "doses_um": (1.0, 3.0), "solver": ab2,
                 "grid": uniform_grid, "guidance": Guidance(), "minibatch_size": 64, "device": "cpu"}  # fmt: skip
@@ -52,14 +36,6 @@ def recipe(run, **other):
 def done(run, library, out, **other):
     settings: dict[str, Any] = {"stages": (CHEAP, LAST), "engine": Local(), "shard_size": 4, "threads": 1}
     return screen(library=library, out=out, **(settings | {"recipe": recipe(run)} | other))
-
-
-@pytest.fixture(scope="module")
-def left_alone(run, library, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("alone") / "screen"
-    report = done(run, library, out, plate={"wells": 96, "controls": 8, "compounds": 4, "among": 6})
-    assert report == out / "report.html"
-    return out
 
 
 def scores(out: Path) -> bytes:

@@ -121,7 +121,7 @@ class Vocabulary:
         """
         if "smiles" in index.columns:
             index = index.with_columns(canonical_column(index["smiles"], source))
-        shape = (index.height, max((len(row) for row in index["perturbation"]), default=1))
+        shape = (index.height, max(index["perturbation"].list.len().to_list(), default=1))
         perturbation = np.full(shape, NULL)
         structure = np.zeros(shape, np.int64)
         log_dose = np.full(shape, np.nan, np.float32)

@@ -6,7 +6,7 @@ Made once and kept in bench.npz, so that every shard, process and restart measur
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import polars as pl
@@ -87,20 +87,19 @@ class Bench:
             )
         return np.concatenate(parts)
 
-    def save(self, path: Path) -> None:
+    def save(self, file: IO[bytes]) -> None:
         """Keep all but the instrument."""
         arrays: dict[str, Any] = {f"untreated{i}": value for i, value in enumerate(self.untreated.values())}
         types = np.array(["" if key is None else key for key in self.untreated])
-        with path.open("wb") as file:
-            np.savez(
-                file,
-                scale=self.ruler.scale,
-                seen=self.seen,
-                names=np.array(self.names),
-                types=types,
-                doses_um=np.array(self.doses_um),
-                **arrays,
-            )
+        np.savez(
+            file,
+            scale=self.ruler.scale,
+            seen=self.seen,
+            names=np.array(self.names),
+            types=types,
+            doses_um=np.array(self.doses_um),
+            **arrays,
+        )
 
     @classmethod
     def load(cls, path: Path, instrument: Instrument) -> "Bench":

@@ -80,9 +80,8 @@ class Instrument:
         assert found is not None, "a request makes an image"
         return found.reshape(n, len(units), -1)
 
-    def images(self, asks: Sequence[Ask], most: int) -> NDArray[np.generic]:
-        """The images of the first units, at most so many, of each treatment: (asks, units, c, h, w)."""
-        units = np.arange(min(most, len(self.units)))
+    def images(self, asks: Sequence[Ask], units: NDArray[np.int64]) -> NDArray[np.generic]:
+        """The images of these units of each treatment: (asks, units, c, h, w)."""
         made = np.concatenate(list(self._generated(asks, units)))
         return made.reshape(len(asks), len(units), *made.shape[1:])
 
@@ -93,7 +92,7 @@ class Instrument:
 
     def _generated(self, asks: Sequence[Ask], units: NDArray[np.int64]) -> Iterator[NDArray[np.generic]]:
         made = self.assay.generate(
-            self._requests(asks, units),
+            self.requests(asks, units),
             np.tile(self.unit_seeds[units], len(asks)),
             solver=self.solver,
             steps=self.steps,
@@ -105,7 +104,8 @@ class Instrument:
         )
         return (images for images, _ in made)
 
-    def _requests(self, asks: Sequence[Ask], chosen: NDArray[np.int64]) -> pl.DataFrame:
+    def requests(self, asks: Sequence[Ask], chosen: NDArray[np.int64]) -> pl.DataFrame:
+        """The index, in normal form, of the images of these treatments in the chosen units."""
         controls = set(self.assay.vocabulary.controls)
         units = pl.DataFrame({"batch": [self.units[i][0] for i in chosen.tolist()]})
         table = pl.DataFrame(

@@ -1,9 +1,12 @@
 """Who does the work: some processes of this machine, or a Ray cluster. A shard's scores are the same to the bit."""
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import Any, Protocol
 
 import torch
@@ -51,9 +54,13 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Local:
-    """processes: of this machine, each with its own copy of the model."""
+    """processes: of this machine, each with its own copy of the model, on its GPUs in turn where it has some."""
 
     processes: int = 1
+
+    def __post_init__(self) -> None:
+        if self.processes < 1:
+            raise ValueError(f"engine.processes={self.processes}: give 1 or more.")
 
     def __call__(self, task: Task, numbers: Sequence[int]) -> None:
         total = len(task.shards.compounds)
@@ -65,16 +72,38 @@ class Local:
                     bar.update(work(number))
                 return
             context = get_context("spawn")  # a forked process would share the threads of torch, and hang
-            with ProcessPoolExecutor(self.processes, context, initializer=_begin, initargs=(task,)) as pool:
-                for done in as_completed([pool.submit(_go_on, number) for number in numbers]):
-                    bar.update(done.result())
+            begun = context.Value("i", 0)
+            with ProcessPoolExecutor(self.processes, context, initializer=_begin, initargs=(task, begun)) as pool:
+                try:
+                    for done in as_completed([pool.submit(_go_on, number) for number in numbers]):
+                        bar.update(done.result())
+                except BrokenProcessPool as error:
+                    raise ChildProcessError(
+                        "a process of the screen was ended from outside, or could not begin: is there memory for "
+                        f"engine.processes={self.processes}? Finished shards are kept; the same command goes on."
+                    ) from error
+                finally:
+                    pool.shutdown(cancel_futures=True)  # an error is told now, not after the last shard
 
 
 _at_work: list[Worker] = []  # of a process of the pool: its one model
 
 
-def _begin(task: Task) -> None:
+def _begin(task: Task, begun: Any) -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
+    with begun.get_lock():
+        place, begun.value = begun.value, begun.value + 1
+    if torch.cuda.is_available():
+        torch.cuda.set_device(place % torch.cuda.device_count())  # what "cuda" means from here on
     _at_work[:] = [Worker.of(task)]
+
+
+def _end_with_parent() -> None:
+    """A process of a pool whose parent is killed would wait for work for ever, and hold its GPU."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _go_on(number: int) -> int:
@@ -83,22 +112,37 @@ def _go_on(number: int) -> int:
 
 @dataclass(frozen=True)
 class Ray:
-    """A Ray cluster by its address, or one started on this machine; the screen's folder must be one that all see."""
+    """A Ray cluster by its address ("auto": the one there is), or one started on this machine for the screen.
+
+    concurrency: workers, each with its own copy of the model. gpus_each: of each worker, or a part of one. All of them
+    must see the run and the screen's folder under the same paths.
+    """
 
     address: str | None = None
     concurrency: int = 1
     gpus_each: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.concurrency < 1 or self.gpus_each < 0:
+            raise ValueError(
+                f"engine.concurrency={self.concurrency}, engine.gpus_each={self.gpus_each}: give workers, 1 or more, "
+                "and GPUs of each, 0 or more."
+            )
 
     def __call__(self, task: Task, numbers: Sequence[int]) -> None:
         try:
             import ray
         except ImportError as error:
             raise ImportError('engine=ray needs the package ray: pip install "virtassay[cluster]".') from error
-        ray.init(address=self.address, ignore_reinit_error=True, log_to_driver=False)
-        shards = ray.data.from_items(list(numbers), override_num_blocks=max(1, len(numbers)))
-        gpus = self.gpus_each or None
+        if not ray.is_initialized():  # and it stays for the next stage: to start one takes many seconds
+            ray.init(address=self.address, log_to_driver=False)
+        shards = ray.data.from_items(list(numbers), override_num_blocks=len(numbers))
         shards.map_batches(
-            _Actor, fn_constructor_args=(task,), batch_size=1, concurrency=self.concurrency, num_gpus=gpus
+            _Actor,
+            fn_constructor_args=(task,),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=min(self.concurrency, len(numbers))),
+            num_gpus=self.gpus_each or None,
         ).materialize()
 
 

@@ -79,13 +79,29 @@ def trust_of(bench: Bench, goal: Goal, real: Dataset | None) -> Trust:
     )
 
 
-def hits_table(scores: pl.DataFrame, rows: pl.DataFrame, bench: Bench, trust: Trust, seed: int) -> pl.DataFrame:
-    """Rank scored compounds and say how far to trust each. scores: as Scorer gives them; rows: of the library."""
-    table = scores.join(rows, on="compound", how="left", maintain_order="left")
+def ranks(scores: pl.DataFrame, trust: Trust) -> pl.DataFrame:
+    """All compounds in order, by numbers alone, so that a million fit into memory: rank, compound, score, p, q.
+
+    The highest score first, NaN last, ties by number.
+    """
+    table = scores.select("compound", "score").with_columns(pl.col("score").fill_nan(None))
+    table = table.sort(["score", "compound"], descending=[True, False], nulls_last=True)
+    value = table["score"].fill_null(float("nan"))
+    enough = len(trust.inactive) >= FEWEST_INACTIVE
+    p = p_values(value.to_numpy(), trust.null) if enough else np.full(table.height, np.nan)
+    table = table.with_columns(score=value, p=pl.Series(p), q=pl.Series(q_values(p)))
+    return table.with_row_index("rank", offset=1)
+
+
+def hits_table(
+    ranked: pl.DataFrame, scores: pl.DataFrame, rows: pl.DataFrame, bench: Bench, trust: Trust, seed: int
+) -> pl.DataFrame:
+    """Say how far to trust each compound. ranked: some of `ranks`; of the same compounds scores, as Scorer gives them,
+    and rows of the library."""
+    table = ranked.join(scores.drop("score"), on="compound", how="left", maintain_order="left")
+    table = table.join(rows, on="compound", how="left", maintain_order="left")
     nearest, similarity = trust.known.nearest(table["smiles"].to_list())
     value, error = table["score"].to_numpy(), table["standard_error"].to_numpy()
-    enough = len(trust.inactive) >= FEWEST_INACTIVE
-    p = p_values(value, trust.null) if enough else np.full(len(value), np.nan)
     expected = (
         np.full(len(value), np.nan) if trust.calibration is None else trust.calibration.expected_error(similarity)
     )
@@ -95,8 +111,6 @@ def hits_table(scores: pl.DataFrame, rows: pl.DataFrame, bench: Bench, trust: Tr
         nearest=pl.Series(nearest),
         similarity=pl.Series(similarity),
         expected_error=pl.Series(expected),
-        p=pl.Series(p),
-        q=pl.Series(q_values(p)),
         seed=pl.lit(seed),
         model=pl.lit(bench.instrument.assay.model_sha256[:12]),
     )
@@ -128,10 +142,8 @@ def hits_table(scores: pl.DataFrame, rows: pl.DataFrame, bench: Bench, trust: Tr
         )
     ]
     table = table.with_columns(flags=pl.Series(flags, dtype=pl.String))
-    ranked = table.sort(["score", "compound"], descending=[True, False], nulls_last=True)
     first = ["rank", "name", "smiles", "score", "lower", "upper", "dose_um"]
-    ranked = ranked.with_row_index("rank", offset=1)
-    return ranked.select(*first, pl.exclude(first))
+    return table.select(*first, pl.exclude(first))
 
 
 def warnings_of(trust: Trust, goal: Goal) -> list[str]:

@@ -9,8 +9,10 @@ The library is read in chunks, and what has been seen is kept on disk: memory do
 import csv
 import gzip
 import hashlib
+import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -18,11 +20,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any, NamedTuple
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem.MolStandardize import rdMolStandardize
+
+from virtassay.screening.elsewhere import fetched, is_url
 
 CHUNK = 10_000
 ENDINGS = (".smi", ".csv", ".tsv", ".sdf", ".parquet")  # the first three and sdf also as .gz
@@ -77,22 +83,31 @@ def parent(smiles: str) -> tuple[str, bool] | None:
 def prepare_library(path: str | Path, out: str | Path, smiles: str | None = None, name: str | None = None) -> Library:
     """Write library.parquet and rejected.csv into `out`: every molecule once, in the library's order.
 
-    path: smi (SMILES, blank, name), csv, tsv, sdf, each also as .gz, or parquet. smiles, name: columns (of an sdf:
-    name, a property), by default the first of the usual ones that there is. Raises FileNotFoundError, and
-    InvalidLibrary for another ending, a table without SMILES, and where no row is a molecule.
+    path: smi (SMILES, blank, name), csv, tsv, sdf, each also as .gz, or parquet; or the URL of one. smiles, name:
+    columns (of an sdf: name, a property), by default the first of the usual ones that there is. Raises
+    FileNotFoundError, OSError for a URL that cannot be read, and InvalidLibrary for another ending, a table without
+    SMILES, a damaged file, and where no row is a molecule.
     """
-    path, out = Path(path), Path(out)
-    if not path.is_file():
+    out = Path(out)
+    if not is_url(path) and not Path(path).is_file():
         raise FileNotFoundError(f"there is no library {path}: correct library=….")
     out.mkdir(parents=True, exist_ok=True)
+    for left in out.glob(".library-*"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     with TemporaryDirectory(prefix=".library-", dir=out) as place:
-        library = _write(_entries(path, smiles, name), Path(place), out / "library.parquet", path)
+        local = fetched(str(path), Path(place) / "given") if is_url(path) else Path(path)
+        try:
+            library = _write(_entries(local, smiles, name), Path(place), out / "library.parquet", str(path))
+        except (EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
+            raise InvalidLibrary(f"{path} is damaged or no text ({error}): fetch or write it again.") from error
+        except sqlite3.OperationalError as error:
+            raise OSError(f"reading {path} into {out} failed: {error}. Free some space, and begin again.") from error
         for file in ("library.parquet", "rejected.csv"):
             (Path(place) / file).replace(out / file)
     return library
 
 
-def _write(entries: Iterator[Entry], place: Path, table_path: Path, path: Path) -> Library:
+def _write(entries: Iterator[Entry], place: Path, table_path: Path, path: str) -> Library:
     digest, kept, left_out, first = hashlib.sha256(), 0, 0, ""
     with (
         closing(sqlite3.connect(place / "seen.sqlite")) as seen,
@@ -190,6 +205,14 @@ def _open(path: Path) -> IO[str]:
     return path.open(encoding="utf-8-sig", newline="")
 
 
-def rows_of(library: Library, first: int, last: int) -> pl.DataFrame:
-    """Rows first … last − 1 of the table, without reading the others."""
-    return pl.scan_parquet(library.table).slice(first, last - first).collect()
+def rows_of(library: Library, numbers: NDArray[np.int64], columns: Sequence[str] = tuple(TYPES)) -> pl.DataFrame:
+    """The rows of these compounds (sorted numbers) of the table; only groups of rows that hold some are read."""
+    with pq.ParquetFile(library.table) as file:
+        groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        first = np.concatenate([[0], np.cumsum(groups)])
+        of_group = np.searchsorted(first, numbers, side="right") - 1
+        parts = [
+            file.read_row_group(int(group), columns=list(columns)).take(numbers[of_group == group] - first[group])
+            for group in np.unique(of_group)
+        ]
+    return pl.DataFrame(pl.from_arrow(pa.concat_tables(parts)))

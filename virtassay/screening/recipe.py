@@ -22,6 +22,8 @@ from virtassay.screening.effects import Instrument
 from virtassay.screening.goals import Goal, standard_error
 from virtassay.screening.wanted import Wanted
 
+MINIBATCHES = 8  # of images that are asked for at once, as good as
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -124,15 +126,23 @@ class Scorer:
         return cls(made, recipe.wanted.goal(made))
 
     def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Score compounds: the score at the best dose with its standard error, that dose, and those of all doses."""
-        doses, contexts = self.bench.doses_um, self.goal.contexts
+        """Score compounds: the score at the best dose with its standard error, that dose, and those of all doses.
+
+        Some compounds are asked for at once at all doses, so that each molecule is read once; how many depends on the
+        recipe alone, so that neither memory nor a score depends on what else is at work.
+        """
+        instrument, doses, contexts = self.bench.instrument, self.bench.doses_um, self.goal.contexts
         molecules = rows["smiles"].to_list()
-        n_batches = len(self.bench.instrument.batches)
         scores, errors = np.empty((len(molecules), len(doses))), np.empty((len(molecules), len(doses)))
-        for place, dose in enumerate(doses):
-            effects = [self.bench.effects([self.bench.ask(m, m, dose, c) for m in molecules]) for c in contexts]
-            scores[:, place] = self.goal(*effects)
-            errors[:, place] = standard_error(self.goal, effects, n_batches)
+        images = len(doses) * len(contexts) * len(instrument.units)
+        step = max(1, MINIBATCHES * instrument.minibatch_size // images)
+        for first in range(0, len(molecules), step):
+            some = molecules[first : first + step]
+            asks = [self.bench.ask(m, m, dose, c) for c in contexts for dose in doses for m in some]
+            made = self.bench.effects(asks)
+            effects = list(made.reshape(len(contexts), len(doses), len(some), *made.shape[1:]))
+            scores[first : first + step] = self.goal(*effects).T
+            errors[first : first + step] = standard_error(self.goal, effects, len(instrument.batches)).T
         best = scores.argmax(1)
         at = np.arange(len(molecules)), best
         return pl.DataFrame(

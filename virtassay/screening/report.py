@@ -23,9 +23,10 @@ FACTS = ("model_sha256", "wanted", "doses_um", "batches", "stages", "solver", "g
 
 @dataclass(frozen=True)
 class Found:
-    """What a screen found, for its report. told: its manifest."""
+    """What a screen found, for its report. hits: the first of them; scores: of all, (n,). told: its manifest."""
 
     hits: pl.DataFrame
+    scores: NDArray[np.float64]
     library: Library
     told: dict[str, Any]
     warnings: list[str]
@@ -40,7 +41,7 @@ def write_report(out: Path, found: Found, bench: Bench) -> Path:
     summary = {
         "compounds": found.library.compounds,
         "rejected": found.library.rejected,
-        "ranked": hits.height,
+        "ranked": len(found.scores),
         "warnings": found.warnings,
         "screen": found.told,
     }
@@ -56,7 +57,7 @@ def write_report(out: Path, found: Found, bench: Bench) -> Path:
         "lines": [line | {"structure": structure(line["smiles"])} for line in hits.head(LISTED).iter_rows(named=True)],
         "listed": LISTED,
         "has_potency": "ec50_um" in hits.columns,
-        "scores": scores_figure(hits["score"].to_numpy(), found.trust.null, label),
+        "scores": scores_figure(found.scores, found.trust.null, label),
         "curves": dose_curves(
             curves["name"].to_list(),
             bench.doses_um,
@@ -83,7 +84,7 @@ def _pictures(hits: pl.DataFrame, bench: Bench, goal: Goal) -> list[dict[str, An
     asks = [bench.ask(h["smiles"], h["smiles"], h["dose_um"], context) for h in hits.iter_rows(named=True)]
     if not asks or min(bench.instrument.assay.vocabulary.image_shape[1:]) < 2:  # vectors have no picture
         return []
-    images = bench.instrument.images([healthy, *asks], CELLS)
+    images = bench.instrument.images([healthy, *asks], np.arange(len(bench.instrument.units))[:CELLS])
     limits = display_limits(images[0])
     names = ["untreated", *hits["name"]]
     doses = [None, *hits["dose_um"]]

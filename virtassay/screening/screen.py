@@ -3,25 +3,32 @@
 manifest.json     what the scores depend on; another screen into the same folder is refused
 library.parquet   the molecules, each once; rejected.csv: what was left out
 stages/           shards of each stage
-hits.parquet, hits.csv, plate.csv, report.html, report.json
+hits.parquet, hits.csv, plate.csv, report.html, report.json, images/
+
+The folder is one that can lock and rename files, and that all processes see. Object stores can neither: a library is
+read from one, and results are uploaded to one when they are there (publish=…).
 """
 
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 from filelock import FileLock
 
 from virtassay.data.store import Dataset, open_dataset
 from virtassay.screening.bench import Bench
+from virtassay.screening.elsewhere import identity, published
 from virtassay.screening.engines import Engine, Task
-from virtassay.screening.hits import hits_table, trust_of, warnings_of
-from virtassay.screening.library import Library, prepare_library
+from virtassay.screening.hits import Trust, hits_table, ranks, trust_of, warnings_of
+from virtassay.screening.images import Images
+from virtassay.screening.library import Library, prepare_library, rows_of
 from virtassay.screening.plate import diverse, plate_map
 from virtassay.screening.recipe import Recipe, Stage
 from virtassay.screening.report import Found, write_report
@@ -29,6 +36,8 @@ from virtassay.screening.shards import Shards, share, whole
 
 log = logging.getLogger(__name__)
 LISTS = ("scores", "standard_errors")  # of all doses; not in the csv
+PIECE = 50_000  # hits that are held in memory at once; the report and the plate are about the first of them
+RESULTS = ["manifest.json", "hits.parquet", "hits.csv", "plate.csv", "rejected.csv", "report.html", "report.json"]
 
 
 def screen(
@@ -44,6 +53,8 @@ def screen(
     dataset: str | Path | None = None,
     verdict: str | Path | None = None,
     plate: dict[str, Any] | None = None,
+    images: Images | None = None,
+    publish: str | None = None,
     smiles: str | None = None,
     name: str | None = None,
 ) -> Path | None:
@@ -52,14 +63,18 @@ def screen(
     stages: cheap first; each but the last says how many compounds go on. shard: "k/n" does the k-th of n shares, for
     arrays of jobs: the one that finds all of a stage done goes on to the next. dataset: the real images that the model
     was trained on, for inactive and held-out compounds. verdict: verdict.json of its evaluation. plate: {wells,
-    controls, compounds, among} of the plate map. smiles, name: columns of the library. Raises ValueError,
-    FileNotFoundError and BrokenRun before anything is scored.
+    controls, compounds, among} of the plate map. images: of the best, in some format. publish: the URL of a folder
+    that results are uploaded to. smiles, name: columns of the library, a file or its URL. Raises ValueError,
+    FileNotFoundError, OSError for a URL that cannot be read, and BrokenRun before anything is scored.
     """
     out = Path(out)
     _check(stages, shard_size)
+    share(shard, 0)
+    there = str(library).partition("?")[0]  # what follows in the URL may be a signature, which is for nobody to read
+    told = {"library_file": there, "library_is": identity(library), "columns": [smiles, name]}
     out.mkdir(parents=True, exist_ok=True)
     with FileLock(out / ".lock"):  # jobs of an array begin together
-        prepared, told = _begun(out, Path(library), recipe, stages, shard_size, smiles, name)
+        prepared, told = _begun(out, library, told | recipe.described(stages) | {"shard_size": shard_size})
     compounds = np.arange(prepared.compounds)
     for number, stage in enumerate(stages, start=1):
         shards = Shards(out / "stages" / str(number), shard_size)
@@ -69,7 +84,8 @@ def screen(
                 log.info("stage %d: untreated cells and what training has seen", number)
                 types = recipe.wanted.cell_types
                 made = Bench.of(recipe.instrument(stage), recipe.doses_um, types)
-                whole(shards.bench, made.save)
+                with whole(shards.bench) as file:
+                    made.save(file)
         left = shards.missing(share(shard, shards.count))
         log.info("stage %d: %d compounds, %d of %d shards to do", number, len(compounds), len(left), shards.count)
         if left:
@@ -81,7 +97,11 @@ def screen(
         if number < len(stages):
             compounds = shards.best(stage.keep or 0)
     with FileLock(out / ".lock"):
-        return _finish(out, recipe, stages, prepared, told, dataset, verdict, plate)
+        report = _finish(out, recipe, stages, prepared, told, dataset, verdict, plate, images)
+    if publish is not None:
+        published(out, [*RESULTS, *([] if images is None else ["images"])], publish)
+        log.info("results are at %s", publish)
+    return report
 
 
 def _check(stages: Sequence[Stage], shard_size: int) -> None:
@@ -91,49 +111,72 @@ def _check(stages: Sequence[Stage], shard_size: int) -> None:
         raise ValueError(f"stages={list(stages)}, shard_size={shard_size}: numbers of 1 or more.")
 
 
-def _begun(
-    out: Path, path: Path, recipe: Recipe, stages: Sequence[Stage], size: int, smiles: str | None, name: str | None
-) -> tuple[Library, dict[str, Any]]:
+def _begun(out: Path, path: str | Path, told: dict[str, Any]) -> tuple[Library, dict[str, Any]]:
     """The library and the manifest of a screen that is begun, or goes on."""
-    told = recipe.described(stages) | {"shard_size": size, "library_file": path.name}
     manifest = out / "manifest.json"
     if manifest.is_file():
         kept = json.loads(manifest.read_text(encoding="utf-8"))
         now = json.loads(json.dumps(told))
-        other = [key for key in now if kept.get(key) != now[key]]
+        other = [key for key in now if kept.get(key) != now[key] and key != "library_file"]  # it may have been moved
         if other:
             shown = "; ".join(f"{key}: {kept.get(key)!r} there, {now[key]!r} here" for key in other[:3])
             raise ValueError(f"{out} holds another screen ({shown}): give another out=…, or remove it.")
         prepared = Library(out / "library.parquet", **{k: kept[k] for k in ("compounds", "rejected", "sha256")})
         return prepared, kept
-    prepared = prepare_library(path, out, smiles, name)
+    prepared = prepare_library(path, out, *told["columns"])
     if prepared.rejected:
-        log.warning("%d rows of %s are left out; %s/rejected.csv says why", prepared.rejected, path, out)
+        log.warning(
+            "%d rows of %s are left out; %s/rejected.csv says why", prepared.rejected, told["library_file"], out
+        )
     told |= {k: v for k, v in asdict(prepared).items() if k != "table"}
-    whole(manifest, lambda p: p.write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8"))
+    with whole(manifest) as file:
+        file.write(json.dumps(told, indent=1, ensure_ascii=False).encode())
     return prepared, told
 
 
 def _finish(
     out: Path, recipe: Recipe, stages: Sequence[Stage], library: Library, told: dict[str, Any],
-    dataset: str | Path | None, verdict: str | Path | None, plate: dict[str, Any] | None,
+    dataset: str | Path | None, verdict: str | Path | None, plate: dict[str, Any] | None, images: Images | None,
 ) -> Path:  # fmt: skip
-    last = Shards(out / "stages" / str(len(stages)), int(told["shard_size"]))
+    every = [Shards(out / "stages" / str(n), int(told["shard_size"])) for n in range(1, len(stages) + 1)]
+    for shards in every:
+        shards.tidy()
+    last = every[-1]
     bench = Bench.load(last.bench, recipe.instrument(stages[-1]))
     goal = recipe.wanted.goal(bench)
     trust = trust_of(bench, goal, _real(dataset, bench))
-    scores = last.scores(["compound", "score", "standard_error", "dose_um", *LISTS])
-    rows = pl.scan_parquet(library.table).filter(pl.col("compound").is_in(scores["compound"].implode())).collect()
-    hits = hits_table(scores, rows, bench, trust, recipe.seed)
-    whole(out / "hits.parquet", hits.write_parquet)
-    whole(out / "hits.csv", hits.drop(*LISTS).write_csv)
+    ranked = ranks(last.scores(["compound", "score"]), trust)
+    hits = _written(out, ranked, last, library, bench, trust, recipe.seed)
     if plate is not None:
         picked = diverse(hits, plate["compounds"], plate["among"])
-        whole(out / "plate.csv", plate_map(picked, plate["wells"], plate["controls"]).write_csv)
+        with whole(out / "plate.csv") as file:
+            file.write(plate_map(picked, plate["wells"], plate["controls"]).write_csv().encode())
+    if images is not None:
+        images(out / "images", hits, bench, goal.contexts[0])
     warnings = [*_of_the_model(verdict), *warnings_of(trust, goal)]
     for warning in warnings:
         log.warning("%s", warning)
-    return write_report(out, Found(hits, library, told, warnings, trust, goal), bench)
+    return write_report(out, Found(hits, ranked["score"].to_numpy(), library, told, warnings, trust, goal), bench)
+
+
+def _written(
+    out: Path, ranked: pl.DataFrame, shards: Shards, library: Library, bench: Bench, trust: Trust, seed: int
+) -> pl.DataFrame:
+    """Write hits.parquet and hits.csv piece by piece, and return the first."""
+    kept: list[pl.DataFrame] = []
+    with whole(out / "hits.parquet") as parquet, whole(out / "hits.csv") as text, ExitStack() as stack:
+        writer: pq.ParquetWriter | None = None
+        for first in range(0, ranked.height, PIECE):
+            some = ranked[first : first + PIECE]
+            numbers = np.sort(some["compound"].to_numpy())
+            scores = shards.scores(["compound", "score", "standard_error", "dose_um", *LISTS], numbers)
+            hits = hits_table(some, scores, rows_of(library, numbers), bench, trust, seed)
+            table = hits.to_arrow()
+            writer = writer or stack.enter_context(pq.ParquetWriter(parquet, table.schema))
+            writer.write_table(table)
+            text.write(hits.drop(*LISTS).write_csv(include_header=first == 0).encode())
+            kept = kept or [hits]
+    return kept[0]
 
 
 def _real(dataset: str | Path | None, bench: Bench) -> Dataset | None:

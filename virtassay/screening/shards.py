@@ -2,18 +2,24 @@
 
 stages/1/compounds.npy    the numbers of the compounds that the stage sees, in order
 stages/1/bench.npz        what it measures with
-stages/1/00000.parquet    scores of the first `size` of them …
+stages/1/000000.parquet   scores of the first `size` of them …
 """
 
+import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import IO
+from uuid import uuid4
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from virtassay.screening.elsewhere import reason
 from virtassay.screening.library import Library, rows_of
 
 Numbers = NDArray[np.int64]
@@ -42,43 +48,74 @@ class Shards:
         """Write down which compounds the stage sees, unless that is done."""
         if not (self.folder / "compounds.npy").is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
-            whole(self.folder / "compounds.npy", lambda path: np.save(path, compounds))
+            with whole(self.folder / "compounds.npy") as file:
+                np.save(file, compounds)
 
     def missing(self, mine: Sequence[int] | None = None) -> list[int]:
         """Numbers of the shards that are not finished, of `mine` or of all."""
-        return [n for n in (range(self.count) if mine is None else mine) if not self.file(n).is_file()]
+        there = set(os.listdir(self.folder))  # a shared folder answers one question sooner than thousands
+        return [n for n in (range(self.count) if mine is None else mine) if self.file(n).name not in there]
 
     def file(self, number: int) -> Path:
         return self.folder / f"{number:06d}.parquet"
 
     def rows(self, number: int, library: Library) -> pl.DataFrame:
         """The compounds of one shard, as the library has them."""
-        wanted = np.asarray(self.compounds[number * self.size : (number + 1) * self.size])
-        if len(wanted) == wanted[-1] - wanted[0] + 1:
-            return rows_of(library, int(wanted[0]), int(wanted[-1]) + 1)
-        return pl.scan_parquet(library.table).filter(pl.col("compound").is_in(wanted.tolist())).collect()
+        return rows_of(library, self.compounds[number * self.size : (number + 1) * self.size])
 
     def write(self, number: int, scores: pl.DataFrame) -> None:
-        """Finish a shard."""
-        whole(self.file(number), scores.write_parquet)
+        """Finish a shard. Raises OSError where it cannot be written, and leaves nothing of it."""
+        with whole(self.file(number)) as file:
+            file.write(as_parquet(scores))
 
-    def scores(self, columns: Sequence[str]) -> pl.DataFrame:
-        """All scores of a finished stage, in the order of the library."""
-        files = [self.file(number) for number in range(self.count)]
-        return pl.concat([pl.read_parquet(file, columns=list(columns)) for file in files])
+    def scores(self, columns: Sequence[str], only: Numbers | None = None) -> pl.DataFrame:
+        """Scores of a finished stage in the order of the library, of all compounds or of some (sorted numbers)."""
+        parts: list[pl.DataFrame] = []
+        for number in range(self.count):
+            mine = self.compounds[number * self.size : (number + 1) * self.size]
+            wanted = None if only is None else np.isin(mine, only, assume_unique=True)
+            if wanted is None or wanted.any():
+                part = pl.read_parquet(self.file(number), columns=list(columns))
+                parts.append(part if wanted is None else part.filter(wanted))
+        return pl.concat(parts)
 
     def best(self, keep: int) -> Numbers:
         """The numbers of the compounds with the highest scores, in the order of the library; ties go by number."""
         scores = self.scores(["compound", "score"]).filter(pl.col("score").is_finite())
         return np.sort(scores.sort(["score", "compound"], descending=[True, False])["compound"].head(keep).to_numpy())
 
+    def tidy(self) -> None:
+        """Remove what killed processes have left half written. Only of a finished stage: nobody writes there."""
+        for partial in self.folder.glob(".*.partial"):
+            partial.unlink(missing_ok=True)
 
-def whole(path: Path, write) -> None:
-    """Write a file under another name and rename it: it is there whole, or not at all."""
-    partial = path.with_name(f".{os.getpid()}-{path.name}")
+
+def as_parquet(table: pl.DataFrame) -> bytes:
+    """A table as the bytes of its file: polars' own writing of files would not say that the disk is full."""
+    buffer = BytesIO()
+    table.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file under another name, and rename it once it is on the disk: it is there whole, or not at all.
+
+    Raises OSError saying what failed, with nothing left behind.
+    """
+    partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")  # process ids repeat on other machines
     try:
-        write(partial if partial.suffix != ".npy" else str(partial))
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        raise OSError(
+            error.errno or errno.EIO,
+            f"writing {path} failed: {reason(error)}. Nothing half written is left, and what was finished is kept: "
+            "when that is mended, the same command goes on.",
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 

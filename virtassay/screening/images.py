@@ -1,0 +1,177 @@
+"""Images of the best compounds, beside untreated cells of the same seeds, for other programs to open.
+
+images/0000_untreated…, images/0001_NAME…: a file of each treatment; or a dataset folder of all.
+"""
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from tifffile import TiffWriter
+
+from virtassay import __version__
+from virtassay.data.store import DatasetInfo, DatasetWriter
+from virtassay.data.vocabulary import Vocabulary
+from virtassay.screening.bench import Bench
+from virtassay.screening.goals import Context
+
+Array = NDArray[np.generic]
+
+
+class Images(Protocol):
+    """Writes images of the first of `hits`, at the dose of their score and on cells of a context, into `folder`."""
+
+    def __call__(self, folder: Path, hits: pl.DataFrame, bench: Bench, context: Context) -> None: ...
+
+
+@dataclass(frozen=True)
+class Best:
+    """top: compounds; cells: images of each at most, of as many batches and seeds as the last stage has."""
+
+    top: int = 20
+    cells: int = 16
+
+    def __post_init__(self) -> None:
+        if self.top < 1 or self.cells < 1:
+            raise ValueError(f"images.top={self.top}, images.cells={self.cells}: give 1 or more of both.")
+
+
+@dataclass(frozen=True)
+class AsDataset(Best):
+    """A dataset folder: one image a row of its index, which says rank, batch and seed."""
+
+    def __call__(self, folder: Path, hits: pl.DataFrame, bench: Bench, context: Context) -> None:
+        vocabulary = bench.instrument.assay.vocabulary
+        provenance = {"generated_by": f"virtassay {__version__}", "model_sha256": bench.instrument.assay.model_sha256}
+        info = DatasetInfo(
+            name="hits",
+            channels=vocabulary.channels,
+            image_shape=vocabulary.image_shape,
+            dtype=vocabulary.dtype,
+            pixel_size_um=vocabulary.pixel_size_um,
+            scaling=vocabulary.scaling,
+            provenance=provenance | {"steps": bench.instrument.steps, "seed": bench.instrument.seed},
+        )
+        with DatasetWriter(folder, info, overwrite=True) as writer:
+            for treatment in _treatments(self, hits, bench, context):
+                writer.append(treatment.images, treatment.index)
+
+
+@dataclass(frozen=True)
+class AsOmeTiff(Best):
+    """An OME-TIFF a treatment, one image of it a cell, with names of channels and the pixel size."""
+
+    def __call__(self, folder: Path, hits: pl.DataFrame, bench: Bench, context: Context) -> None:
+        vocabulary = _of_images(bench)
+        told = {"axes": "CYX", "Channel": {"Name": list(vocabulary.channels)}}
+        if vocabulary.pixel_size_um:
+            unit = {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
+            told |= {"PhysicalSizeX": vocabulary.pixel_size_um, "PhysicalSizeY": vocabulary.pixel_size_um, **unit}
+        with _replaced(folder) as place:
+            for treatment in _treatments(self, hits, bench, context):
+                with TiffWriter(place / f"{treatment.label}.ome.tif", ome=True) as file:
+                    for image, name in zip(treatment.images, treatment.cells, strict=True):
+                        file.write(image, photometric="minisblack", compression="zlib", metadata=told | {"Name": name})
+
+
+@dataclass(frozen=True)
+class AsOmeZarr(Best):
+    """An OME-Zarr 0.5 a treatment, a collection of one image a cell. Raises ImportError without the extra `ome`."""
+
+    def __call__(self, folder: Path, hits: pl.DataFrame, bench: Bench, context: Context) -> None:
+        try:
+            import zarr
+            from ome_zarr.format import FormatV05
+            from ome_zarr.writer import write_image
+        except ImportError as error:
+            raise ImportError(
+                'images=ome_zarr needs the package ome-zarr: pip install "virtassay[ome]" (or choose images=ome_tiff).'
+            ) from error
+        vocabulary = _of_images(bench)
+        axes = [{"name": "c", "type": "channel"}, *({"name": name, "type": "space"} for name in "yx")]
+        size = vocabulary.pixel_size_um
+        units = {} if size is None else {"y": "micrometer", "x": "micrometer"}
+        scale = {} if size is None else {"y": size, "x": size}
+        top = int(np.iinfo(vocabulary.dtype).max)
+        window = {"min": 0, "max": top, "start": 0, "end": top}
+        channels = [
+            {"label": name, "active": True, "color": "FFFFFF", "window": window} for name in vocabulary.channels
+        ]
+        with _replaced(folder) as place:
+            for treatment in _treatments(self, hits, bench, context):
+                root = zarr.open_group(place / f"{treatment.label}.ome.zarr", mode="w", zarr_format=3)
+                root.attrs["ome"] = {"version": "0.5", "bioformats2raw.layout": 3}
+                series = [str(i) for i in range(len(treatment.images))]
+                root.create_group("OME").attrs["ome"] = {"version": "0.5", "series": series}
+                for number, image, name in zip(series, treatment.images, treatment.cells, strict=True):
+                    write_image(
+                        image,
+                        root.create_group(number),
+                        scale_factors=[],
+                        name=name,
+                        fmt=FormatV05(),
+                        axes=axes,
+                        scale=scale or None,
+                        axes_units=units or None,
+                        omero={"channels": channels},
+                    )
+
+
+@dataclass(frozen=True)
+class _Treatment:
+    """One treatment's images (n, c, h, w) with their rows of an index; label: of its file; cells: of each image."""
+
+    label: str
+    images: Array
+    index: pl.DataFrame
+
+    @property
+    def cells(self) -> list[str]:
+        return [f"{batch}, seed {seed}" for batch, seed in self.index.select("batch", "seed").iter_rows()]
+
+
+def _treatments(best: Best, hits: pl.DataFrame, bench: Bench, context: Context) -> Iterator[_Treatment]:
+    """Untreated cells, then each of the best: one at a time, for memory."""
+    instrument = bench.instrument
+    untreated = bench.ask(instrument.assay.vocabulary.controls[0], None, None, Context(cell_type=context.cell_type))
+    chosen = np.arange(len(instrument.units))[:: max(1, len(instrument.units) // best.cells)][: best.cells]
+    wanted = [(0, "untreated", untreated)]
+    for hit in hits.filter(pl.col("score").is_finite()).head(best.top).iter_rows(named=True):
+        wanted.append((hit["rank"], hit["name"], bench.ask(hit["smiles"], hit["smiles"], hit["dose_um"], context)))
+    for rank, name, ask in wanted:
+        images = instrument.images([ask], chosen)[0]
+        label = f"{rank:04d}_{re.sub(r'[^A-Za-z0-9.-]+', '_', name)[:60]}"
+        index = instrument.requests([ask], chosen).with_columns(
+            image_id=pl.format("{}-{}", pl.lit(label), pl.int_range(pl.len())),
+            well=pl.lit(f"{rank:04d}"),
+            seed=pl.Series(instrument.unit_seeds[chosen]),
+            rank=pl.lit(rank),
+            name=pl.lit(name),
+        )
+        yield _Treatment(label, images, index)
+
+
+def _of_images(bench: Bench) -> Vocabulary:
+    vocabulary = bench.instrument.assay.vocabulary
+    if vocabulary.dtype == "float32":
+        raise ValueError("this model makes vectors, which no format of images holds: choose images=dataset.")
+    return vocabulary
+
+
+@contextmanager
+def _replaced(folder: Path) -> Iterator[Path]:
+    """A folder to write into that takes the place of `folder` once it is whole."""
+    with TemporaryDirectory(prefix=".images-", dir=folder.parent) as place:
+        whole = Path(place) / "whole"
+        whole.mkdir()
+        yield whole
+        shutil.rmtree(folder, ignore_errors=True)
+        whole.rename(folder)

@@ -130,7 +130,8 @@ class Scorer:
         n_batches = len(self.bench.instrument.batches)
         scores, errors = np.empty((len(molecules), len(doses))), np.empty((len(molecules), len(doses)))
         for place, dose in enumerate(doses):
-            effects = [self.bench.effects([self.bench.ask(m, m, dose, c) for m in molecules]) for c in contexts]
+            of = {c: self.bench.effects([self.bench.ask(m, m, dose, c) for m in molecules]) for c in set(contexts)}
+            effects = [of[context] for context in contexts]
             scores[:, place] = self.goal(*effects)
             errors[:, place] = standard_error(self.goal, effects, n_batches)
         best = scores.argmax(1)

@@ -46,20 +46,22 @@ def screen(
     plate: dict[str, Any] | None = None,
     smiles: str | None = None,
     name: str | None = None,
+    truth: str | None = None,
 ) -> Path | None:
     """Score a library and rank it; returns the report, or None where other shares of the work are still missing.
 
     stages: cheap first; each but the last says how many compounds go on. shard: "k/n" does the k-th of n shares, for
     arrays of jobs: the one that finds all of a stage done goes on to the next. dataset: the real images that the model
     was trained on, for inactive and held-out compounds. verdict: verdict.json of its evaluation. plate: {wells,
-    controls, compounds, among} of the plate map. smiles, name: columns of the library. Raises ValueError,
-    FileNotFoundError and BrokenRun before anything is scored.
+    controls, compounds, among} of the plate map. smiles, name: columns of the library. truth: its column that tells
+    what is active, shown against the ranking. Raises ValueError, FileNotFoundError and BrokenRun before anything is
+    scored.
     """
     out = Path(out)
     _check(stages, shard_size)
     out.mkdir(parents=True, exist_ok=True)
     with FileLock(out / ".lock"):  # jobs of an array begin together
-        prepared, told = _begun(out, Path(library), recipe, stages, shard_size, smiles, name)
+        prepared, told = _begun(out, Path(library), recipe, stages, shard_size, smiles, name, truth)
     compounds = np.arange(prepared.compounds)
     for number, stage in enumerate(stages, start=1):
         shards = Shards(out / "stages" / str(number), shard_size)
@@ -92,10 +94,11 @@ def _check(stages: Sequence[Stage], shard_size: int) -> None:
 
 
 def _begun(
-    out: Path, path: Path, recipe: Recipe, stages: Sequence[Stage], size: int, smiles: str | None, name: str | None
-) -> tuple[Library, dict[str, Any]]:
+    out: Path, path: Path, recipe: Recipe, stages: Sequence[Stage], size: int, smiles: str | None, name: str | None,
+    truth: str | None,
+) -> tuple[Library, dict[str, Any]]:  # fmt: skip
     """The library and the manifest of a screen that is begun, or goes on."""
-    told = recipe.described(stages) | {"shard_size": size, "library_file": path.name}
+    told = recipe.described(stages) | {"shard_size": size, "library_file": path.name, "truth": truth}
     manifest = out / "manifest.json"
     if manifest.is_file():
         kept = json.loads(manifest.read_text(encoding="utf-8"))
@@ -106,7 +109,7 @@ def _begun(
             raise ValueError(f"{out} holds another screen ({shown}): give another out=…, or remove it.")
         prepared = Library(out / "library.parquet", **{k: kept[k] for k in ("compounds", "rejected", "sha256")})
         return prepared, kept
-    prepared = prepare_library(path, out, smiles, name)
+    prepared = prepare_library(path, out, smiles, name, truth)
     if prepared.rejected:
         log.warning("%d rows of %s are left out; %s/rejected.csv says why", prepared.rejected, path, out)
     told |= {k: v for k, v in asdict(prepared).items() if k != "table"}

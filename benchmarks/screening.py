@@ -312,26 +312,25 @@ def report_potency(screened: Screened) -> None:
 def report_coverage(screened: Screened, recipe: Recipe, n: int = 40) -> None:
     """Do 95 % intervals hold the score that many other seeds give, at the dose of the score?"""
     rows = np.random.default_rng(0).choice(screened.planted.table.height, n, replace=False)
-    many = Bench.of(replace(recipe, seed=recipe.seed + 1).instrument(MANY), recipe.doses_um, (None,))
-    many = replace(many, ruler=screened.bench.ruler)
+    instrument = replace(recipe, seed=recipe.seed + 1).instrument(MANY)
+    many = replace(screened.bench, instrument=instrument, untreated={None: instrument.untreated()})
     for name, (goal, _, _) in list(goals(screened).items())[:2]:
         scores, errors = screened.scores(goal)
-        best = scores.argmax(1)
-        asks = [asked(screened.planted.table[[int(i)]], recipe.doses_um[best[i]])[0] for i in rows]
-        right = asked_of(goal, many.effects(asks))
-        off = (scores[rows, best[rows]] - right) / errors[rows, best[rows]]
+        best = rows, scores[rows].argmax(1)
+        asks = [asked(screened.planted.table[[int(i)]], recipe.doses_um[j])[0] for i, j in zip(*best, strict=True)]
+        off = (scores[best] - asked_of(goal, many.effects(asks))) / errors[best]
         held, bias = (np.abs(off) < 1.96).mean(), np.median(off)
-        print(f"95 % intervals of {name} hold {held:.0%} of {n}; half are {bias:.1f} standard errors too high or more")  # noqa: T201
+        print(f"95 % intervals of {name} hold {held:.0%} of {n}; the median is {bias:.1f} standard errors too high")  # noqa: T201
 
 
 def report_discoveries(screened: Screened, trust: Trust, splits: int = 100) -> None:
-    """The share of inactives among hits, by a null of inactives that training saw, and of new ones."""
+    """The share of inactives among hits, by a null of seen inactives and by one of new ones."""
     scores = screened.scores(Strength())[0].max(1)
     nothing = screened.planted.table["moa"].eq("inactive").to_numpy()
     p = p_values(scores, trust.null)
     least = 1 / (1 + len(trust.null))
     print(  # noqa: T201
-        f"null of the screen: {len(trust.null)} seen compounds that do nothing in the training images; p is {least:.2f} "
+        f"null of the screen: {len(trust.null)} seen compounds that do nothing in training images; p is {least:.2f} "
         f"or more, and {(p[nothing] <= least + 1e-9).mean():.0%} of new inactives reach that"
     )
     rng = np.random.default_rng(0)

@@ -60,7 +60,8 @@ def test_strength_and_selectivity():
     assert cells.contexts == (Context(cell_type="A"), Context(cell_type="B"))
     assert cells(strong, weak) == pytest.approx(size)
     same = Selectivity(Likeness(R), Likeness(-R))
-    assert same(weak, weak) == pytest.approx(1 - (-3))
+    assert same(weak, weak) == pytest.approx(1)  # not 1 − (−3): that it is the opposite of the second is no merit
+    assert same(-weak, -weak) == pytest.approx(-3 - 1)
 
 
 def test_what_was_seen_at_another_strength_is_not_new():

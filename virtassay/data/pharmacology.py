@@ -173,7 +173,11 @@ def specific_part(smiles: list[str]) -> tuple[np.ndarray, np.ndarray]:
 @cache
 def compounds() -> tuple[Perturbation, ...]:
     """All compounds of the simulated world; the first twelve belong to twelve classes."""
-    table = pl.read_csv(StringIO(files("virtassay.data").joinpath("drugs.csv").read_text("utf8")))
+    return made(pl.read_csv(StringIO(files("virtassay.data").joinpath("drugs.csv").read_text("utf8"))))
+
+
+def made(table: pl.DataFrame) -> tuple[Perturbation, ...]:
+    """What molecules do that belong to these classes: columns name, moa (of CLASSES), top_um, smiles."""
     shifts, potency = specific_part(table["smiles"].to_list())
     found = []
     for row, shift, z in zip(table.iter_rows(named=True), shifts, potency, strict=True):

@@ -11,7 +11,8 @@ from rdkit.Chem import rdFingerprintGenerator
 from rdkit.Chem.Draw import rdMolDraw2D
 from sklearn.manifold import TSNE
 
-from virtassay.evaluation.report.figures import BASELINE, MODEL, REAL, SOFT, new_figure, style, svg_uri
+from virtassay.evaluation.report.figures import BASELINE, FAINT, MODEL, REAL, SOFT, new_figure, style, svg_uri
+from virtassay.screening.enrichment import Curve
 
 Array = NDArray[np.float64]
 
@@ -41,6 +42,25 @@ def scores_figure(scores: Array, null: Array, label: str) -> str:
             )
         axes.set(xlabel=label, ylabel="compounds")
         axes.legend(frameon=False)
+        return svg_uri(figure)
+
+
+def enrichment_figure(curve: Curve, actives: int, n: int) -> str:
+    """Share of the known actives among the best of the library, by how many are tested; dashed: at random."""
+    screened = np.geomspace(1 / n, 1, 400)
+    with style():
+        figure = new_figure(9.6, 2.8)
+        axes = figure.subplots()
+        axes.plot(
+            screened * n, np.minimum(1, screened * n / actives), color=FAINT, lw=1.2, label="the best there can be"
+        )
+        axes.plot(screened * n, np.interp(screened, *curve), color=MODEL, lw=1.6, label="this ranking")
+        axes.plot(screened * n, screened, "--", color=BASELINE, lw=1, label="at random")
+        axes.set(xscale="log", xlim=(1, n), ylim=(0, 1.02), xlabel="compounds tested, best first")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_ylabel("share of actives found")
+        axes.legend(frameon=False, loc="upper left")
         return svg_uri(figure)
 
 

@@ -92,7 +92,11 @@ class Rescue:
 
 @dataclass(frozen=True)
 class Selectivity:
-    """What one goal finds less what another does: the first cell type and not the second, this reference, not that."""
+    """What one goal finds less what another does: the first cell type and not the second, this reference, not that.
+
+    wanted − max(unwanted, 0): to lie even farther from the second than untreated cells do is no merit, or the strongest
+    effects of any kind would win.
+    """
 
     wanted: Goal
     unwanted: Goal
@@ -103,7 +107,7 @@ class Selectivity:
 
     def __call__(self, *effects: Array) -> Array:
         first = len(self.wanted.contexts)
-        return self.wanted(*effects[:first]) - self.unwanted(*effects[first:])
+        return self.wanted(*effects[:first]) - np.maximum(self.unwanted(*effects[first:]), 0)
 
 
 @dataclass(frozen=True)

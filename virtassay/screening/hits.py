@@ -1,7 +1,7 @@
 """Hits: the scores of a screen with what says how far to trust each of them.
 
 rank, name, smiles, score, lower, upper (95 %), standard_error, dose_um (of the score), ec50_um …, nearest, similarity,
-expected_error (of held-out compounds as far from training), p, q, flags (in words), seed, model
+expected_error (of held-out compounds as far from training), p, q, flags (in words), seed, model, truth (if known)
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 FAR = 0.3  # Tanimoto similarity below which a compound has no like in training
 FEWEST_INACTIVE = 5
 CHANCE = 2.0  # standard errors
+NARROW = 10.0  # doses of a compound in training, highest over lowest, that say too little of a curve
 
 
 @dataclass(frozen=True)
@@ -28,55 +29,52 @@ class Trust:
     """What is known of the model beside its scores, found out once for a screen.
 
     null: the scores of compounds that do nothing in the real images, (m,); inactive: their names. calibration: None
-    where there are no held-out compounds with real images.
+    where there are no held-out compounds with real images. dose_spread: highest over lowest dose in the training images
+    of a compound, the median of compounds; None where doses are not given.
     """
 
     known: Known
     null: Array
     inactive: tuple[str, ...]
     calibration: Calibration | None
+    dose_spread: float | None
 
 
 def trust_of(bench: Bench, goal: Goal, real: Dataset | None) -> Trust:
     """Hold the goal's predictions against real images: of inactive compounds, and of those that training has not seen.
 
     A compound is inactive whose real effect is within two standard errors of none in the training images. Held-out
-    compounds are those of other splits. Goals on cells in a state, or of several types, are not calibrated.
+    compounds are those of other splits. Both are looked at in their highest dose, where most is to be seen. Goals on
+    cells in a state, or of several types, are not calibrated.
     """
     vocabulary = bench.instrument.assay.vocabulary
     seen = [(n, s) for n, s in zip(vocabulary.perturbations, vocabulary.smiles, strict=True) if s is not None]
     known = Known.of(*zip(*seen, strict=True)) if seen else Known.of([], [])
     if real is None or "smiles" not in real.index.columns:
-        return Trust(known, np.zeros(0), (), None)
+        return Trust(known, np.zeros(0), (), None, None)
     alone = real.index.filter(~pl.col("is_control") & (pl.col("perturbation").list.len() == 1))
     compounds = alone.select(
         name=pl.col("perturbation").list.first(), smiles=pl.col("smiles").list.first(), split="split"
     ).drop_nulls()
+    train = real.split("train")
     inactive = [
         (name, smiles)
         for name, smiles in _unique(compounds.filter(pl.col("split") == "train"))
-        if _does_nothing(bench, real.split("train"), name)
+        if _does_nothing(bench, train, name)
     ]
-    plain = goal.contexts == (Context(cell_type=goal.contexts[0].cell_type),)
     null = np.zeros(0)
-    if inactive:
-        null = np.max([_predicted(bench, goal, inactive, dose) for dose in bench.doses_um], axis=0)  # as hits are
-    if not plain:
-        return Trust(known, null, tuple(name for name, _ in inactive), None)
-    new = [c for c in _unique(compounds) if c[0] not in vocabulary.perturbations]
-    observed, kept = [], []
-    for name, smiles in new:
-        units = _units(bench, real, name)
-        if units is not None:
-            kept.append((name, smiles))
-            observed.append(float(goal(units)))
-    if not kept:
-        return Trust(known, null, tuple(name for name, _ in inactive), None)
-    predicted = np.max([_predicted(bench, goal, kept, dose) for dose in bench.doses_um], axis=0)
-    similarity = known.nearest([smiles for _, smiles in kept])[1]
-    return Trust(
-        known, null, tuple(name for name, _ in inactive), Calibration(similarity, predicted, np.array(observed))
-    )
+    if inactive:  # at all doses, and the best of them, as hits are
+        null = np.max([_predicted(bench, goal, [(*c, dose) for c in inactive]) for dose in bench.doses_um], axis=0)
+    names, spread = tuple(name for name, _ in inactive), _dose_spread(train)
+    plain = goal.contexts == (Context(cell_type=goal.contexts[0].cell_type),)
+    new = [c for c in _unique(compounds) if c[0] not in vocabulary.perturbations] if plain else []
+    found = [(*c, *shown) for c in new if (shown := _shown(bench, real, c[0])) is not None]
+    if not found:
+        return Trust(known, null, names, None, spread)
+    observed = np.array([float(goal(units)) for *_, units in found])
+    predicted = _predicted(bench, goal, [(name, smiles, dose) for name, smiles, dose, _ in found])
+    similarity = known.nearest([smiles for _, smiles, *_ in found])[1]
+    return Trust(known, null, names, Calibration(similarity, predicted, observed), spread)
 
 
 def ranks(scores: pl.DataFrame, trust: Trust) -> pl.DataFrame:
@@ -142,6 +140,8 @@ def hits_table(
         )
     ]
     table = table.with_columns(flags=pl.Series(flags, dtype=pl.String))
+    if table["truth"].null_count() == table.height:
+        table = table.drop("truth")
     first = ["rank", "name", "smiles", "score", "lower", "upper", "dose_um"]
     return table.select(*first, pl.exclude(first))
 
@@ -167,6 +167,11 @@ def warnings_of(trust: Trust, goal: Goal) -> list[str]:
             f"{len(c.predicted)} compounds outside training have real images; their predicted and observed scores "
             f"correlate at {_correlation(c.predicted, c.observed):.2f}."
         )
+    if trust.dose_spread is not None and trust.dose_spread < NARROW:
+        told.append(
+            f"The training images give each compound doses within a factor of {trust.dose_spread:g}: the model cannot "
+            "tell what a dose does from what the compound does. Do not trust its potencies, nor doses unlike those."
+        )
     if any(context.state is not None for context in goal.contexts):
         told.append("Compounds are tried on a state as combinations of two, which training may never have shown.")
     return told
@@ -184,20 +189,38 @@ def _unique(compounds: pl.DataFrame) -> list[tuple[str, str]]:
     return list(compounds.unique("name", maintain_order=True).select("name", "smiles").iter_rows())
 
 
-def _units(bench: Bench, real: Dataset, name: str) -> Array | None:
-    holds = pl.col("perturbation").list.eval(pl.element() == name).list.all() & ~pl.col("is_control")
-    if real.index.filter(holds).height < FEWEST_IMAGES:
+def _dose_spread(train: Dataset) -> float | None:
+    alone = train.index.filter(~pl.col("is_control") & (pl.col("perturbation").list.len() == 1))
+    if "dose_um" not in alone.columns:
         return None
-    return bench.units_of_images(real, [name])
+    doses = alone.select(name=pl.col("perturbation").list.first(), dose=pl.col("dose_um").list.first()).drop_nulls()
+    folds = doses.filter(pl.col("dose") > 0).group_by("name").agg(pl.col("dose").max() / pl.col("dose").min())
+    return None if folds.is_empty() else float(np.median(folds["dose"].to_numpy()))
 
 
-def _does_nothing(bench: Bench, real: Dataset, name: str) -> bool:
-    units = _units(bench, real, name)
-    if units is None:
+def _shown(bench: Bench, real: Dataset, name: str) -> tuple[float | None, Array] | None:
+    """The highest dose of a compound in the images (None: not given) and its effects there; None: too few images."""
+    own = real.where(pl.col("perturbation").list.eval(pl.element() == name).list.all() | pl.col("is_control"))
+    dose = None
+    if "dose_um" in own.index.columns:
+        of_dose = pl.col("dose_um").list.first()
+        dose = own.index.filter(~pl.col("is_control")).select(of_dose.max()).item()
+        if dose is not None:
+            own = own.where(pl.col("is_control") | (of_dose == dose))
+    if own.index.filter(~pl.col("is_control")).height < FEWEST_IMAGES:
+        return None
+    return dose, bench.units_of_images(own, [name])
+
+
+def _does_nothing(bench: Bench, train: Dataset, name: str) -> bool:
+    shown = _shown(bench, train, name)
+    if shown is None:
         return False
-    error = float(standard_error(squared_length, [units], 1))
-    return float(squared_length(units)) < CHANCE * error
+    error = float(standard_error(squared_length, [shown[1]], 1))
+    return float(squared_length(shown[1])) < CHANCE * error
 
 
-def _predicted(bench: Bench, goal: Goal, compounds: Sequence[tuple[str, str]], dose: float) -> Array:
-    return goal(*(bench.effects([bench.ask(n, s, dose, c) for n, s in compounds]) for c in goal.contexts))
+def _predicted(bench: Bench, goal: Goal, compounds: Sequence[tuple[str, str, float | None]]) -> Array:
+    return goal(
+        *(bench.effects([bench.ask(*compound, context) for compound in compounds]) for context in goal.contexts)
+    )

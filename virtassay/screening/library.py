@@ -1,6 +1,7 @@
 """A library of compounds → one table of the molecules to score, each once, and a list of what was left out and why.
 
-library.parquet   compound (its number), name, smiles (canonical, of the parent), given (as the library has it), is_salt
+library.parquet   compound (its number), name, smiles (canonical, of the parent), given (as in the library), is_salt,
+                  truth (where the library tells what is active: to judge a screen by, never to score with)
 rejected.csv      row, name, given, reason: no molecule, or a repetition of an earlier row
 
 The library is read in chunks, and what has been seen is kept on disk: memory does not grow with the library.
@@ -9,6 +10,7 @@ The library is read in chunks, and what has been seen is kept on disk: memory do
 import csv
 import gzip
 import hashlib
+import math
 import shutil
 import sqlite3
 import zlib
@@ -40,6 +42,7 @@ TYPES: Any = {
     "smiles": pa.string(),
     "given": pa.string(),
     "is_salt": pa.bool_(),
+    "truth": pa.float64(),
 }
 
 
@@ -53,6 +56,7 @@ class Entry(NamedTuple):
     row: int
     name: str
     smiles: str | None
+    truth: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,13 +84,16 @@ def parent(smiles: str) -> tuple[str, bool] | None:
         return Chem.MolToSmiles(rdMolStandardize.Uncharger().uncharge(molecule)), several
 
 
-def prepare_library(path: str | Path, out: str | Path, smiles: str | None = None, name: str | None = None) -> Library:
+def prepare_library(
+    path: str | Path, out: str | Path, smiles: str | None = None, name: str | None = None, truth: str | None = None
+) -> Library:
     """Write library.parquet and rejected.csv into `out`: every molecule once, in the library's order.
 
     path: smi (SMILES, blank, name), csv, tsv, sdf, each also as .gz, or parquet; or the URL of one. smiles, name:
-    columns (of an sdf: name, a property), by default the first of the usual ones that there is. Raises
+    columns (of an sdf: name, a property), by default the first of the usual ones that there is. truth: a column (of an
+    sdf, a property) of 0 (inactive), 1 (active) or another number, larger the better; a smi has none. Raises
     FileNotFoundError, OSError for a URL that cannot be read, and InvalidLibrary for another ending, a table without
-    SMILES, a damaged file, and where no row is a molecule.
+    SMILES, a truth that is no number or always the same, a damaged file, and where no row is a molecule.
     """
     out = Path(out)
     if not is_url(path) and not Path(path).is_file():
@@ -97,7 +104,8 @@ def prepare_library(path: str | Path, out: str | Path, smiles: str | None = None
     with TemporaryDirectory(prefix=".library-", dir=out) as place:
         local = fetched(str(path), Path(place) / "given") if is_url(path) else Path(path)
         try:
-            library = _write(_entries(local, smiles, name), Path(place), out / "library.parquet", str(path))
+            entries = _entries(local, smiles, name, truth)
+            library = _write(entries, Path(place), out / "library.parquet", str(path), truth)
         except (EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
             raise InvalidLibrary(f"{path} is damaged or no text ({error}): fetch or write it again.") from error
         except sqlite3.OperationalError as error:
@@ -107,8 +115,9 @@ def prepare_library(path: str | Path, out: str | Path, smiles: str | None = None
     return library
 
 
-def _write(entries: Iterator[Entry], place: Path, table_path: Path, path: str) -> Library:
+def _write(entries: Iterator[Entry], place: Path, table_path: Path, path: str, truth: str | None) -> Library:
     digest, kept, left_out, first = hashlib.sha256(), 0, 0, ""
+    told: set[float] = set()  # two are enough to know that truth tells compounds apart
     with (
         closing(sqlite3.connect(place / "seen.sqlite")) as seen,
         pq.ParquetWriter(place / "library.parquet", pa.schema(list(TYPES.items()))) as table,
@@ -119,7 +128,7 @@ def _write(entries: Iterator[Entry], place: Path, table_path: Path, path: str) -
         rejected = csv.writer(file)
         rejected.writerow(("row", "name", "given", "reason"))
         while chunk := list(islice(entries, CHUNK)):
-            rows: list[tuple[int, str, str, str, bool]] = []
+            rows: list[tuple[int, str, str, str, bool, float | None]] = []
             for entry in chunk:
                 found = None if entry.smiles is None else parent(entry.smiles)
                 reason = "no molecule that RDKit can read" if found is None else ""
@@ -133,20 +142,26 @@ def _write(entries: Iterator[Entry], place: Path, table_path: Path, path: str) -
                     first = first or f"row {entry.row}: {entry.smiles!r}"
                     rejected.writerow((entry.row, entry.name, entry.smiles, reason))
                 else:
-                    rows.append((kept, entry.name, found[0], entry.smiles or "", found[1]))
+                    rows.append((kept, entry.name, found[0], entry.smiles or "", found[1], entry.truth))
                     digest.update(f"{entry.name}\t{found[0]}\n".encode())
                     kept += 1
+                    if entry.truth is not None and len(told) < 2:
+                        told.add(entry.truth)
             columns = list(zip(*rows, strict=True)) or [[]] * len(TYPES)
             arrays = {name: pa.array(column, kind) for (name, kind), column in zip(TYPES.items(), columns, strict=True)}
             table.write_table(pa.table(arrays))
     if not kept:
         raise InvalidLibrary(f"{path}: none of {left_out} rows is a molecule ({first or 'the file is empty'}).")
+    if truth is not None and len(told) < 2:
+        raise InvalidLibrary(f"{path}: {truth} must tell compounds apart; its values are {sorted(told)}.")
     return Library(table_path, kept, left_out, digest.hexdigest())
 
 
-def _entries(path: Path, smiles: str | None, name: str | None) -> Iterator[Entry]:
+def _entries(path: Path, smiles: str | None, name: str | None, truth: str | None) -> Iterator[Entry]:
     ending = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
     if ending == ".smi":
+        if truth is not None:
+            raise InvalidLibrary(f"{path} has no column {truth!r}: a smi holds SMILES and names only; give a csv.")
         with _open(path) as file:
             for row, line in enumerate(file, start=1):
                 text, _, rest = line.strip().partition(" " if " " in line.strip() else "\t")
@@ -155,7 +170,7 @@ def _entries(path: Path, smiles: str | None, name: str | None) -> Iterator[Entry
     elif ending in (".csv", ".tsv"):
         with _open(path) as file:
             reader = csv.DictReader(file, delimiter="\t" if ending == ".tsv" else ",")
-            yield from _named(path, list(reader.fieldnames or ()), reader, smiles, name)
+            yield from _named(path, list(reader.fieldnames or ()), reader, smiles, name, truth)
     elif ending == ".parquet" and path.suffix != ".gz":
         parquet = pq.ParquetFile(path)
         wanted = [
@@ -163,11 +178,12 @@ def _entries(path: Path, smiles: str | None, name: str | None) -> Iterator[Entry
             for column in (
                 _column(path, parquet.schema_arrow.names, smiles, SMILES_COLUMNS, True),
                 _column(path, parquet.schema_arrow.names, name, NAME_COLUMNS, False),
+                _column(path, parquet.schema_arrow.names, truth, (), False),
             )
             if column
         ]
         rows = (row for batch in parquet.iter_batches(CHUNK, columns=wanted) for row in batch.to_pylist())
-        yield from _named(path, wanted, rows, smiles, name)
+        yield from _named(path, wanted, rows, smiles, name, truth)
     elif ending == ".sdf":
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file, rdBase.BlockLogs():
             for row, molecule in enumerate(Chem.ForwardSDMolSupplier(file), start=1):
@@ -175,19 +191,39 @@ def _entries(path: Path, smiles: str | None, name: str | None) -> Iterator[Entry
                     yield Entry(row, f"row {row}", None)
                     continue
                 called = molecule.GetProp(name) if name and molecule.HasProp(name) else molecule.GetProp("_Name")
-                yield Entry(row, called.strip() or f"row {row}", Chem.MolToSmiles(molecule))
+                known = molecule.GetProp(truth) if truth and molecule.HasProp(truth) else None
+                yield Entry(
+                    row, called.strip() or f"row {row}", Chem.MolToSmiles(molecule), _number(path, row, truth, known)
+                )
     else:
         raise InvalidLibrary(f"the library {path} is of an unknown kind; {', '.join(ENDINGS)} (.gz) can be read.")
 
 
 def _named(
-    path: Path, columns: list[str], rows: Iterable[dict[str, Any]], smiles: str | None, name: str | None
-) -> Iterator[Entry]:
+    path: Path, columns: list[str], rows: Iterable[dict[str, Any]], smiles: str | None, name: str | None,
+    truth: str | None,
+) -> Iterator[Entry]:  # fmt: skip
     text = _column(path, columns, smiles, SMILES_COLUMNS, needed=True)
     called = _column(path, columns, name, NAME_COLUMNS, needed=False)
+    told = _column(path, columns, truth, (), needed=False)
     for row, fields in enumerate(rows, start=1):
         given = fields.get(called) if called else None
-        yield Entry(row, str(given) if given not in (None, "") else f"row {row}", fields[text] or None)
+        known = _number(path, row, told, fields[told]) if told else None
+        yield Entry(row, str(given) if given not in (None, "") else f"row {row}", fields[text] or None, known)
+
+
+def _number(path: Path, row: int, column: str | None, given: Any) -> float | None:
+    if given in (None, ""):
+        return None
+    try:
+        number = float(given)
+    except (TypeError, ValueError):
+        number = math.inf
+    if math.isinf(number):
+        raise InvalidLibrary(
+            f"{path}, row {row}: {column} is {given!r}; truth is 0, 1 or another number, or empty where unknown."
+        )
+    return None if math.isnan(number) else number
 
 
 def _column(path: Path, there: list[str], asked: str | None, usual: tuple[str, ...], needed: bool) -> str:

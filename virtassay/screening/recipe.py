@@ -134,13 +134,15 @@ class Scorer:
         instrument, doses, contexts = self.bench.instrument, self.bench.doses_um, self.goal.contexts
         molecules = rows["smiles"].to_list()
         scores, errors = np.empty((len(molecules), len(doses))), np.empty((len(molecules), len(doses)))
-        images = len(doses) * len(contexts) * len(instrument.units)
+        asked = list(dict.fromkeys(contexts))  # two goals in one context need its images once
+        images = len(doses) * len(asked) * len(instrument.units)
         step = max(1, MINIBATCHES * instrument.minibatch_size // images)
         for first in range(0, len(molecules), step):
             some = molecules[first : first + step]
-            asks = [self.bench.ask(m, m, dose, c) for c in contexts for dose in doses for m in some]
+            asks = [self.bench.ask(m, m, dose, c) for c in asked for dose in doses for m in some]
             made = self.bench.effects(asks)
-            effects = list(made.reshape(len(contexts), len(doses), len(some), *made.shape[1:]))
+            made = made.reshape(len(asked), len(doses), len(some), *made.shape[1:])
+            effects = [made[asked.index(context)] for context in contexts]
             scores[first : first + step] = self.goal(*effects).T
             errors[first : first + step] = standard_error(self.goal, effects, len(instrument.batches)).T
         best = scores.argmax(1)

@@ -12,7 +12,8 @@ from virtassay.evaluation.report.figures import png_uri
 from virtassay.evaluation.report.pages import as_json, page, write_whole
 from virtassay.pictures import composite, display_limits
 from virtassay.screening.bench import Bench
-from virtassay.screening.figures import chemical_space, dose_curves, scores_figure, structure
+from virtassay.screening.enrichment import actives, enrichment_curve, enrichment_factor, roc_auc
+from virtassay.screening.figures import chemical_space, dose_curves, enrichment_figure, scores_figure, structure
 from virtassay.screening.goals import Context, Goal
 from virtassay.screening.hits import Trust
 from virtassay.screening.library import Library
@@ -45,6 +46,9 @@ def write_report(out: Path, found: Found, bench: Bench) -> Path:
         "warnings": found.warnings,
         "screen": found.told,
     }
+    enrichment = _enrichment(hits, found.library)
+    if enrichment is not None:
+        summary["enrichment"] = {key: value for key, value in enrichment.items() if key != "figure"}
     write_whole(out / "report.json", as_json(summary))
     label = type(found.goal).__name__.lower()
     finite = hits.filter(pl.col("score").is_finite())
@@ -70,10 +74,29 @@ def write_report(out: Path, found: Found, bench: Bench) -> Path:
         "space": chemical_space(mapped["smiles"].to_list(), mapped["score"].to_numpy(), seen)
         if mapped.height + len(seen) > 5
         else None,
+        "enrichment": enrichment,
         "pictures": _pictures(finite.head(PICTURED), bench, found.goal),
         "facts": facts,
     }
     return write_whole(out / "report.html", page("screening/report.html.j2", content))
+
+
+def _enrichment(hits: pl.DataFrame, library: Library) -> dict[str, Any] | None:
+    """The ranking against what the library says is active; those that a stage left out share the last place."""
+    known = pl.read_parquet(library.table, columns=["compound", "truth"]).drop_nulls()
+    if not known.height:
+        return None
+    ranks = known.join(hits.select("compound", "rank"), on="compound", how="left")["rank"]
+    scores = -ranks.cast(pl.Float64).fill_null(hits.height + 1.0).to_numpy()
+    active = actives(known["truth"].to_numpy())
+    return {
+        "compounds": known.height,
+        "actives": int(active.sum()),
+        "yes_or_no": known["truth"].is_in([0.0, 1.0]).all(),
+        "roc_auc": roc_auc(active, scores),
+        **{f"ef{percent}": enrichment_factor(active, scores, percent / 100) for percent in (1, 5)},
+        "figure": enrichment_figure(enrichment_curve(active, scores), int(active.sum()), known.height),
+    }
 
 
 def _pictures(hits: pl.DataFrame, bench: Bench, goal: Goal) -> list[dict[str, Any]]:

@@ -57,6 +57,7 @@ def screen(
     publish: str | None = None,
     smiles: str | None = None,
     name: str | None = None,
+    truth: str | None = None,
 ) -> Path | None:
     """Score a library and rank it; returns the report, or None where other shares of the work are still missing.
 
@@ -64,14 +65,15 @@ def screen(
     arrays of jobs: the one that finds all of a stage done goes on to the next. dataset: the real images that the model
     was trained on, for inactive and held-out compounds. verdict: verdict.json of its evaluation. plate: {wells,
     controls, compounds, among} of the plate map. images: of the best, in some format. publish: the URL of a folder
-    that results are uploaded to. smiles, name: columns of the library, a file or its URL. Raises ValueError,
-    FileNotFoundError, OSError for a URL that cannot be read, and BrokenRun before anything is scored.
+    that results are uploaded to. smiles, name: columns of the library, a file or its URL. truth: its column that tells
+    what is active, shown against the ranking. Raises ValueError, FileNotFoundError, OSError for a URL that cannot be
+    read, and BrokenRun before anything is scored.
     """
     out = Path(out)
     _check(stages, shard_size)
     share(shard, 0)
     there = str(library).partition("?")[0]  # what follows in the URL may be a signature, which is for nobody to read
-    told = {"library_file": there, "library_is": identity(library), "columns": [smiles, name]}
+    told = {"library_file": there, "library_is": identity(library), "columns": [smiles, name, truth]}
     out.mkdir(parents=True, exist_ok=True)
     with FileLock(out / ".lock"):  # jobs of an array begin together
         prepared, told = _begun(out, library, told | recipe.described(stages) | {"shard_size": shard_size})

@@ -1,0 +1,369 @@
+"""Screening held against the truth of simulated drugs: python benchmarks/screening.py runs/screening [run] [decoys]
+
+A library of molecules that training never saw: held-out drugs, small edits of all drugs (their mechanism, their own
+structure), molecules of the class that does nothing with such edits, and decoys, which are property-matched, of other
+structure, and do nothing. What each does at each dose is known (virtassay/data/pharmacology.py). Printed: ROC AUC and
+enrichment of every goal against baselines, potency, coverage of intervals, and false discoveries.
+
+run: a finished run, whose data folder must be where it says; without it one is trained on a ladder of four doses.
+decoys: a library to take decoys from; without it they are built of the drugs' fragments.
+A decoy's truth is a decree: nothing in the training images says that an unlike molecule does nothing.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import islice
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import polars as pl
+import torch
+from design_space import train
+from numpy.typing import NDArray
+from rdkit import Chem, rdBase
+from rdkit.Chem import BRICS, rdChemReactions, rdMolDescriptors
+from scipy.stats import spearmanr
+
+from virtassay.data.pharmacology import AXES, Perturbation, compounds, made
+from virtassay.data.store import open_dataset
+from virtassay.evaluation.featurizers.features import Texture
+from virtassay.flow.guidance import Guidance
+from virtassay.flow.solver import ab2
+from virtassay.flow.time import cosine_grid
+from virtassay.screening.bench import Bench
+from virtassay.screening.effects import Ask
+from virtassay.screening.enrichment import actives, enrichment_factor, roc_auc
+from virtassay.screening.goals import Goal, Likeness, Novelty, Selectivity, Strength, standard_error
+from virtassay.screening.hits import FAR, Trust, trust_of
+from virtassay.screening.library import parent, prepare_library
+from virtassay.screening.potency import hill
+from virtassay.screening.recipe import Recipe, Stage
+from virtassay.screening.trust import Known, p_values, q_values
+from virtassay.screening.wanted import Effect
+
+Array = NDArray[np.float64]
+LADDER = (  # the drugs of the design space over the whole of their curves, so that doses can be learnt
+    "data.name=design_ladder",
+    "data.prepare.n_doses=4",
+    "data.prepare.dilution=4",
+    "data.prepare.plates_per_batch=1",
+    "data.prepare.wells_per_treatment=4",
+    "data.prepare.cells_per_well=12",
+)
+EDITS = (  # atom by atom: methyl, halogens, ethers, chains
+    "[cH:1]>>[c:1]F", "[cH:1]>>[c:1]Cl", "[cH:1]>>[c:1]C", "[cH:1]>>[c:1]OC", "[c:1]Cl>>[c:1]F", "[c:1]F>>[c:1]Cl",
+    "[c:1][OX2][CH3]>>[c:1]O", "[OX2H:1][#6:2]>>[#6:2][O:1]C", "[NX3;H1:1]>>[N:1]C", "[CH3:1]>>[CH2:1]C",
+)  # fmt: skip
+EDITED = 3  # molecules of each active drug
+OF_INACTIVE = 8
+UNLIKE = 0.35  # Tanimoto similarity to every drug that decoys stay below
+DOSES = (0.1, 1.0, 10.0, 100.0)
+STAGE, MANY = Stage(seeds=8, steps=5), Stage(seeds=48, steps=5)
+REFERENCE, OTHER = "paclitaxel", "etoposide"  # seen in training
+RESAMPLES = 500
+IMAGES = 24_000  # of training
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A library whose truth is known. parent: the drug that each was made from, itself for drugs and decoys."""
+
+    table: pl.DataFrame  # name, smiles, moa, top_um, parent, kind: drug, analogue, inactive or decoy
+    truth: tuple[Perturbation, ...]
+
+    def effects(self, doses: Sequence[float]) -> Array:
+        """True shifts of the phenotype, (n, doses, 17)."""
+        return np.array([[p.effect(dose) for dose in doses] for p in self.truth])
+
+
+def planted(unseen: Sequence[str], decoys: Path | None, seed: int = 0) -> Planted:
+    """Make the library; unseen: names of the drugs that training has not seen."""
+    rng = Random(seed)
+    drugs = pl.DataFrame([{"name": p.name, "smiles": p.smiles, "moa": p.moa, "top_um": p.top_um} for p in compounds()])
+    taken = {_plain(smiles) for smiles in drugs["smiles"]}
+    rows: list[dict[str, object]] = []
+    for drug in drugs.iter_rows(named=True):
+        inactive = drug["moa"] == "inactive"
+        if drug["name"] in unseen:
+            rows.append(drug | {"parent": drug["name"], "kind": "drug"})
+        for k, smiles in enumerate(_edited(drug["smiles"], OF_INACTIVE if inactive else EDITED, taken, rng), start=1):
+            rows.append(
+                drug | {"name": f"{drug['name']} {k}", "smiles": smiles, "parent": drug["name"],
+                        "kind": "inactive" if inactive else "analogue"}
+            )  # fmt: skip
+    pool = _chimeras(drugs["smiles"].to_list()) if decoys is None else _library(decoys)
+    likeness = Known.of(drugs["name"].to_list(), drugs["smiles"].to_list())
+    pool = [s for s, near in zip(pool, likeness.nearest(pool)[1], strict=True) if near < UNLIKE and s not in taken]
+    matched = _matched([str(row["smiles"]) for row in rows], pool)
+    rows += [
+        {"name": f"decoy {k}", "smiles": smiles, "moa": "inactive", "top_um": 10.0, "parent": f"decoy {k}",
+         "kind": "decoy"} for k, smiles in enumerate(matched, start=1)
+    ]  # fmt: skip
+    table = pl.DataFrame(rows, infer_schema_length=None)
+    return Planted(table, made(table))
+
+
+def _edited(smiles: str, n: int, taken: set[str], rng: Random) -> list[str]:
+    """n molecules one edit away, each of another edit while there are any; adds them to `taken`."""
+    molecule = Chem.MolFromSmiles(smiles)
+    edits = [rdChemReactions.ReactionFromSmarts(text) for text in EDITS]
+    found: list[str] = []
+    for edit in (*rng.sample(edits, len(edits)), *edits):
+        with rdBase.BlockLogs():
+            products = [p for (p,) in edit.RunReactants((molecule,)) if not Chem.SanitizeMol(p, catchErrors=True)]
+        new = sorted({_plain(Chem.MolToSmiles(p)) for p in products} - taken)
+        if new and len(found) < n:
+            found.append(rng.choice(new))
+            taken.add(found[-1])
+    return found
+
+
+def _plain(smiles: str) -> str:
+    read = parent(smiles)
+    assert read is not None, f"{smiles} is a molecule"
+    return read[0]
+
+
+def _library(path: Path) -> list[str]:
+    with TemporaryDirectory() as out:
+        return pl.read_parquet(prepare_library(path, out).table)["smiles"].to_list()
+
+
+def _chimeras(smiles: Sequence[str], n: int = 600) -> list[str]:
+    """Molecules put together from fragments of several (BRICS; Degen et al. 2008, doi 10.1002/cmdc.200800178)."""
+    fragments = sorted({f for text in smiles for f in BRICS.BRICSDecompose(Chem.MolFromSmiles(text))})
+    small = [m for m in map(Chem.MolFromSmiles, fragments) if m.GetNumHeavyAtoms() < 16]
+    with rdBase.BlockLogs():
+        built = islice(BRICS.BRICSBuild(small, maxDepth=1, scrambleReagents=False), n)
+        return sorted({_plain(Chem.MolToSmiles(molecule)) for molecule in built})
+
+
+def _matched(smiles: Sequence[str], pool: Sequence[str]) -> list[str]:
+    """For each molecule the one of the pool most like it in size, lipophilicity, …, each once (DUD-E's idea).
+
+    Source: Mysinger et al. 2012 (doi 10.1021/jm300687e).
+    """
+    wanted, there = _properties(smiles), _properties(pool)
+    scale = there.std(0) + 1e-9
+    distance = np.linalg.norm((wanted[:, None] - there) / scale, axis=-1)
+    picked: list[int] = []
+    for row in distance[: len(pool)]:
+        row[picked] = np.inf
+        picked.append(int(row.argmin()))
+    return [pool[i] for i in picked]
+
+
+def _properties(smiles: Sequence[str]) -> Array:
+    wanted: tuple[Callable[..., float], ...] = (
+        rdMolDescriptors.CalcExactMolWt,
+        lambda molecule: rdMolDescriptors.CalcCrippenDescriptors(molecule)[0],  # log P
+        rdMolDescriptors.CalcNumHBA,
+        rdMolDescriptors.CalcNumHBD,
+        rdMolDescriptors.CalcNumRotatableBonds,
+        rdMolDescriptors.CalcTPSA,
+    )
+    return np.array([[f(m) for f in wanted] for m in map(Chem.MolFromSmiles, smiles)])
+
+
+@dataclass(frozen=True)
+class Screened:
+    """The planted library through the model: predicted effects of each dose, (doses, n, units, d)."""
+
+    planted: Planted
+    bench: Bench
+    predicted: Array
+
+    @classmethod
+    def of(cls, planted: Planted, bench: Bench) -> "Screened":
+        return cls(planted, bench, np.stack([bench.effects(asked(planted.table, dose)) for dose in bench.doses_um]))
+
+    def scores(self, goal: Goal) -> tuple[Array, Array]:
+        """Scores and their standard errors, (n, doses)."""
+        n_batches = len(self.bench.instrument.batches)
+        times = len(goal.contexts)
+        errors = [standard_error(goal, [effects] * times, n_batches) for effects in self.predicted]
+        return np.stack([asked_of(goal, effects) for effects in self.predicted], 1), np.stack(errors, 1)
+
+    @cached_property
+    def nearest(self) -> tuple[NDArray[np.int64], Array]:
+        """The place among the seen of the most similar compound, and its similarity."""
+        vocabulary = self.bench.instrument.assay.vocabulary
+        smiles = dict(zip(vocabulary.perturbations, vocabulary.smiles, strict=True))
+        names = self.bench.names
+        found, similarity = Known.of(names, [str(smiles[n]) for n in names]).nearest(
+            self.planted.table["smiles"].to_list()
+        )
+        return np.array([names.index(name) for name in found]), similarity
+
+    @cached_property
+    def true_seen(self) -> Array:
+        """True effects of what training has seen at the highest dose, (k, 17)."""
+        drugs = {p.name: p for p in compounds()}
+        return np.array([drugs[name].effect(self.bench.doses_um[-1]) for name in self.bench.names])
+
+
+def asked(table: pl.DataFrame, dose: float) -> list[Ask]:
+    return [Ask((name,), (smiles,), (dose,)) for name, smiles in table.select("name", "smiles").iter_rows()]
+
+
+def still(goal: Goal, effects: Array) -> Array:
+    """A goal of effects without chance, (…, d) → (…)."""
+    return asked_of(goal, np.stack([effects, effects], -2))
+
+
+def asked_of(goal: Goal, effects: Array) -> Array:
+    """A goal of effects (…, units, d), the same in each of its contexts."""
+    return goal(*(effects for _ in goal.contexts))
+
+
+def goals(screened: Screened) -> dict[str, tuple[Goal, Goal, float | None]]:
+    """Name → what the screen asks, the same of the truth, and how much of it is a hit; None: the best tenth."""
+    names, seen, true = screened.bench.names, screened.bench.seen, screened.true_seen
+    ref, other = names.index(REFERENCE), names.index(OTHER)
+
+    def selective(effects: Array) -> Goal:
+        return Selectivity(Likeness(effects[ref]), Likeness(effects[other]))
+
+    return {
+        "strength": (Strength(), Strength(), 0.25),
+        f"likeness to {REFERENCE}": (Likeness(seen[ref]), Likeness(true[ref]), 0.5),
+        f"{REFERENCE}, not {OTHER}": (selective(seen), selective(true), 0.5),
+        "novelty": (Novelty(seen), Novelty(true), None),
+    }
+
+
+def rankings(screened: Screened, observed: Array, goal: Goal, label: NDArray[np.bool_], seed: int) -> dict[str, Array]:
+    """What is compared, (n,) each. observed: effects of seen compounds in real images; label: which are hits."""
+    scores, errors = screened.scores(goal)
+    best = np.arange(len(scores)), scores.argmax(1)
+    nearest, similarity = screened.nearest
+    return {
+        "the screen": scores[best],
+        "its lower bound": scores[best] - 1.96 * errors[best],
+        "the screen, highest dose only": scores[:, -1],
+        "the screen, unlike molecules last": scores[best] - 1e6 * (similarity < FAR),
+        "nearest seen compound: active or not, by similarity": np.where(label, 1, -1)[nearest] * similarity,
+        "nearest seen compound: its observed effect": still(goal, observed)[nearest],
+        "random": np.random.default_rng(seed).random(len(scores)),
+    }
+
+
+def report_goals(screened: Screened, observed: Array) -> None:
+    """ROC AUC and enrichment, with 95 % intervals over parents (a drug and its edits are one draw)."""
+    true, table = screened.planted.effects(screened.bench.doses_um), screened.planted.table
+    print("| goal | ranked by | ROC AUC | EF 1 % | EF 5 % | AUC without decoys |\n|---|---|---|---|---|---|")  # noqa: T201
+    for name, (goal, real, least) in goals(screened).items():
+        truth = still(real, true).max(1)
+        active = actives(truth) if least is None else truth > least
+        label = still(real, screened.true_seen) > (truth[active].min() if least is None else least)
+        kept = (table["kind"] != "decoy").to_numpy()
+        for who, scores in rankings(screened, observed, goal, label, seed=0).items():
+            figures: list[Callable[[NDArray[np.bool_], Array], float]] = [
+                roc_auc, partial(enrichment_factor, fraction=0.01), partial(enrichment_factor, fraction=0.05),
+            ]  # fmt: skip
+            cells = [interval(figure, active, scores, table["parent"]) for figure in figures]
+            cells.append(f"{roc_auc(active[kept], scores[kept]):.2f}")
+            print(f"| {name} ({active.sum()} of {len(active)}) | {who} | {' | '.join(cells)} |")  # noqa: T201
+
+
+def interval(
+    figure: Callable[[NDArray[np.bool_], Array], float], active: NDArray[np.bool_], scores: Array, parents: pl.Series
+) -> str:
+    """A figure of all rows, and where it lies for 95 % of bootstrap samples of parents."""
+    rng = np.random.default_rng(0)
+    _, group = np.unique(parents.to_numpy(), return_inverse=True)
+    rows = [np.flatnonzero(group == i) for i in range(group.max() + 1)]
+    found = []
+    for _ in range(RESAMPLES):
+        sample = np.concatenate([rows[i] for i in rng.integers(len(rows), size=len(rows))])
+        if 0 < active[sample].sum() < len(sample):
+            found.append(figure(active[sample], scores[sample]))
+    low, high = np.quantile(found, (0.025, 0.975))
+    return f"{figure(active, scores):.2f} ({low:.2f} to {high:.2f})"
+
+
+def report_potency(screened: Screened) -> None:
+    """Rank correlation of fitted with true EC50 over actives of unseen structure."""
+    bench, planted = screened.bench, screened.planted
+    scores, errors = screened.scores(Strength())
+    fitted = np.array([hill(bench.doses_um, s, e).ec50_um for s, e in zip(scores, errors, strict=True)])
+    true = np.array([p.ec50_um for p in planted.truth])
+    of_seen = {p.name: p.ec50_um for p in compounds()}
+    near = np.array([of_seen[bench.names[k]] for k in screened.nearest[0]])
+    active = planted.table["kind"].is_in(["drug", "analogue"]).to_numpy()
+    rows = active & np.isfinite(fitted)
+    within = np.abs(np.log10(fitted[rows] / true[rows])) < 0.5
+    print(  # noqa: T201
+        f"potency of {rows.sum()} of {active.sum()} actives: Spearman {spearmanr(fitted[rows], true[rows])[0]:.2f}, "
+        f"{within.mean():.0%} within 3-fold; the nearest seen compound's true EC50: "
+        f"{spearmanr(near[rows], true[rows])[0]:.2f}, {(np.abs(np.log10(near / true))[rows] < 0.5).mean():.0%}"
+    )
+    for kind in ("drug", "analogue", "inactive", "decoy"):
+        of_kind = (planted.table["kind"] == kind).to_numpy()
+        truth = np.linalg.norm(planted.effects(bench.doses_um)[of_kind], axis=-1) / np.sqrt(len(AXES))
+        shown, right = np.median(scores[of_kind], 0).round(2), np.median(truth, 0).round(2)
+        print(f"median strength by dose, {kind}: {shown}; true {right}")  # noqa: T201
+
+
+def report_coverage(screened: Screened, recipe: Recipe, n: int = 40) -> None:
+    """Do 95 % intervals hold the score that many other seeds give, at the dose of the score?"""
+    rows = np.random.default_rng(0).choice(screened.planted.table.height, n, replace=False)
+    instrument = replace(recipe, seed=recipe.seed + 1).instrument(MANY)
+    many = replace(screened.bench, instrument=instrument, untreated={None: instrument.untreated()})
+    for name, (goal, _, _) in list(goals(screened).items())[:2]:
+        scores, errors = screened.scores(goal)
+        best = rows, scores[rows].argmax(1)
+        asks = [asked(screened.planted.table[[int(i)]], recipe.doses_um[j])[0] for i, j in zip(*best, strict=True)]
+        off = (scores[best] - asked_of(goal, many.effects(asks))) / errors[best]
+        held, bias = (np.abs(off) < 1.96).mean(), np.median(off)
+        print(f"95 % intervals of {name} hold {held:.0%} of {n}; the median is {bias:.1f} standard errors too high")  # noqa: T201
+
+
+def report_discoveries(screened: Screened, trust: Trust, splits: int = 100) -> None:
+    """The share of inactives among hits, by a null of seen inactives and by one of new ones."""
+    scores = screened.scores(Strength())[0].max(1)
+    nothing = screened.planted.table["moa"].eq("inactive").to_numpy()
+    p = p_values(scores, trust.null)
+    least = 1 / (1 + len(trust.null))
+    print(  # noqa: T201
+        f"null of the screen: {len(trust.null)} seen compounds that do nothing in training images; p is {least:.2f} "
+        f"or more, and {(p[nothing] <= least + 1e-9).mean():.0%} of new inactives reach that"
+    )
+    rng = np.random.default_rng(0)
+    false, found = [], []
+    for _ in range(splits):
+        told = rng.permutation(np.flatnonzero(nothing))[: nothing.sum() // 2]
+        rest = np.setdiff1d(np.arange(len(scores)), told)
+        hits = q_values(p_values(scores[rest], scores[told])) < 0.1
+        false.append((hits & nothing[rest]).sum() / max(1, hits.sum()))
+        found.append(hits[~nothing[rest]].mean())
+    print(  # noqa: T201
+        f"null of half the inactives of new structure: q < 0.1 finds {np.mean(found):.0%} of actives, and "
+        f"{np.mean(false):.1%} of what it finds is inactive"
+    )
+
+
+def main(folder: Path, run: Path | None = None, decoys: Path | None = None) -> None:
+    """Train if need be, screen, hold against the truth."""
+    torch.set_num_threads(1)
+    run = run or train(folder, "screening", LADDER, IMAGES, seed=0)
+    recipe = Recipe(str(run), Effect(), Texture(), DOSES, ab2, cosine_grid, Guidance())
+    instrument = recipe.instrument(STAGE)
+    real = open_dataset(instrument.assay.config["data"]["folder"], verify=False)
+    library = planted([p.name for p in compounds() if p.name not in instrument.assay.vocabulary.perturbations], decoys)
+    print(library.table.group_by("kind", maintain_order=True).len().rows())  # noqa: T201
+    bench = Bench.of(instrument, DOSES, (None,))
+    screened = Screened.of(library, bench)
+    images = real.split("train")
+    report_goals(screened, np.array([bench.effect_of_images(images, [name]) for name in bench.names]))
+    report_potency(screened)
+    report_coverage(screened, recipe)
+    report_discoveries(screened, trust_of(bench, Strength(), real))
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:4]))

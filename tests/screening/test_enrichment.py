@@ -1,0 +1,78 @@
+"""Enrichment with answers known by hand, and truth carried from the library into the report."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from virtassay.screening.enrichment import actives, enrichment_curve, enrichment_factor, roc_auc
+from virtassay.screening.library import InvalidLibrary, prepare_library
+
+ACTIVE = np.array([1, 0, 1, 0, 0, 0, 0, 0, 0, 0])
+
+
+def test_a_ranking_by_hand():
+    scores = -np.arange(10.0)  # the actives are first and third
+    assert roc_auc(ACTIVE, scores) == pytest.approx(15 / 16)
+    assert enrichment_factor(ACTIVE, scores, 0.1) == pytest.approx(5)
+    assert enrichment_factor(ACTIVE, scores, 0.3) == pytest.approx(1 / 0.3)
+    assert enrichment_factor(ACTIVE, scores, 0.01) == pytest.approx(5)  # one compound is the least that can be tested
+    assert enrichment_factor(ACTIVE, scores, 1) == pytest.approx(1)
+    curve = enrichment_curve(ACTIVE, scores)
+    assert curve.screened.tolist() == pytest.approx(np.linspace(0, 1, 11))
+    assert curve.found.tolist() == [0, 0.5, 0.5, *[1.0] * 8]
+    assert roc_auc(ACTIVE, -scores) == pytest.approx(1 / 16) and enrichment_factor(ACTIVE, -scores, 0.5) == 0
+
+
+def test_scores_that_are_all_the_same_are_chance():
+    assert roc_auc(ACTIVE, np.zeros(10)) == 0.5
+    assert [enrichment_factor(ACTIVE, np.zeros(10), f) for f in (0.1, 0.35, 1)] == pytest.approx([1, 1, 1])
+    assert enrichment_curve(ACTIVE, np.zeros(10)).screened.tolist() == [0, 1]
+
+
+def test_chance_is_one_and_the_best_is_what_there_is():
+    rng = np.random.default_rng(0)
+    active = np.arange(5000) < 250
+    chance = [enrichment_factor(active, rng.random(5000), 0.01) for _ in range(300)]
+    assert np.mean(chance) == pytest.approx(1, abs=0.15)
+    assert enrichment_factor(active, active, 0.01) == pytest.approx(20)  # 1 / share of actives
+    with pytest.raises(ValueError, match="above 0 and up to 1"):
+        enrichment_factor(active, active, 1.5)
+
+
+def test_what_counts_as_active():
+    assert actives([0, 1, 1, 0]).tolist() == [False, True, True, False]
+    assert actives(np.arange(20)).sum() == 2
+    with pytest.raises(ValueError, match="3 of 3 compounds are active"):
+        actives([1, 1, 1])
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet"])
+def test_truth_is_kept_beside_the_molecule(tmp_path, ending):
+    path = tmp_path / f"library{ending}"
+    table = pl.DataFrame({"smiles": ["CCO", "CCN", "CCC"], "name": ["a", "b", "c"], "works": [1.0, None, 0.0]})
+    if ending == ".parquet":
+        table.write_parquet(path)
+    else:
+        table.write_csv(path, separator="\t" if ending == ".tsv" else ",")
+    found = prepare_library(path, tmp_path / "out", truth="works")
+    assert pl.read_parquet(found.table)["truth"].to_list() == [1, None, 0]
+    without = prepare_library(path, tmp_path / "other")
+    assert pl.read_parquet(without.table)["truth"].null_count() == 3 and without.sha256 == found.sha256
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("smiles,works\nCCO,yes\n", r"row 1: works is 'yes'; truth is 0, 1 or another number"),
+        ("smiles,works\nCCO,1\nCCN,inf\n", r"row 2: works is 'inf'"),
+        ("smiles,works\nCCO,1\nCCN,1\n", r"works must tell compounds apart; its values are \[1.0\]"),
+        ("smiles,work\nCCO,1\n", "no column 'works'; it has"),
+    ],
+)
+def test_a_truth_that_tells_nothing_is_refused(tmp_path, text, error):
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(InvalidLibrary, match=error):
+        prepare_library(tmp_path / "x.csv", tmp_path / "out", truth="works")
+    (tmp_path / "x.smi").write_text("CCO a\n")
+    with pytest.raises(InvalidLibrary, match="a smi holds SMILES and names only"):
+        prepare_library(tmp_path / "x.smi", tmp_path / "out", truth="works")

@@ -35,7 +35,8 @@ def recipe(run, **other):
 
 def done(run, library, out, **other):
     settings: dict[str, Any] = {"stages": (CHEAP, LAST), "engine": Local(), "shard_size": 4, "threads": 1}
-    return screen(library=library, out=out, **(settings | {"recipe": recipe(run)} | other))
+    settings |= {"recipe": recipe(run)} | other
+    return screen(library=library, out=out, **settings)
 
 
 def scores(out: Path) -> bytes:

@@ -157,7 +157,8 @@ def warnings_of(trust: Trust, goal: Goal) -> list[str]:
     else:
         told.append(
             f"p and q are held against {len(trust.null)} scores of {len(trust.inactive)} compounds that do nothing in "
-            f"the training images: no p can be below {1 / (1 + len(trust.null)):.3g}."
+            f"the training images: no p can be below {1 / (1 + len(trust.null)):.3g}. The model has seen these; "
+            "inactive compounds that it has not seen score higher, unlike ones most of all: p and q are too small."
         )
     if trust.calibration is None:
         told.append("No compound outside training has real images: nobody knows how wrong scores of new compounds are.")

@@ -69,6 +69,8 @@ def test_p_values_of_inactive_compounds_are_uniform_and_never_zero():
 def test_q_values_by_hand_and_the_rate_holds():
     assert q_values([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.16 / 3, 0.16 / 3, 0.5])
     assert np.isnan(q_values([0.5, np.nan])[1])
+    assert q_values([0.01, 0.02], tried=100) == pytest.approx([1, 1])  # the best two of a hundred, one by chance each
+    assert q_values([1e-4, 2e-3], tried=100) == pytest.approx([0.01, 0.1])
     rates = []
     for seed in range(40):
         rng = np.random.default_rng(seed)

@@ -190,3 +190,15 @@ def test_the_command_runs_as_configured(run, library, tmp_path, repo):
     done_ = subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True)
     assert done_.returncode == 0, done_.stderr
     assert {"ec50_um", "q", "flags"} <= set(pl.read_csv(tmp_path / "out" / "hits.csv").columns)
+
+
+def test_compounds_known_to_do_nothing_give_p_and_q(run, library, tmp_path):
+    inactives = tmp_path / "inactives.csv"
+    inactives.write_text("name,smiles\n" + "".join(f"i{n},{'C' * n}S\n" for n in range(1, 9)))
+    stages = (Stage(seeds=2, steps=2, keep=6), Stage(seeds=4, steps=2))
+    assert done(run, library, tmp_path / "s", stages=stages, inactives=inactives)
+    hits = pl.read_csv(tmp_path / "s" / "hits.csv")
+    assert (hits["p"] >= 1 / 9).all() and (hits["q"] >= hits["p"]).all()
+    assert hits["q"].min() >= 14 / 9 / 6 - 1e-9  # of fourteen tried, six are left
+    told = json.loads((tmp_path / "s" / "report.json").read_text())
+    assert any("held against 8 compounds that do nothing" in warning for warning in told["warnings"])

@@ -63,8 +63,12 @@ class Instrument:
 
     @cached_property
     def unit_seeds(self) -> NDArray[np.int64]:
-        """The seed of each unit: of nothing else, so that all treatments meet the same cells."""
-        return image_seeds(pl.Series([f"{batch}:{k}" for batch, k in self.units], dtype=pl.String), self.seed)
+        """The seed of each unit, the same for all treatments, so that they meet the same cells.
+
+        Instruments of other sizes draw others: who a cheap stage chose by luck is not confirmed by the same luck.
+        """
+        names = [f"{self.seeds}×{self.steps}:{batch}:{k}" for batch, k in self.units]
+        return image_seeds(pl.Series(names, dtype=pl.String), self.seed)
 
     def features(self, asks: Sequence[Ask]) -> Array:
         """φ of the images of each treatment, (asks, units, d)."""

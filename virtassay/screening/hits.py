@@ -28,7 +28,8 @@ NARROW = 10.0  # doses of a compound in training, highest over lowest, that say 
 class Trust:
     """What is known of the model beside its scores, found out once for a screen.
 
-    null: the scores of compounds that do nothing in the real images, (m,); inactive: their names. calibration: None
+    null: the scores of compounds that do nothing, (m,); inactive: their names; seen: whether training has seen them,
+    which is so where its real images told who they are, and not where the user named them. calibration: None
     where there are no held-out compounds with real images. dose_spread: highest over lowest dose in the training images
     of a compound, the median of compounds; None where doses are not given.
     """
@@ -36,58 +37,66 @@ class Trust:
     known: Known
     null: Array
     inactive: tuple[str, ...]
+    seen: bool
     calibration: Calibration | None
     dose_spread: float | None
 
 
-def trust_of(bench: Bench, goal: Goal, real: Dataset | None) -> Trust:
+def trust_of(bench: Bench, goal: Goal, real: Dataset | None, inactives: Sequence[tuple[str, str]] = ()) -> Trust:
     """Hold the goal's predictions against real images: of inactive compounds, and of those that training has not seen.
 
     A compound is inactive whose real effect is within two standard errors of none in the training images. Held-out
     compounds are those of other splits. Both are looked at in their highest dose, where most is to be seen. Goals on
-    cells in a state, or of several types, are not calibrated.
+    cells in a state, or of several types, are not calibrated. inactives: (name, SMILES) of compounds that are known to
+    do nothing, in place of those that the images tell.
     """
     vocabulary = bench.instrument.assay.vocabulary
     seen = [(n, s) for n, s in zip(vocabulary.perturbations, vocabulary.smiles, strict=True) if s is not None]
     known = Known.of(*zip(*seen, strict=True)) if seen else Known.of([], [])
     if real is None or "smiles" not in real.index.columns:
-        return Trust(known, np.zeros(0), (), None, None)
+        null = _null(bench, goal, inactives)
+        return Trust(known, null, tuple(name for name, _ in inactives), not inactives, None, None)
     alone = real.index.filter(~pl.col("is_control") & (pl.col("perturbation").list.len() == 1))
     compounds = alone.select(
         name=pl.col("perturbation").list.first(), smiles=pl.col("smiles").list.first(), split="split"
     ).drop_nulls()
     train = real.split("train")
-    inactive = [
+    inactive = list(inactives) or [
         (name, smiles)
         for name, smiles in _unique(compounds.filter(pl.col("split") == "train"))
         if _does_nothing(bench, train, name)
     ]
-    null = np.zeros(0)
-    if inactive:  # at all doses, and the best of them, as hits are
-        null = np.max([_predicted(bench, goal, [(*c, dose) for c in inactive]) for dose in bench.doses_um], axis=0)
+    null = _null(bench, goal, inactive)
     names, spread = tuple(name for name, _ in inactive), _dose_spread(train)
     plain = goal.contexts == (Context(cell_type=goal.contexts[0].cell_type),)
     new = [c for c in _unique(compounds) if c[0] not in vocabulary.perturbations] if plain else []
     found = [(*c, *shown) for c in new if (shown := _shown(bench, real, c[0])) is not None]
     if not found:
-        return Trust(known, null, names, None, spread)
+        return Trust(known, null, names, not inactives, None, spread)
     observed = np.array([float(goal(units)) for *_, units in found])
     predicted = _predicted(bench, goal, [(name, smiles, dose) for name, smiles, dose, _ in found])
     similarity = known.nearest([smiles for _, smiles, *_ in found])[1]
-    return Trust(known, null, names, Calibration(similarity, predicted, observed), spread)
+    return Trust(known, null, names, not inactives, Calibration(similarity, predicted, observed), spread)
 
 
-def ranks(scores: pl.DataFrame, trust: Trust) -> pl.DataFrame:
+def _null(bench: Bench, goal: Goal, inactive: Sequence[tuple[str, str]]) -> Array:
+    """Their scores at the best of the doses, as hits have theirs."""
+    if not inactive:
+        return np.zeros(0)
+    return np.max([_predicted(bench, goal, [(*c, dose) for c in inactive]) for dose in bench.doses_um], axis=0)
+
+
+def ranks(scores: pl.DataFrame, trust: Trust, tried: int) -> pl.DataFrame:
     """All compounds in order, by numbers alone, so that a million fit into memory: rank, compound, score, p, q.
 
-    The highest score first, NaN last, ties by number.
+    The highest score first, NaN last, ties by number. tried: how many the first stage saw.
     """
     table = scores.select("compound", "score").with_columns(pl.col("score").fill_nan(None))
     table = table.sort(["score", "compound"], descending=[True, False], nulls_last=True)
     value = table["score"].fill_null(float("nan"))
     enough = len(trust.inactive) >= FEWEST_INACTIVE
     p = p_values(value.to_numpy(), trust.null) if enough else np.full(table.height, np.nan)
-    table = table.with_columns(score=value, p=pl.Series(p), q=pl.Series(q_values(p)))
+    table = table.with_columns(score=value, p=pl.Series(p), q=pl.Series(q_values(p, tried)))
     return table.with_row_index("rank", offset=1)
 
 
@@ -152,13 +161,18 @@ def warnings_of(trust: Trust, goal: Goal) -> list[str]:
     if len(trust.inactive) < FEWEST_INACTIVE:
         told.append(
             f"{len(trust.inactive)} compounds that do nothing are known, and {FEWEST_INACTIVE} are needed to say how "
-            "often chance scores as high: p and q are empty."
+            "often chance scores as high: p and q are empty. Name some by inactives=…."
         )
     else:
         told.append(
-            f"p and q are held against {len(trust.null)} scores of {len(trust.inactive)} compounds that do nothing in "
-            f"the training images: no p can be below {1 / (1 + len(trust.null)):.3g}. The model has seen these; "
-            "inactive compounds that it has not seen score higher, unlike ones most of all: p and q are too small."
+            f"p and q are held against {len(trust.null)} compounds that do nothing: no p can be below "
+            f"{1 / (1 + len(trust.null)):.3g}. "
+            + (
+                "The model has seen these; inactive compounds that it has not seen score higher, unlike ones most of "
+                "all: p and q are too small. Name others by inactives=…."
+                if trust.seen
+                else "They tell of compounds like them: unlike ones may score higher and do nothing."
+            )
         )
     if trust.calibration is None:
         told.append("No compound outside training has real images: nobody knows how wrong scores of new compounds are.")

@@ -115,6 +115,13 @@ def prepare_library(
     return library
 
 
+def molecules(path: str | Path) -> list[tuple[str, str]]:
+    """(name, SMILES) of all molecules of a small library, each once. Raises as `prepare_library` does."""
+    with TemporaryDirectory(prefix="virtassay-") as place:
+        table = pl.read_parquet(prepare_library(path, place).table, columns=["name", "smiles"])
+    return list(table.iter_rows())
+
+
 def _write(entries: Iterator[Entry], place: Path, table_path: Path, path: str, truth: str | None) -> Library:
     digest, kept, left_out, first = hashlib.sha256(), 0, 0, ""
     told: set[float] = set()  # two are enough to know that truth tells compounds apart

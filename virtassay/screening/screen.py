@@ -28,7 +28,7 @@ from virtassay.screening.elsewhere import identity, published
 from virtassay.screening.engines import Engine, Task
 from virtassay.screening.hits import Trust, hits_table, ranks, trust_of, warnings_of
 from virtassay.screening.images import Images
-from virtassay.screening.library import Library, prepare_library, rows_of
+from virtassay.screening.library import Library, molecules, prepare_library, rows_of
 from virtassay.screening.plate import diverse, plate_map
 from virtassay.screening.recipe import Recipe, Stage
 from virtassay.screening.report import Found, write_report
@@ -58,6 +58,7 @@ def screen(
     smiles: str | None = None,
     name: str | None = None,
     truth: str | None = None,
+    inactives: str | Path | None = None,
 ) -> Path | None:
     """Score a library and rank it; returns the report, or None where other shares of the work are still missing.
 
@@ -66,12 +67,14 @@ def screen(
     was trained on, for inactive and held-out compounds. verdict: verdict.json of its evaluation. plate: {wells,
     controls, compounds, among} of the plate map. images: of the best, in some format. publish: the URL of a folder
     that results are uploaded to. smiles, name: columns of the library, a file or its URL. truth: its column that tells
-    what is active, shown against the ranking. Raises ValueError, FileNotFoundError, OSError for a URL that cannot be
-    read, and BrokenRun before anything is scored.
+    what is active, shown against the ranking. inactives: a file like the library, of compounds known to do nothing,
+    that p and q are held against. Raises ValueError, FileNotFoundError, OSError for a URL that cannot be read, and
+    BrokenRun before anything is scored.
     """
     out = Path(out)
     _check(stages, shard_size)
     share(shard, 0)
+    inert = [] if inactives is None else molecules(inactives)
     there = str(library).partition("?")[0]  # what follows in the URL may be a signature, which is for nobody to read
     told = {"library_file": there, "library_is": identity(library), "columns": [smiles, name, truth]}
     out.mkdir(parents=True, exist_ok=True)
@@ -99,7 +102,7 @@ def screen(
         if number < len(stages):
             compounds = shards.best(stage.keep or 0)
     with FileLock(out / ".lock"):
-        report = _finish(out, recipe, stages, prepared, told, dataset, verdict, plate, images)
+        report = _finish(out, recipe, stages, prepared, told, dataset, verdict, plate, images, inert)
     if publish is not None:
         published(out, [*RESULTS, *([] if images is None else ["images"])], publish)
         log.info("results are at %s", publish)
@@ -139,6 +142,7 @@ def _begun(out: Path, path: str | Path, told: dict[str, Any]) -> tuple[Library, 
 def _finish(
     out: Path, recipe: Recipe, stages: Sequence[Stage], library: Library, told: dict[str, Any],
     dataset: str | Path | None, verdict: str | Path | None, plate: dict[str, Any] | None, images: Images | None,
+    inactives: Sequence[tuple[str, str]],
 ) -> Path:  # fmt: skip
     every = [Shards(out / "stages" / str(n), int(told["shard_size"])) for n in range(1, len(stages) + 1)]
     for shards in every:
@@ -146,8 +150,8 @@ def _finish(
     last = every[-1]
     bench = Bench.load(last.bench, recipe.instrument(stages[-1]))
     goal = recipe.wanted.goal(bench)
-    trust = trust_of(bench, goal, _real(dataset, bench))
-    ranked = ranks(last.scores(["compound", "score"]), trust)
+    trust = trust_of(bench, goal, _real(dataset, bench), inactives)
+    ranked = ranks(last.scores(["compound", "score"]), trust, library.compounds)
     hits = _written(out, ranked, last, library, bench, trust, recipe.seed)
     if plate is not None:
         picked = diverse(hits, plate["compounds"], plate["among"])

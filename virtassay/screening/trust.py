@@ -77,16 +77,17 @@ def p_values(scores: ArrayLike, null: ArrayLike) -> Array:
     return np.where(np.isfinite(s), (1 + above) / (1 + len(inactive)), np.nan)
 
 
-def q_values(p: ArrayLike) -> Array:
+def q_values(p: ArrayLike, tried: int | None = None) -> Array:
     """The smallest false-discovery rate at which each would be a hit, (n,); NaN where p is NaN.
 
-    q_(i) = min_{j ≥ i} p_(j) n / j. Source: Benjamini & Hochberg 1995.
+    q_(i) = min_{j ≥ i} p_(j) N / j. Source: Benjamini & Hochberg 1995. tried: N, where these are the best of more that
+    were tried: what was left behind was looked at too; None: these are all.
     """
     given = np.asarray(p, np.float64)
     kept = np.flatnonzero(np.isfinite(given))
     order = kept[np.argsort(given[kept], kind="stable")]
     n = len(order)
-    raw = given[order] * n / np.arange(1, n + 1)
+    raw = given[order] * (n if tried is None else tried) / np.arange(1, n + 1)
     found = np.full(given.shape, np.nan)
     found[order] = np.minimum.accumulate(raw[::-1])[::-1].clip(max=1)
     return found

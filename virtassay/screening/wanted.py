@@ -44,11 +44,13 @@ class Effect:
 class Like:
     """The mean effect of perturbations that the model has seen, or of those names in a dataset folder of real images.
 
-    perturbations: a compound, a gene, or all of one mechanism. images: the folder; None: as the model predicts them.
+    perturbations: a compound, a gene, or all of one mechanism. images: the folder; None: as the model predicts them, at
+    dose_um (None: the highest dose that the screen asks for).
     """
 
     perturbations: Sequence[str]
     images: str | Path | None = None
+    dose_um: float | None = None
     cell_type: str | None = None
 
     @property
@@ -59,12 +61,16 @@ class Like:
         names = [self.perturbations] if isinstance(self.perturbations, str) else list(self.perturbations)
         if not names:
             raise ValueError("a reference needs perturbations, one or more.")
-        reference: NDArray[np.float64] = (
-            np.mean([bench.effect_of(name) for name in names], axis=0)
-            if self.images is None
-            else bench.effect_of_images(open_dataset(self.images, verify=False), names)
-        )
-        return Likeness(reference, (Context(cell_type=self.cell_type),))
+        return Likeness(self._reference(bench, names), (Context(cell_type=self.cell_type),))
+
+    def _reference(self, bench: Bench, names: Sequence[str]) -> NDArray[np.float64]:
+        if self.images is not None:
+            return bench.effect_of_images(open_dataset(self.images, verify=False), names)
+        if self.dose_um is None:
+            return np.mean([bench.effect_of(name) for name in names], axis=0)
+        vocabulary = bench.instrument.assay.vocabulary
+        asks = [seen_treatment(vocabulary, name, self.dose_um, self.cell_type) for name in names]
+        return bench.effects(asks).mean((0, 1))
 
 
 @dataclass(frozen=True)

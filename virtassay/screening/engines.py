@@ -131,7 +131,7 @@ class Ray:
 
     def __call__(self, task: Task, numbers: Sequence[int]) -> None:
         try:
-            import ray
+            import ray  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise ImportError('engine=ray needs the package ray: pip install "virtassay[cluster]".') from error
         if not ray.is_initialized():  # and it stays for the next stage: to start one takes many seconds

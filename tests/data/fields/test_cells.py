@@ -18,7 +18,7 @@ from virtassay.data.fields.find import Nuclei, Tiles
 from virtassay.data.fields.illumination import Illumination
 from virtassay.data.fields.masks import LabelMasks
 from virtassay.data.fields.quality import Quality
-from virtassay.data.fields.translocation import plate_map
+from virtassay.data.public.sbs_plate import plate_map
 from virtassay.data.scaling import Percentile
 from virtassay.data.sources import Stack, UnreadableImage
 from virtassay.data.store import Dataset, open_dataset

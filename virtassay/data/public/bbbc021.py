@@ -89,6 +89,7 @@ def prepare_bbbc021(
         images=FilePerChannel(str(folder), "{channel}", [f"{{{stain}_file}}" for stain in STAINS]),
         channels=CHANNELS,
         scaling=scaling,
+        keep=keep,  # applied already: says that files of others are no concern
         split=split,
         crop=crop,
         size=size,

@@ -108,6 +108,7 @@ def prepare_bbbc021_impa(
         images=FilePerCrop(str(base)),
         channels=("actin", "tubulin", "DAPI"),
         scaling=None,  # already 8 bit, scaled by IMPA
+        keep=keep,  # applied already: says that files of others are no concern
         split=split,
         licence=LICENCE,
         citation=CITATION,

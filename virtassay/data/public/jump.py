@@ -118,6 +118,7 @@ def prepare_jump(
         images=FilePerChannel(str(folder), PATTERN.format("{stem}", "{channel}"), [f"{{ch_{s}}}" for s in channels]),
         channels=tuple(channels),
         scaling=scaling,
+        keep={"plate": table["plate"].unique().to_list()} if keep else None,  # files of others are no concern
         split=split,
         crop=crop,
         size=size,

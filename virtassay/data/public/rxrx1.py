@@ -92,6 +92,7 @@ def prepare_rxrx1(
         ),
         channels=CHANNELS,
         scaling=scaling,
+        keep=keep,  # applied already: says that files of others are no concern
         split=split,
         crop=crop,
         size=size,

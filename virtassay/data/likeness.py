@@ -53,7 +53,7 @@ def clusters(smiles: Sequence[str], similarity: float) -> list[list[int]]:
         raise ValueError(
             f"{len(smiles)} molecules are too many to cluster ({MOST} at most): split by scaffold instead."
         )
-    prints = _fingerprints(smiles)
+    prints = fingerprints(smiles)
     apart = [1 - np.array(DataStructs.BulkTanimotoSimilarity(prints[i], prints[:i])) for i in range(1, len(prints))]
     flat = np.concatenate(apart) if apart else np.zeros(0)
     return [list(members) for members in Butina.ClusterData(flat, len(prints), 1 - similarity, isDistData=True)]
@@ -66,12 +66,13 @@ def nearest(smiles: Sequence[str], among: Sequence[str]) -> tuple[np.ndarray, np
     """
     if not among:
         raise ValueError("there are no molecules to be near to.")
-    others = _fingerprints(among)
-    alike = (np.array(DataStructs.BulkTanimotoSimilarity(one, others)) for one in _fingerprints(smiles))
+    others = fingerprints(among)
+    alike = (np.array(DataStructs.BulkTanimotoSimilarity(one, others)) for one in fingerprints(smiles))
     best = [(int(row.argmax()), float(row.max())) for row in alike]
     return np.array([number for number, _ in best], np.int64), np.array([value for _, value in best])
 
 
-def _fingerprints(smiles: Sequence[str]) -> list[DataStructs.ExplicitBitVect]:
+def fingerprints(smiles: Sequence[str]) -> list[DataStructs.ExplicitBitVect]:
+    """Morgan fingerprints of radius 2 in 2,048 bits (ECFP4; Rogers & Hahn 2010), by which likeness is told."""
     generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
     return [generator.GetFingerprint(Chem.MolFromSmiles(text)) for text in smiles]

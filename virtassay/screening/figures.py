@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 from rdkit import Chem, DataStructs
-from rdkit.Chem import rdFingerprintGenerator
 from rdkit.Chem.Draw import rdMolDraw2D
 from sklearn.manifold import TSNE
 
+from virtassay.data.likeness import fingerprints
 from virtassay.evaluation.report.figures import BASELINE, FAINT, MODEL, REAL, SOFT, new_figure, style, svg_uri
 from virtassay.screening.enrichment import Curve
 
@@ -90,8 +90,7 @@ def chemical_space(smiles: Sequence[str], scores: Array, seen: Sequence[str], se
 
     Source: van der Maaten & Hinton 2008 (JMLR 9). Near points are alike; far ones say nothing of how unlike.
     """
-    generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
-    prints = [generator.GetFingerprint(Chem.MolFromSmiles(text)) for text in (*smiles, *seen)]
+    prints = fingerprints([*smiles, *seen])
     distances = np.array([DataStructs.BulkTanimotoSimilarity(one, prints, returnDistance=True) for one in prints])
     perplexity = min(30.0, max(2.0, (len(prints) - 1) / 4))
     places = TSNE(metric="precomputed", init="random", perplexity=perplexity, random_state=seed).fit_transform(

@@ -3,9 +3,9 @@
 import string
 
 import polars as pl
-from rdkit import Chem
-from rdkit.Chem import rdFingerprintGenerator
 from rdkit.SimDivFilters.rdSimDivPickers import MaxMinPicker
+
+from virtassay.data.likeness import fingerprints
 
 ROWS, COLUMNS = {96: 8, 384: 16, 1536: 32}, {96: 12, 384: 24, 1536: 48}
 
@@ -20,8 +20,7 @@ def diverse(hits: pl.DataFrame, n: int, among: int) -> pl.DataFrame:
     best = hits.head(max(n, among))
     if best.height <= n:
         return best
-    generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
-    prints = [generator.GetFingerprint(Chem.MolFromSmiles(text)) for text in best["smiles"]]
+    prints = fingerprints(best["smiles"].to_list())
     picked = list(MaxMinPicker().LazyBitVectorPick(prints, len(prints), n, [0], 0))
     return best[sorted(picked)]
 

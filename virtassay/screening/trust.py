@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from rdkit import Chem
-from rdkit.Chem import rdFingerprintGenerator
-from rdkit.DataStructs import BulkTanimotoSimilarity
+
+from virtassay.data.likeness import nearest
 
 Array = NDArray[np.float64]
 BANDWIDTH = 0.1  # of Tanimoto similarity, in which held-out compounds vouch for one of the library
@@ -16,30 +15,22 @@ FEWEST_ALIKE = 3.0  # held-out compounds, as good as at the same similarity
 
 @dataclass(frozen=True)
 class Known:
-    """The compounds that training has seen: names, and their Morgan fingerprints (radius 2, 2,048 bits)."""
+    """The compounds that training has seen: names, and their SMILES."""
 
     names: tuple[str, ...]
-    fingerprints: tuple[object, ...]
+    smiles: tuple[str, ...]
 
     @classmethod
     def of(cls, names: Sequence[str], smiles: Sequence[str]) -> "Known":
         """Raises ValueError where there is none."""
         if not names:
             raise ValueError("the model has seen no compound with a structure, so that nothing is near to any.")
-        generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
-        return cls(tuple(names), tuple(generator.GetFingerprint(Chem.MolFromSmiles(text)) for text in smiles))
+        return cls(tuple(names), tuple(smiles))
 
     def nearest(self, smiles: Sequence[str]) -> tuple[list[str], Array]:
         """The name of the nearest seen compound of each, and its Tanimoto similarity (n,), 0 to 1."""
-        generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
-        names: list[str] = []
-        values = np.empty(len(smiles))
-        for i, text in enumerate(smiles):
-            alike = BulkTanimotoSimilarity(generator.GetFingerprint(Chem.MolFromSmiles(text)), self.fingerprints)
-            best = int(np.argmax(alike))
-            names.append(self.names[best])
-            values[i] = alike[best]
-        return names, values
+        numbers, values = nearest(smiles, self.smiles)
+        return [self.names[number] for number in numbers], values
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """How long an index of ten million images takes to open, and its memory: python benchmarks/index.py [images] [folder]
 
 The images are 1×1 px, so that the index is nearly all there is. Opening is timed in a process of its own, beside what
-polars takes to read the same file into a table of plain columns.
+polars takes to read the same file into a table of plain columns, and what the data of a run take with it: vocabulary,
+conditions, groups and the first step's images with their controls.
 """
 
 import json
@@ -34,20 +35,30 @@ print(json.dumps([*took, peak() / 2**20, (peak() - before) / 2**20]))
 WAYS = {
     "polars reads the file": "kept = pl.read_parquet(sys.argv[1] + '/index.parquet')",
     "open_dataset": "kept = open_dataset(sys.argv[1], verify=False)",
+    "the first minibatch": """
+from virtassay.data.module import AssayData
+from virtassay.data.molecules import Morgan
+kept = AssayData(
+    folder=sys.argv[1], minibatch_size=256, images_total=256, molecules=Morgan(size=1024), standardise=False,
+    needs_control=True, verify=False,
+)
+kept._minibatches(kept.train, kept.train_conditions, 256)[0]""",
 }
+MOLECULES = np.array(["C" * (1 + i % 40) + "N" + "C" * (1 + i // 40) for i in range(1000)])
 
 
 def rows(start: int, n: int) -> pl.DataFrame:
     """Annotate n images of a screen: 250 cells a well, 384 wells a plate, 10 plates a batch, 1,000 compounds."""
     image = pl.int_range(start, start + n, eager=True)
     well = image // 250
+    control, named = well % 24 < 2, "compound" + (well % 1000).cast(pl.String)
     return pl.DataFrame({
         "image_id": image.cast(pl.String), "plate": "plate" + (well // 384).cast(pl.String),
         "well": pl.select(pl.format("{}{}", (well % 384) // 24, well % 24)).to_series(),
-        "batch": "week" + (well // 3840).cast(pl.String), "perturbation": "compound" + (well % 1000).cast(pl.String),
-        "is_control": well % 24 < 2, "dose_um": (well % 8).cast(pl.Float64), "cell_type": "U2OS",
-        "smiles": "CCOC(=O)c1ccccc1" + (well % 1000).cast(pl.String),
-        "split": pl.select(pl.when(well % 10 < 8).then(pl.lit("train")).otherwise(pl.lit("val"))).to_series(),
+        "batch": "week" + (well // 3840).cast(pl.String), "perturbation": named.zip_with(~control, pl.Series(["DMSO"])),
+        "is_control": control, "dose_um": (well % 8).cast(pl.Float64), "cell_type": "U2OS",
+        "smiles": MOLECULES[(well % 1000).to_numpy()],
+        "split": pl.select(pl.when(well // 384 % 10 < 8).then(pl.lit("train")).otherwise(pl.lit("val"))).to_series(),
     })  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from virtassay.data.molecules import Descriptor
 from virtassay.data.pairing import ControlPool
+from virtassay.data.rows import Rows
 from virtassay.data.vocabulary import Vocabulary
 from virtassay.flow.guidance import Guidance
 from virtassay.flow.solver import Solver, dopri5, jump, method, stochastic
@@ -141,7 +142,7 @@ class VirtualAssay:
         self._check(solver, guidance or Guidance(), controls, counterfactual)
         shown, stain = self._shown(channels)
         scale = self.vocabulary.normalisation.take(stain)
-        table = self.vocabulary.encode(requests, self.molecules, "requests")
+        table = self.vocabulary.encode(Rows.of(requests), self.molecules, "requests")
         times = grid(steps).to(self.device)
         bf16 = bf16 and method(solver) is not dopri5  # whose control of the step takes rounding for error
         begins = self.source.needs_control or counterfactual
@@ -159,7 +160,7 @@ class VirtualAssay:
                 condition = replace(condition, control_set=told)
                 if counterfactual:
                     of_controls = self.vocabulary.encode(
-                        pool.controls.index[drawn[rows, 0]], self.molecules, "controls"
+                        pool.controls.rows.take(drawn[rows, 0]), self.molecules, "controls"
                     )
                     given = of_controls.condition(slice(None))
                     own = replace(given, stain=condition.stain, control_set=told).to(self.device)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.toy_screen import write_screen
 from virtassay.data.pairing import ControlPool, Controls
+from virtassay.data.rows import Rows
 from virtassay.data.store import open_dataset
 from virtassay.schema import InvalidIndex
 
@@ -16,7 +17,7 @@ def test_controls_are_of_the_same_batch_and_all_of_them_come_up():
     rng = np.random.default_rng(0)
     batch = rng.choice(["a", "b", "c"], 90)
     index = pl.DataFrame({"batch": batch, "is_control": rng.random(90) < 0.3})
-    controls = Controls.of(index, "x")
+    controls = Controls.of(Rows.of(index), "x")
     rows = np.arange(90)
     drawn = np.stack([controls.draw(rows, np.random.default_rng(i)) for i in range(200)])
     assert (batch[drawn] == batch[rows]).all()
@@ -26,7 +27,7 @@ def test_controls_are_of_the_same_batch_and_all_of_them_come_up():
 
 def test_a_control_is_not_told_itself():
     index = pl.DataFrame({"batch": ["a"] * 5 + ["b"] * 2, "is_control": [True, True, True, False, False, True, False]})
-    controls = Controls.of(index, "x")
+    controls = Controls.of(Rows.of(index), "x")
     rows = np.tile(np.arange(7)[:, None], (1, 300))
     drawn = controls.draw(rows, np.random.default_rng(0))
     for row, others in {0: {1, 2}, 1: {0, 2}, 2: {0, 1}, 3: {0, 1, 2}, 5: {5}, 6: {5}}.items():
@@ -50,4 +51,4 @@ def test_a_pool_draws_controls_of_the_batch_by_the_images_own_seed(tmp_path: Pat
 def test_a_batch_without_controls_is_named():
     index = pl.DataFrame({"batch": ["a", "a", "week7"], "is_control": [True, False, False]})
     with pytest.raises(InvalidIndex, match="week7"):
-        Controls.of(index, "x")
+        Controls.of(Rows.of(index), "x")

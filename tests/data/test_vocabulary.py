@@ -9,6 +9,7 @@ import pytest
 from virtassay.data.embeddings import EmbeddingTable, InvalidEmbeddings
 from virtassay.data.images import Normalisation
 from virtassay.data.molecules import Joined, Morgan
+from virtassay.data.rows import Rows
 from virtassay.data.store import DatasetInfo
 from virtassay.data.vocabulary import UnknownToModel, Vocabulary
 from virtassay.schema import NULL, validate
@@ -17,7 +18,7 @@ INFO = DatasetInfo("x", ("a",), (1, 4, 4), "uint8")
 SCALE = Normalisation((-0.8,), (0.2,))
 
 
-def index(**columns: list) -> pl.DataFrame:
+def index(**columns: list) -> Rows:
     n = len(next(iter(columns.values())))
     table = {
         "image_id": [str(i) for i in range(n)],
@@ -26,7 +27,7 @@ def index(**columns: list) -> pl.DataFrame:
         "batch": ["week1"] * n,
         "is_control": [False] * n,
     }
-    return validate(pl.DataFrame(table | columns))
+    return Rows.of(validate(pl.DataFrame(table | columns)))
 
 
 TRAINED = index(

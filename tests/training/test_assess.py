@@ -10,6 +10,7 @@ import torch
 from tests.toy_screen import write_screen
 from tests.training.test_runs import same, train, weights
 from virtassay.assay import VirtualAssay
+from virtassay.data.rows import Rows
 from virtassay.data.store import Dataset, open_dataset
 from virtassay.flow.solver import midpoint
 from virtassay.flow.time import uniform_grid
@@ -113,7 +114,7 @@ def test_a_model_that_paints_the_truth_is_told_from_one_that_paints_controls(tmp
     controls = held.where(pl.col("is_control"))
     named = [n for n in held.index["perturbation"].unique().to_list() if n != ["DMSO"]]
     pretending = [controls.index.with_columns(perturbation=pl.lit(name, pl.List(pl.String))) for name in named]
-    blind = Dataset(held.root, held.info, pl.concat(pretending), held.maps)
+    blind = Dataset(held.root, held.info, Rows.of(pl.concat(pretending)), held.maps)
     settings = {"solver": midpoint, "steps": 1, "grid": uniform_grid, "minibatch_size": 8, "every_images": 1}
     state = torch.get_rng_state()
     true, false = (Assess(cast("VirtualAssay", Perfect(part)), dataset, **settings).scores() for part in (held, blind))

@@ -92,8 +92,8 @@ def velocity(assay: VirtualAssay, condition: Condition) -> torch.Tensor:
 
 def held_out(folder: Path, assay: VirtualAssay) -> Condition:
     """Images of ethanol, as the model is told them."""
-    index = open_dataset(folder / "screen").split("test").index.head(8)
-    return assay.vocabulary.encode(index, assay.molecules).condition(slice(None))
+    rows = open_dataset(folder / "screen").split("test").rows.take(np.arange(8))
+    return assay.vocabulary.encode(rows, assay.molecules).condition(slice(None))
 
 
 def nothing(assay: VirtualAssay) -> Condition:
@@ -182,7 +182,7 @@ def test_images_and_doses_are_scaled_as_the_weights_have_learned(folder, labels,
     before = doses.train_conditions.log_dose.copy()
     take_scales(doses, replace(VirtualAssay.load(labels), vocabulary=other))
     np.testing.assert_allclose(doses.train_conditions.log_dose, before + 2.0 / first.dose_spread, rtol=1e-6)
-    assert doses.vocabulary.encode(doses.train.index, None).log_dose[-1] == doses.train_conditions.log_dose[-1]
+    assert doses.vocabulary.encode(doses.train.rows, None).log_dose[-1] == doses.train_conditions.log_dose[-1]
 
 
 def test_a_run_that_has_seen_what_is_held_out_is_pointed_out(folder, labels, caplog):

@@ -15,8 +15,8 @@ import polars as pl
 
 from virtassay.data.images import Normalisation
 from virtassay.data.order import MinibatchOrder
+from virtassay.data.rows import OWN, Rows
 from virtassay.data.store import CACHE_BYTES, Dataset, DatasetInfo, open_dataset
-from virtassay.schema import COLUMNS, validate
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class JoinedDataset:
 
     root: Path  # the folders' paths, joined by commas: how errors call them
     info: DatasetInfo
-    index: pl.DataFrame
+    rows: Rows
     folders: tuple[Dataset, ...]
 
     @classmethod
@@ -53,20 +53,25 @@ class JoinedDataset:
             pixel_size_um=infos[0].pixel_size_um if len(pixel_sizes) == 1 else None,
             scaling=infos[0].scaling if all(info.scaling == infos[0].scaling for info in infos) else None,
         )
-        tables = [_numbered(one, number) for number, one in enumerate(folders)]
-        return cls(root, info, validate(pl.concat(tables, how="diagonal"), str(root)), tuple(folders))
+        rows = Rows.joined([_numbered(one, number) for number, one in enumerate(folders)])
+        return cls(root, info, rows, tuple(folders))
 
     def __len__(self) -> int:
-        return self.index.height
+        return len(self.rows)
+
+    @property
+    def index(self) -> pl.DataFrame:
+        """The index as a table, which is made when it is first asked for; `rows` reads single columns of it."""
+        return self.rows.table
 
     @property
     def folder(self) -> np.ndarray:
         """The number of the folder of each row, (n,)."""
-        return self.index["folder"].to_numpy()
+        return self.rows.select("folder")["folder"].to_numpy()
 
     def images(self, rows: np.ndarray) -> np.ndarray:
         """Gather the images of `rows`, all of one folder: (n, c, h, w) in its channels; raises ValueError otherwise."""
-        return self._folder_of(rows).images(self.index["place"].to_numpy()[rows])
+        return self._folder_of(rows).images(self.rows.own["place"].to_numpy()[rows])
 
     def stain(self, rows: np.ndarray) -> np.ndarray:
         """Return which of `info.channels` the images of `rows` show, (c,), in the order of their channels."""
@@ -80,7 +85,7 @@ class JoinedDataset:
 
     def where(self, mask: pl.Expr | pl.Series) -> Self:
         """Return the same folders with the rows that `mask` keeps."""
-        return replace(self, index=self.index.filter(mask))
+        return replace(self, rows=self.rows.where(mask))
 
     def split(self, name: str) -> Self:
         """Return the rows of one split; raises ValueError naming a folder that has none."""
@@ -90,9 +95,10 @@ class JoinedDataset:
 
     def apart(self) -> list[Dataset]:
         """Return the rows that are left of each folder, as datasets of their own; none where there are no rows."""
-        places = [self.index.filter(folder=number)["place"] for number in range(len(self.folders))]
+        folder, place = self.folder, self.rows.own["place"].to_numpy()
+        places = [place[folder == number] for number in range(len(self.folders))]
         return [
-            replace(one, index=one.index[rows]) for one, rows in zip(self.folders, places, strict=True) if len(rows)
+            replace(one, rows=one.rows.take(rows)) for one, rows in zip(self.folders, places, strict=True) if len(rows)
         ]
 
 
@@ -163,14 +169,14 @@ class JoinedOrder:
         return self.members[which][self.orders[which].rows(earlier, part)]
 
 
-def _numbered(dataset: Dataset, number: int) -> pl.DataFrame:
+def _numbered(dataset: Dataset, number: int) -> Rows:
     """Return the columns that training reads, with the folder's number and the row in it."""
-    kept = [name for name in (*COLUMNS, "treatment") if name in dataset.index.columns]
-    return dataset.index.select(kept).with_columns(
-        pl.format("{}/{}", pl.lit(str(dataset.root)), "image_id").alias("image_id"),
-        folder=pl.lit(number),
-        place=pl.int_range(pl.len()),
+    rows, path = dataset.rows, pl.lit(str(dataset.root))
+    own = rows.own.select(name for name in OWN if name in rows.own.columns).with_columns(
+        image_id=pl.format("{}/{}", path, "image_id"), place=pl.int_range(pl.len())
     )
+    shared = rows.shared.with_columns(folder=pl.lit(number))
+    return Rows(shared, rows.number, own, (*shared.columns, *own.columns))
 
 
 def _stain(all_of: DatasetInfo, own: DatasetInfo) -> np.ndarray:
@@ -190,11 +196,11 @@ def _require_alike(parts: Sequence[Dataset]) -> None:
 def _require_own_batches(parts: Sequence[Dataset]) -> None:
     owner: dict[str, Path] = {}
     for part in parts:
-        shared = sorted({batch for batch in part.index["batch"].unique() if batch in owner})
+        shared = sorted({batch for batch in part.rows.shared["batch"].unique() if batch in owner})
         if shared:
             raise ValueError(
                 f"{owner[shared[0]]} and {part.root} both have batch(es) {shared[:5]}: a batch is of one folder, whose "
                 "controls it is compared with. Prepare one of them with other names, e.g. "
                 "'+data.prepare.columns={batch: \"second-{batch}\"}'."
             )
-        owner |= dict.fromkeys(part.index["batch"].unique(), part.root)
+        owner |= dict.fromkeys(part.rows.shared["batch"].unique(), part.root)

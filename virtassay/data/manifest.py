@@ -87,8 +87,10 @@ def check_places(root: str | Path, index: pl.DataFrame, length: np.ndarray) -> N
     """Raise BrokenDataset where a row of the index lies outside the shards, whose numbers of images are `length`."""
     if not {"shard", "offset"} <= set(index.columns):
         raise BrokenDataset(f"{root}: the index lacks 'shard' and 'offset', the places of the images.")
-    shard, offset = index["shard"].to_numpy(), index["offset"].to_numpy()
-    inside = (shard >= 0) & (shard < len(length)) & (offset >= 0)
-    inside &= offset < length[np.where(inside, shard, 0)]
-    if not inside.all():
-        raise BrokenDataset(f"{root}: row {int(np.flatnonzero(~inside)[0])} of the index points outside the images.")
+    ends = index.group_by("shard").agg(pl.col("offset").min().alias("first"), pl.col("offset").max().alias("last"))
+    for shard, first, last in ends.iter_rows():
+        n = length[shard] if 0 <= shard < len(length) else 0
+        if first < 0 or last >= n:
+            wrong = (pl.col("shard") == shard) & ~pl.col("offset").is_between(0, n, closed="left")
+            row = index.select(wrong.arg_true().first()).item()
+            raise BrokenDataset(f"{root}: row {row} of the index points outside the images.")

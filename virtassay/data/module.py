@@ -161,7 +161,7 @@ class AssayData(lightning.LightningDataModule):
         self.per_group, self.channel_subsets = per_group, channel_subsets
         require_groups(_groups(self.train), per_group, str(self.dataset.root / "index.parquet"))
         self.vocabulary = Vocabulary.from_index(
-            self.train.index,
+            self.train.rows,
             info=self.dataset.info,
             normalisation=measured(self.train, seed)
             if standardise
@@ -169,7 +169,7 @@ class AssayData(lightning.LightningDataModule):
             dose_in_label=dose_in_label,
         )
         source = str(self.dataset.root / "index.parquet")
-        self.train_conditions = self.vocabulary.encode(self.train.index, molecules, source)
+        self.train_conditions = self.vocabulary.encode(self.train.rows, molecules, source)
         self.validation, self.validation_conditions = self._validation(molecules, validation_images, source)
 
     def _require_one_folder(self) -> None:
@@ -210,7 +210,7 @@ class AssayData(lightning.LightningDataModule):
         if isinstance(part, ImageDataset) and remote_shards(part):
             part = in_memory(part)  # they lie in every shard, and are read again and again
         try:
-            return part, self.vocabulary.encode(part.index, molecules, source)
+            return part, self.vocabulary.encode(part.rows, molecules, source)
         except UnknownToModel as error:
             raise InvalidIndex(f"the validation split needs what training lacks: {error}") from error
 
@@ -285,7 +285,7 @@ class AssayData(lightning.LightningDataModule):
             conditions,
             JoinedOrder.of(images.folder, order) if isinstance(images, JoinedDataset) else order,
             group,
-            Controls.of(images.index, str(self.dataset.root)) if paired else None,
+            Controls.of(images.rows, str(self.dataset.root)) if paired else None,
             needs_control=self.needs_control,
             control_set=self.control_set,
             channel_subsets=channel_subsets,
@@ -306,7 +306,7 @@ class AssayData(lightning.LightningDataModule):
 
     def image_ids(self, rows: torch.Tensor) -> list[str]:
         """Return the image_id of rows of the training index, to name images in errors."""
-        return self.train.index["image_id"].gather(rows.cpu().numpy()).to_list()
+        return self.train.rows.own["image_id"].gather(rows.cpu().numpy()).to_list()
 
 
 def _groups(images: ImageDataset | JoinedDataset) -> np.ndarray:
@@ -316,6 +316,7 @@ def _groups(images: ImageDataset | JoinedDataset) -> np.ndarray:
 
 def _numbers(images: ImageDataset | JoinedDataset, *columns: str) -> np.ndarray:
     """Number the different entries of some columns of the index from 0, in their order, (n,)."""
-    entries = images.index.select(columns)
+    entries = images.rows.shared.select(columns)
     numbered = entries.unique().sort(columns).with_row_index("_number")
-    return entries.join(numbered, on=columns, how="left", maintain_order="left")["_number"].to_numpy().astype(np.int64)
+    number = entries.join(numbered, on=columns, how="left", maintain_order="left")["_number"]
+    return number.to_numpy().astype(np.int64)[images.rows.number]

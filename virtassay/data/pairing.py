@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from virtassay.data.rows import Rows
 from virtassay.data.store import Dataset
 from virtassay.schema import InvalidIndex, require_controls
 
@@ -20,14 +21,14 @@ class Controls:
     place: np.ndarray  # (n,) where a control stands in `rows`; −1 for the treated
 
     @classmethod
-    def of(cls, index: pl.DataFrame, source: str) -> "Controls":
+    def of(cls, index: Rows, source: str) -> "Controls":
         """Group the controls of an index; raises InvalidIndex naming batches that have none."""
-        require_controls(index, source)
-        batch = index["batch"].rank("dense").to_numpy().astype(np.int64) - 1
-        rows = np.flatnonzero(index["is_control"].to_numpy())
+        require_controls(index.shared, source)
+        batch = (index.shared["batch"].rank("dense").to_numpy().astype(np.int64) - 1)[index.number]
+        rows = np.flatnonzero(index.shared["is_control"].to_numpy()[index.number])
         rows = rows[np.argsort(batch[rows], kind="stable")]
         start = np.searchsorted(batch[rows], np.arange(batch.max() + 2))
-        place = np.full(index.height, -1)
+        place = np.full(len(index), -1)
         place[rows] = np.arange(len(rows))
         return cls(rows=rows, start=start, batch=batch, place=place)
 
@@ -61,7 +62,7 @@ class ControlPool:
 
         Raises InvalidIndex naming the batches that have no control here.
         """
-        numbers = self.controls.index.with_row_index("_row").group_by("batch").agg("_row")
+        numbers = self.controls.rows.select("batch").with_row_index("_row").group_by("batch").agg("_row")
         of = {batch: np.sort(rows) for batch, rows in numbers.iter_rows()}
         lonely = sorted(set(batches) - set(of))
         if lonely:

@@ -27,6 +27,7 @@ import polars as pl
 from virtassay import schema
 from virtassay.data.manifest import FORMAT, VERSION, DatasetInfo, check_file, check_places, check_size, read_head
 from virtassay.data.remote import RemoteShard, ShardCache, is_remote, read_remote
+from virtassay.data.rows import Rows
 from virtassay.schema import BrokenDataset
 
 CACHE_BYTES = 50 << 30  # of the local disk, for shards of folders elsewhere
@@ -40,11 +41,16 @@ class Dataset:
 
     root: Path
     info: DatasetInfo
-    index: pl.DataFrame
+    rows: Rows
     maps: tuple[np.ndarray | RemoteShard, ...]  # one memory map a shard, (n, c, h, w)
 
     def __len__(self) -> int:
-        return self.index.height
+        return len(self.rows)
+
+    @property
+    def index(self) -> pl.DataFrame:
+        """The index as a table, which is made when it is first asked for; `rows` reads single columns of it."""
+        return self.rows.table
 
     def images(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Gather the images of `rows` (all by default): (n, c, h, w) in the stored dtype, a copy."""
@@ -70,24 +76,24 @@ class Dataset:
     @cached_property
     def shard(self) -> np.ndarray:
         """The number of the shard of each row, (n,)."""
-        return self.index["shard"].to_numpy()
+        return self.rows.own["shard"].to_numpy()
 
     @cached_property
     def offset(self) -> np.ndarray:
         """The place of each row in its shard, (n,)."""
-        return self.index["offset"].to_numpy()
+        return self.rows.own["offset"].to_numpy()
 
     def where(self, mask: pl.Expr | pl.Series) -> "Dataset":
         """Return the same folder with the rows that `mask` keeps."""
-        return replace(self, index=self.index.filter(mask))
+        return replace(self, rows=self.rows.where(mask))
 
     def split(self, name: str) -> "Dataset":
         """Return the rows of one split; raises ValueError naming the splits there are."""
-        if "split" not in self.index.columns:
+        if "split" not in self.rows.columns:
             raise ValueError(f"{self.root}: the index has no column 'split'; prepare it with data.prepare.split=….")
         part = self.where(pl.col("split") == name)
         if not len(part):
-            there = self.index["split"].unique().drop_nulls().sort().to_list()
+            there = self.rows.shared["split"].unique().drop_nulls().sort().to_list()
             raise ValueError(f"{self.root}: no images in split {name!r}; there are {there}.")
         return part
 
@@ -125,19 +131,18 @@ def open_dataset(root: str | Path, verify: bool = True, cache_bytes: int = CACHE
             table = Path(root) / head["index"]["file"]
     except (KeyError, TypeError, IndexError) as error:
         raise BrokenDataset(f"{root}/dataset.json lacks or garbles {error}. Prepare the dataset again.") from error
-    index = _read_index(table, f"{root}/{head['index']['file']}")
-    if index.height != sum(len(part) for part in maps):
-        raise BrokenDataset(f"{root}: {index.height} rows in the index and {sum(map(len, maps))} images.")
-    check_places(root, index, np.array([len(part) for part in maps]))
-    return Dataset(Path(root), info, index.with_columns(schema.treatment(index)), maps)
+    rows = _read_index(table, f"{root}/{head['index']['file']}")
+    if len(rows) != sum(len(part) for part in maps):
+        raise BrokenDataset(f"{root}: {len(rows)} rows in the index and {sum(map(len, maps))} images.")
+    check_places(root, rows.own, np.array([len(part) for part in maps]))
+    return Dataset(Path(root), info, rows, maps)
 
 
-def _read_index(file: Path | bytes, source: str) -> pl.DataFrame:
+def _read_index(file: Path | bytes, source: str) -> Rows:
     try:
-        table = pl.read_parquet(file)
+        return Rows.read(file, source)
     except pl.exceptions.PolarsError as error:
         raise BrokenDataset(f"{source} cannot be read ({error}). Prepare or copy the dataset again.") from error
-    return schema.validate(table, source)
 
 
 def _map(root: Path, entry: dict[str, Any], info: DatasetInfo) -> np.ndarray:
@@ -230,7 +235,7 @@ class DatasetWriter:
             shard.file.flush()
         index = self._index()
         maps = tuple(_map(self.folder, entry, self.info) for entry in self.shards)
-        return Dataset(self.folder, self.info, index.with_columns(schema.treatment(index)), maps)
+        return Dataset(self.folder, self.info, Rows.of(index.with_columns(schema.treatment(index))), maps)
 
     def _index(self) -> pl.DataFrame:
         if not self.tables:

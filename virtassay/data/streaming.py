@@ -32,8 +32,8 @@ def remote_shards(images: Dataset) -> list[RemoteShard]:
 
 def in_memory(images: Dataset) -> Dataset:
     """Return the same rows with their images read once, in the computer's memory."""
-    index = images.index.with_columns(shard=pl.lit(0, pl.Int32), offset=pl.int_range(pl.len(), dtype=pl.Int64))
-    return replace(images, index=index, maps=(images.images(),))
+    rows = images.rows.with_columns(shard=pl.lit(0, pl.Int32), offset=pl.int_range(pl.len(), dtype=pl.Int64))
+    return replace(images, rows=rows, maps=(images.images(),))
 
 
 class ShardStream:
@@ -47,7 +47,7 @@ class ShardStream:
     def of(cls, images: Dataset, order: MinibatchOrder, with_controls: bool) -> Self:
         """Stream a data set in its order. Raises ValueError where the cache cannot hold what is read together."""
         shards = remote_shards(images)
-        control = images.index["is_control"].to_numpy()
+        control = images.rows.select("is_control")["is_control"].to_numpy()
         kept = np.unique(images.shard[control]).tolist() if with_controls else []
         sizes = {number: shards[number].entry["bytes"] for number in np.unique(images.shard).tolist()}
         passing = sorted((size for number, size in sizes.items() if number not in kept), reverse=True)

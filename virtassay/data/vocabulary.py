@@ -13,7 +13,8 @@ import polars as pl
 import torch
 
 from virtassay.data.images import Normalisation
-from virtassay.data.molecules import Component, Descriptor, canonical_column
+from virtassay.data.molecules import Component, Descriptor, InvalidSmiles, canonical_column
+from virtassay.data.rows import Rows
 from virtassay.data.store import DatasetInfo
 from virtassay.schema import NULL, Condition, treatment_name
 
@@ -26,20 +27,25 @@ class UnknownToModel(ValueError):
 
 @dataclass(frozen=True)
 class ConditionTable:
-    """The conditions of n images, as arrays; k is the largest combination. `condition(rows)` gathers a Condition."""
+    """The conditions of n images: m different ones as arrays, and which each image has; k is the largest combination.
 
-    perturbation: np.ndarray  # (n, k) rows of the vocabulary; n_perturbations where only the structure is known
-    structure: np.ndarray  # (n, k) rows of `structures`
-    structures: np.ndarray  # (m, d) uint8 (fingerprints) or float32; row 0 is "no structure"
-    log_dose: np.ndarray  # (n, k), NaN where no dose was given
-    batch: np.ndarray  # (n,)
-    cell_type: np.ndarray  # (n,)
+    `condition(rows)` gathers a Condition.
+    """
+
+    perturbation: np.ndarray  # (m, k) rows of the vocabulary; n_perturbations where only the structure is known
+    structure: np.ndarray  # (m, k) rows of `structures`
+    structures: np.ndarray  # (l, d) uint8 (fingerprints) or float32; row 0 is "no structure"
+    log_dose: np.ndarray  # (m, k), NaN where no dose was given
+    batch: np.ndarray  # (m,)
+    cell_type: np.ndarray  # (m,)
+    number: np.ndarray  # (n,) row of the arrays above
 
     def __len__(self) -> int:
-        return len(self.batch)
+        return len(self.number)
 
     def condition(self, rows: np.ndarray | slice) -> Condition:
         """Gather the conditions of `rows` as tensors."""
+        rows = self.number[rows]
         return Condition(
             perturbation=torch.from_numpy(self.perturbation[rows]),
             structure=torch.from_numpy(self.structures[self.structure[rows]]).float(),
@@ -75,11 +81,10 @@ class Vocabulary:
 
     @classmethod
     def from_index(
-        cls, index: pl.DataFrame, *, info: DatasetInfo, normalisation: Normalisation, dose_in_label: bool
+        cls, rows: Rows, *, info: DatasetInfo, normalisation: Normalisation, dose_in_label: bool
     ) -> "Vocabulary":
         """Collect the names in the (training) rows of an index; `info` describes its folder."""
-        if "smiles" in index.columns:
-            index = index.with_columns(canonical_column(index["smiles"], "training split"))
+        index = _canonical(rows, "training split")
         labels: dict[str, Component] = {}
         controls: set[str] = set()
         for is_control, components in _treatments(index):
@@ -92,10 +97,14 @@ class Vocabulary:
         # Controls are a perturbation of their own: their solvent's structure would say that they are one more compound
         names = sorted(labels.keys() | controls)
         known = [Component(name) if name in controls else labels[name] for name in names]
-        doses = (
-            np.array([d for row in index["dose_um"] for d in row if d]) if "dose_um" in index.columns else np.empty(0)
-        )
-        logs = np.log10(doses) if len(doses) else np.zeros(1)
+        doses = [  # dose, images that have it
+            (dose, images)
+            for (_, components), images in zip(_treatments(index), rows.counts, strict=True)
+            for _, dose in components
+            if dose
+        ]
+        given, images = np.array(doses or [(1.0, 1)]).T
+        logs = np.repeat(np.log10(given), images.astype(np.int64))
         return cls(
             perturbations=tuple(names),
             smiles=tuple(component.smiles for component in known),
@@ -114,13 +123,12 @@ class Vocabulary:
             dose_in_label=dose_in_label,
         )
 
-    def encode(self, index: pl.DataFrame, molecules: Descriptor | None, source: str = "index") -> ConditionTable:
+    def encode(self, rows: Rows, molecules: Descriptor | None, source: str = "index") -> ConditionTable:
         """Turn the names in an index into numbers; unknown batches become the null.
 
         Raises UnknownToModel naming each perturbation, dose or cell type that the model cannot know.
         """
-        if "smiles" in index.columns:
-            index = index.with_columns(canonical_column(index["smiles"], source))
+        index = _canonical(rows, source)
         shape = (index.height, max(index["perturbation"].list.len().to_list(), default=1))
         perturbation = np.full(shape, NULL)
         structure = np.zeros(shape, np.int64)
@@ -133,7 +141,7 @@ class Vocabulary:
                 label, number, component = self._lookup(given, dose)
                 read = None if is_control or label in self.controls else reads(component)
                 if number is None and read is None:
-                    unknown.setdefault(label, i)
+                    unknown.setdefault(label, int(np.argmax(rows.number == i)))
                     continue
                 perturbation[i, j] = len(self.perturbations) if number is None else number
                 if read is not None:
@@ -150,6 +158,7 @@ class Vocabulary:
             log_dose=log_dose,
             batch=self._batches(index, source),
             cell_type=self._cell_types(index, source),
+            number=rows.number,
         )
 
     def stain(self, channels: Sequence[str]) -> np.ndarray:
@@ -223,6 +232,17 @@ class Vocabulary:
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
         normalisation = Normalisation(tuple(scale["mean"]), tuple(scale["spread"]))
         return cls(**fields, normalisation=normalisation)
+
+
+def _canonical(rows: Rows, source: str) -> pl.DataFrame:
+    """Return what the rows share, with each molecule written one way. Raises InvalidSmiles naming rows."""
+    if "smiles" not in rows.columns:
+        return rows.shared
+    try:
+        return rows.shared.with_columns(canonical_column(rows.shared["smiles"], source))
+    except InvalidSmiles:
+        canonical_column(rows.select("smiles")["smiles"], source)  # which rows of the index they are
+        raise
 
 
 def _label(name: str, dose: float | None, dose_in_label: bool) -> str:

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from virtassay.assay import VirtualAssay
 from virtassay.data.pairing import ControlPool
+from virtassay.data.rows import Rows
 from virtassay.data.store import Dataset
 from virtassay.evaluation import strata
 from virtassay.evaluation.baselines import model
@@ -133,7 +134,7 @@ def _world(real: Dataset, requests: pl.DataFrame) -> World:
     images = np.zeros((len(requests), *real.info.image_shape), real.info.dtype)
     return strata.build(
         real,
-        Dataset(Path("generated"), real.info, index, (images,)),
+        Dataset(Path("generated"), real.info, Rows.of(index), (images,)),
         split=SPLIT,
         seed=0,
         draws=1,

@@ -47,10 +47,10 @@ def take_scales(data: AssayData, first: VirtualAssay) -> None:
         dose_centre=known.dose_centre,
         dose_spread=known.dose_spread,
     )
-    data.train_conditions = data.vocabulary.encode(data.train.index, data.molecules, source)
-    data.validation_conditions = data.vocabulary.encode(data.validation.index, data.molecules, source)
+    data.train_conditions = data.vocabulary.encode(data.train.rows, data.molecules, source)
+    data.validation_conditions = data.vocabulary.encode(data.validation.rows, data.molecules, source)
     if data.molecules is not None and first.molecules is not None:
-        as_first = data.vocabulary.encode(data.train.index, first.molecules, source).structures
+        as_first = data.vocabulary.encode(data.train.rows, first.molecules, source).structures
         if not np.array_equal(as_first, data.train_conditions.structures):
             raise ValueError(
                 f"the run to start from describes molecules by {first.molecules}, this one by {data.molecules}: choose "
@@ -148,9 +148,9 @@ def _copy_rows(own: Tensor, given: Tensor, here: Vocabulary, there: Vocabulary) 
 
 def _seen_of_held_out(data: AssayData, known: Vocabulary) -> list[str]:
     """Name the perturbations that are in the test split alone, and in the training of the other run."""
-    test = data.dataset.index.filter(pl.col("split") == "test")
+    test = data.dataset.rows.where(pl.col("split") == "test").shared
     doses = test["dose_um"] if "dose_um" in test.columns else [None] * test.height
-    names, there = set(data.train.index["perturbation"].explode(empty_as_null=False)), set(known.perturbations)
+    names, there = set(data.train.rows.shared["perturbation"].explode(empty_as_null=False)), set(known.perturbations)
     seen: set[str] = set()
     for perturbations, each in zip(test["perturbation"], doses, strict=True):
         for name, dose in zip(perturbations, [None] * len(perturbations) if each is None else each, strict=True):

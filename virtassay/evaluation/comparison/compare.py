@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from virtassay.data.rows import Rows
 from virtassay.data.store import Dataset
 from virtassay.download import cache_folder
 from virtassay.evaluation import baselines as generators
@@ -174,9 +175,11 @@ def _joined(folders: Sequence[Dataset]) -> Dataset:
     places: list[pl.DataFrame] = []
     shards = 0
     for folder in folders:
-        places.append(folder.index.select(pl.col("shard").cast(pl.Int64) + shards, pl.col("offset").cast(pl.Int64)))
+        place = folder.rows.select("batch", "shard", "offset")
+        places.append(place.with_columns(pl.col("shard").cast(pl.Int64) + shards, pl.col("offset").cast(pl.Int64)))
         shards += len(folder.maps)
-    return replace(folders[0], index=pl.concat(places), maps=tuple(one for folder in folders for one in folder.maps))
+    maps = tuple(one for folder in folders for one in folder.maps)
+    return replace(folders[0], rows=Rows.of(pl.concat(places)), maps=maps)
 
 
 def _differences(names: Sequence[str], scores: Mapping[str, Scores], rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -48,8 +48,8 @@ def drawn(self: Scorer, rows: pl.DataFrame) -> pl.DataFrame:
     """Scores of the right shape, of the compound's number alone."""
     value = np.modf(rows["compound"].to_numpy() * 0.6180339887498949)[0]
     lists = pl.Series(value.tolist()).reshape((-1, 1)).arr.to_list()
-    columns = {"compound": rows["compound"], "score": value, "standard_error": value / 10}
-    return pl.DataFrame(columns | {"dose_um": np.ones(len(value)), "scores": lists, "standard_errors": lists})
+    columns = {"compound": rows["compound"], "score": value, "lower": value / 2, "upper": value * 2}
+    return pl.DataFrame(columns | {"dose_um": np.ones(len(value)), "scores": lists, "lowers": lists, "uppers": lists})
 
 
 def run_screen(run: Path, library: Path, out: Path, engine: Engine) -> None:

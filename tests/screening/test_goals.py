@@ -11,8 +11,9 @@ from virtassay.screening.goals import (
     Rescue,
     Selectivity,
     Strength,
+    half_width,
+    interval,
     squared_length,
-    standard_error,
 )
 
 D = 12
@@ -80,27 +81,36 @@ def test_disagreement_is_the_spread_of_units():
 
 
 @pytest.mark.parametrize("n_batches", [1, 2, 4])
-def test_the_standard_error_is_that_of_repeated_screens(n_batches):
-    goal = Likeness(R)
-    many = effects(0.7 * R, n=40, times=3000)
-    told = standard_error(goal, [many], n_batches)
-    truth = goal(many).std()
-    assert np.median(told) == pytest.approx(truth, rel=0.25 if n_batches < 3 else 0.6)
-    inside = np.abs(goal(many) - 0.91) < 1.96 * told
-    assert inside.mean() > 0.88
+@pytest.mark.parametrize("seeds", [8, 40])
+@pytest.mark.parametrize("share", [0, 0.03, 0.1, 0.7])
+def test_intervals_hold_the_truth_as_often_as_they_say(n_batches, seeds, share):
+    many = effects(share * R, n=n_batches * seeds, times=2000)
+    of_strength, of_likeness = np.sqrt(np.square(share * R).mean()), 1 - (1 - share) ** 2
+    for goal, truth in ((Strength(), of_strength), (Likeness(R), of_likeness)):
+        lower, upper = interval(goal, [many], n_batches)
+        held = ((lower <= truth) & (truth <= upper)).mean()
+        assert 0.92 < held < (0.997 if n_batches < 3 else 1), goal
+        assert (lower <= goal(many)).all() and (goal(many) <= upper).all()
+
+
+def test_the_interval_is_that_of_student_over_left_out_seeds():
+    few = effects(R, n=6)
+    without = [Likeness(R)(np.delete(few, k, axis=0)) for k in range(6)]
+    error = np.sqrt(5 / 6 * np.var(without) * 6)
+    assert half_width(Likeness(R), [few], 1) == pytest.approx(2.570582 * error)  # Student's t of 5 degrees of freedom
 
 
 def test_batches_that_differ_widen_the_interval():
     shift = np.repeat(np.random.default_rng(1).normal(0, 1, (400, 4, D)), 5, axis=1)
     many = R + shift + np.random.default_rng(2).normal(0, 0.1, (400, 20, D))
-    told = standard_error(Strength(), [many], 4)
-    of_seeds = standard_error(Strength(), [many], 1)  # as if all were one batch
-    assert np.median(told) > 1.5 * np.median(of_seeds)
-    assert np.median(told) == pytest.approx(Strength()(many).std(), rel=0.5)
+    lower, upper = interval(Strength(), [many], 4)
+    of_seeds = np.subtract(*interval(Strength(), [many], 1)[::-1])  # as if all were one batch
+    assert np.median(upper - lower) > 1.5 * np.median(of_seeds)
+    assert np.median(upper - lower) == pytest.approx(2 * 3.18 * Strength()(many).std(), rel=0.5)  # t of four batches
 
 
 def test_one_seed_in_one_batch_has_no_error():
-    assert np.isnan(standard_error(Disagreement(), [np.zeros((1, D))], 1)).all()
+    assert np.isnan(interval(Disagreement(), [np.zeros((1, D))], 1)).all()
 
 
 def test_a_reference_without_effect_is_refused():

@@ -17,6 +17,7 @@ from virtassay.browse.datasets import turn
 from virtassay.browse.wells import colourable, draw_plate
 from virtassay.evaluation.report.pages import page
 from virtassay.screening.figures import dose_curves, structure
+from virtassay.screening.hits import LISTS
 
 NEEDED = ("rank", "name", "smiles", "score", "dose_um", "flags")
 SORTS = ("rank", "name", "score", "dose_um", "ec50_um", "similarity", "q")
@@ -106,16 +107,16 @@ class Screen:
             "curve": self._curve(line),
             "before": ranks[at - 1] if at else None,
             "after": ranks[at + 1] if at + 1 < len(ranks) else None,
-            "facts": {key: value for key, value in line.items() if key not in ("scores", "standard_errors")},
+            "facts": {key: value for key, value in line.items() if key not in LISTS},
         }
         return self._page("hit", "/hits", asked, content)
 
     def _curve(self, line: dict[str, Any]) -> str | None:
         doses = self.told.get("screen", {}).get("doses_um", [])
-        scores, errors = line.get("scores") or [], line.get("standard_errors") or []
-        if not 1 < len(doses) == len(scores) == len(errors):
+        scores, *ends = ([line.get(name) or []] for name in LISTS)
+        if not 1 < len(doses) == len(scores[0]) == len(ends[0][0]) == len(ends[1][0]):
             return None
-        return dose_curves([line["name"] or ""], doses, np.array([scores], float), np.array([errors], float), "score")
+        return dose_curves([line["name"] or ""], doses, np.array(scores, float), np.array(ends, float), "score")
 
     async def layout(self, request: Request) -> Response:
         """The plate map, its wells coloured by a column; a well leads to its compound."""

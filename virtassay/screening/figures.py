@@ -64,15 +64,15 @@ def enrichment_figure(curve: Curve, actives: int, n: int) -> str:
         return svg_uri(figure)
 
 
-def dose_curves(names: Sequence[str], doses: Sequence[float], scores: Array, errors: Array, label: str) -> str:
-    """Score by dose with 95 % intervals, a panel for each compound, (n, doses)."""
+def dose_curves(names: Sequence[str], doses: Sequence[float], scores: Array, ends: Array, label: str) -> str:
+    """Score by dose, (n, doses), with 95 % intervals, (2, n, doses), a panel for each compound."""
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
     with style():
         figure = new_figure(2.4 * columns, 1.75 * rows + 0.2)
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-        for panel, name, y, e in zip(panels, names, scores, errors, strict=False):
-            panel.errorbar(doses, y, 1.96 * e, fmt="o-", color=MODEL, ms=4, lw=1.3, elinewidth=1)
+        for panel, name, y, reach in zip(panels, names, scores, np.abs(ends - scores).swapaxes(0, 1), strict=False):
+            panel.errorbar(doses, y, reach, fmt="o-", color=MODEL, ms=4, lw=1.3, elinewidth=1)
             panel.axhline(0, color=BASELINE, lw=0.7)
             panel.set_xscale("log")
             panel.xaxis.set_major_formatter("{x:g}")

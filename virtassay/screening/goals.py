@@ -8,10 +8,11 @@ A goal is asked of arrays (…, units, d) and answers (…); one array for each 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
 Array = NDArray[np.float64]
 GROUPS = 10  # of units, left out one at a time
@@ -27,7 +28,12 @@ class Context:
 
 
 class Goal(Protocol):
-    """One number for each compound from its effects (…, units, d), one array a context."""
+    """One number for each compound from its effects (…, units, d), one array a context.
+
+    is_length: whether it is the root of what few units tell without bias, so that intervals are those of its square.
+    """
+
+    is_length: ClassVar[bool]
 
     @property
     def contexts(self) -> tuple[Context, ...]: ...
@@ -53,6 +59,7 @@ class Strength:
     """How strong the effect is: ‖δ‖/√d, in s.d. of untreated cells. 0: none."""
 
     contexts: tuple[Context, ...] = (Context(),)
+    is_length: ClassVar[bool] = True
 
     def __call__(self, *effects: Array) -> Array:
         return signed_root(squared_length(effects[0]))
@@ -67,6 +74,7 @@ class Likeness:
 
     reference: Array
     contexts: tuple[Context, ...] = (Context(),)
+    is_length: ClassVar[bool] = False
 
     def __call__(self, *effects: Array) -> Array:
         return 1 - squared_length(effects[0] - self.reference) / _mean_square(self.reference)
@@ -81,6 +89,7 @@ class Rescue:
 
     state: Context
     state_effect: Array
+    is_length: ClassVar[bool] = False
 
     @property
     def contexts(self) -> tuple[Context, ...]:
@@ -100,6 +109,7 @@ class Selectivity:
 
     wanted: Goal
     unwanted: Goal
+    is_length: ClassVar[bool] = False
 
     @property
     def contexts(self) -> tuple[Context, ...]:
@@ -119,6 +129,7 @@ class Novelty:
 
     seen: Array
     contexts: tuple[Context, ...] = (Context(),)
+    is_length: ClassVar[bool] = True
 
     def __call__(self, *effects: Array) -> Array:
         mean = effects[0].mean(-2)
@@ -133,31 +144,53 @@ class Disagreement:
     """How far units contradict each other: √(mean over features of the variance of e). Where the model is unsure."""
 
     contexts: tuple[Context, ...] = (Context(),)
+    is_length: ClassVar[bool] = True
 
     def __call__(self, *effects: Array) -> Array:
         return np.sqrt(effects[0].var(-2, ddof=1).mean(-1))
 
 
-def standard_error(goal: Callable[..., Array], effects: Sequence[Array], n_batches: int) -> Array:
-    """Of a goal, (…): the jackknife over groups of seeds or, with three batches and if it is larger, over batches.
+def interval(goal: Goal, effects: Sequence[Array], n_batches: int) -> Array:
+    """The 95 % interval of a goal, lower and upper end, (2, …); NaN for a single unit.
 
-    s² = (g − 1)/g Σ_i (θ_(i) − θ̄)², θ_(i) without the units of group i; Tukey 1958. A group of seeds has them in each
-    batch. Units stand batch by batch, as in Instrument.units.
+    That of a length is the root of its square's, √(θ² ± t s): around no effect a root is anything but normal.
+    """
+    if effects[0].shape[-2] < 2:
+        return np.full((2, *effects[0].shape[:-2]), np.nan)
+    if not goal.is_length:
+        value, reach = goal(*effects), half_width(goal, effects, n_batches)
+        return np.stack([value - reach, value + reach])
+
+    def square(*parts: Array) -> Array:
+        value = goal(*parts)
+        return value * np.abs(value)
+
+    value, reach = square(*effects), half_width(square, effects, n_batches)
+    return signed_root(np.stack([value - reach, value + reach]))
+
+
+def half_width(goal: Callable[..., Array], effects: Sequence[Array], n_batches: int) -> Array:
+    """t s, half of a 95 % interval, (…), by the jackknife over g groups of seeds; of them or batches, the larger.
+
+    s² = (g − 1)/g Σ_i (θ_(i) − θ̄)², θ_(i) without the units of group i; t the quantile of Student's distribution of
+    g − 1 degrees of freedom; Tukey 1958. A group of seeds has them in each batch, and batches are left out where there
+    are three. Units stand batch by batch, as in Instrument.units. NaN for a single group.
     """
     n = effects[0].shape[-2]
     seeds = n // n_batches
     of_seed, of_batch = np.tile(np.arange(seeds) % GROUPS, n_batches), np.repeat(np.arange(n_batches), seeds)
     ways = [of_seed] if n_batches < 3 else [of_seed, of_batch]
-    errors = [_jackknife(goal, effects, way) for way in ways if way.max() > 0]
-    if not errors:
+    found = [_jackknife(goal, effects, way) for way in ways if way.max() > 0]
+    if not found:
         return np.full(effects[0].shape[:-2], np.nan)
-    return np.max(errors, axis=0)
+    return np.max(found, axis=0)
 
 
 def _jackknife(goal: Callable[..., Array], effects: Sequence[Array], group: NDArray[np.int64]) -> Array:
     g = int(group.max()) + 1
     without = np.stack([goal(*(e[..., group != i, :] for e in effects)) for i in range(g)])
-    return np.sqrt((g - 1) / g * np.square(without - without.mean(0)).sum(0))
+    error = np.sqrt((g - 1) / g * np.square(without - without.mean(0)).sum(0))
+    return student.ppf(0.975, g - 1) * error
 
 
 def _mean_square(x: Array) -> float:

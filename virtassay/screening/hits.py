@@ -1,6 +1,6 @@
 """Hits: the scores of a screen with what says how far to trust each of them.
 
-rank, name, smiles, score, lower, upper (95 %), standard_error, dose_um (of the score), ec50_um …, nearest, similarity,
+rank, name, smiles, score, lower, upper (95 %), dose_um (of the score), ec50_um …, nearest, similarity,
 expected_error (of held-out compounds as far from training), p, q, flags (in words), seed, model, truth (if known)
 """
 
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from virtassay.data.store import Dataset
 from virtassay.screening.bench import FEWEST_IMAGES, Bench
-from virtassay.screening.goals import Context, Goal, squared_length, standard_error
+from virtassay.screening.goals import Context, Goal, half_width, squared_length
 from virtassay.screening.potency import FEWEST_DOSES, hill
 from virtassay.screening.trust import Calibration, Known, p_values, q_values
 
 Array = NDArray[np.float64]
+LISTS = ("scores", "lowers", "uppers")  # of all doses; not in the csv
 FAR = 0.3  # Tanimoto similarity below which a compound has no like in training
 FEWEST_INACTIVE = 5
-CHANCE = 2.0  # standard errors
 NARROW = 10.0  # doses of a compound in training, highest over lowest, that say too little of a curve
 
 
@@ -45,7 +45,7 @@ class Trust:
 def trust_of(bench: Bench, goal: Goal, real: Dataset | None, inactives: Sequence[tuple[str, str]] = ()) -> Trust:
     """Hold the goal's predictions against real images: of inactive compounds, and of those that training has not seen.
 
-    A compound is inactive whose real effect is within two standard errors of none in the training images. Held-out
+    A compound is inactive where the 95 % interval of its real effect holds none in the training images. Held-out
     compounds are those of other splits. Both are looked at in their highest dose, where most is to be seen. Goals on
     cells in a state, or of several types, are not calibrated. inactives: (name, SMILES) of compounds that are known to
     do nothing, in place of those that the images tell.
@@ -108,13 +108,11 @@ def hits_table(
     table = ranked.join(scores.drop("score"), on="compound", how="left", maintain_order="left")
     table = table.join(rows, on="compound", how="left", maintain_order="left")
     nearest, similarity = trust.known.nearest(table["smiles"].to_list())
-    value, error = table["score"].to_numpy(), table["standard_error"].to_numpy()
+    value, lower, upper = (table[name].to_numpy() for name in ("score", "lower", "upper"))
     expected = (
         np.full(len(value), np.nan) if trust.calibration is None else trust.calibration.expected_error(similarity)
     )
     table = table.with_columns(
-        lower=pl.Series(value - 1.96 * error),
-        upper=pl.Series(value + 1.96 * error),
         nearest=pl.Series(nearest),
         similarity=pl.Series(similarity),
         expected_error=pl.Series(expected),
@@ -123,8 +121,8 @@ def hits_table(
     )
     curves = (
         [
-            hill(bench.doses_um, one, errors)
-            for one, errors in zip(table["scores"].to_list(), table["standard_errors"].to_list(), strict=True)
+            hill(bench.doses_um, one, (np.array(above) - np.array(below)) / 3.92)
+            for one, below, above in table.select("scores", "lowers", "uppers").iter_rows()
         ]
         if len(bench.doses_um) >= FEWEST_DOSES
         else []
@@ -141,8 +139,8 @@ def hits_table(
         "; ".join(flag for flag in row if flag)
         for row in zip(
             _when(similarity < FAR, f"unlike anything in training (similarity below {FAR})"),
-            _when(value - 1.96 * error <= 0, "no clear effect: the interval holds 0"),
-            _when(error > np.abs(value) / 2, "seeds and batches disagree"),
+            _when(lower <= 0, "no clear effect: the interval holds 0"),
+            _when(upper - lower > 2 * np.abs(value), "seeds and batches disagree"),
             _when(table["is_salt"].to_numpy(), "scored without its counter-ion"),
             [c.warning for c in curves] if curves else [""] * len(value),
             strict=True,
@@ -231,8 +229,7 @@ def _does_nothing(bench: Bench, train: Dataset, name: str) -> bool:
     shown = _shown(bench, train, name)
     if shown is None:
         return False
-    error = float(standard_error(squared_length, [shown[1]], 1))
-    return float(squared_length(shown[1])) < CHANCE * error
+    return float(squared_length(shown[1])) < float(half_width(squared_length, [shown[1]], 1))
 
 
 def _predicted(bench: Bench, goal: Goal, compounds: Sequence[tuple[str, str, float | None]]) -> Array:

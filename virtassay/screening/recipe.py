@@ -19,7 +19,7 @@ from virtassay.flow.time import TimeGrid
 from virtassay.precision import best_device, bf16_pays
 from virtassay.screening.bench import Bench
 from virtassay.screening.effects import Instrument
-from virtassay.screening.goals import Goal, standard_error
+from virtassay.screening.goals import Goal, interval
 from virtassay.screening.wanted import Wanted
 
 MINIBATCHES = 8  # of images that are asked for at once, as good as
@@ -126,14 +126,14 @@ class Scorer:
         return cls(made, recipe.wanted.goal(made))
 
     def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Score compounds: the score at the best dose with its standard error, that dose, and those of all doses.
+        """Score compounds: the score at the best dose with its 95 % interval, that dose, and those of all doses.
 
         Some compounds are asked for at once at all doses, so that each molecule is read once; how many depends on the
         recipe alone, so that neither memory nor a score depends on what else is at work.
         """
         instrument, doses, contexts = self.bench.instrument, self.bench.doses_um, self.goal.contexts
         molecules = rows["smiles"].to_list()
-        scores, errors = np.empty((len(molecules), len(doses))), np.empty((len(molecules), len(doses)))
+        scores, lowers, uppers = np.empty((3, len(molecules), len(doses)))
         asked = list(dict.fromkeys(contexts))  # two goals in one context need its images once
         images = len(doses) * len(asked) * len(instrument.units)
         step = max(1, MINIBATCHES * instrument.minibatch_size // images)
@@ -143,17 +143,20 @@ class Scorer:
             made = self.bench.effects(asks)
             made = made.reshape(len(asked), len(doses), len(some), *made.shape[1:])
             effects = [made[asked.index(context)] for context in contexts]
-            scores[first : first + step] = self.goal(*effects).T
-            errors[first : first + step] = standard_error(self.goal, effects, len(instrument.batches)).T
+            lower, upper = interval(self.goal, effects, len(instrument.batches))
+            for values, found in ((scores, self.goal(*effects)), (lowers, lower), (uppers, upper)):
+                values[first : first + step] = found.T
         best = scores.argmax(1)
         at = np.arange(len(molecules)), best
         return pl.DataFrame(
             {
                 "compound": rows["compound"],
                 "score": scores[at],
-                "standard_error": errors[at],
+                "lower": lowers[at],
+                "upper": uppers[at],
                 "dose_um": np.array(doses)[best],
                 "scores": scores.tolist(),
-                "standard_errors": errors.tolist(),
+                "lowers": lowers.tolist(),
+                "uppers": uppers.tolist(),
             }
         )

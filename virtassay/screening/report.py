@@ -66,7 +66,7 @@ def write_report(out: Path, found: Found, bench: Bench) -> Path:
             curves["name"].to_list(),
             bench.doses_um,
             np.array(curves["scores"].to_list()),
-            np.array(curves["standard_errors"].to_list()),
+            np.array([curves["lowers"].to_list(), curves["uppers"].to_list()]),
             label,
         )
         if len(bench.doses_um) > 1 and curves.height

@@ -26,7 +26,7 @@ from virtassay.data.store import Dataset, open_dataset
 from virtassay.screening.bench import Bench
 from virtassay.screening.elsewhere import identity, published
 from virtassay.screening.engines import Engine, Task
-from virtassay.screening.hits import Trust, hits_table, ranks, trust_of, warnings_of
+from virtassay.screening.hits import LISTS, Trust, hits_table, ranks, trust_of, warnings_of
 from virtassay.screening.images import Images
 from virtassay.screening.library import Library, molecules, prepare_library, rows_of
 from virtassay.screening.plate import diverse, plate_map
@@ -35,7 +35,6 @@ from virtassay.screening.report import Found, write_report
 from virtassay.screening.shards import Shards, share, whole
 
 log = logging.getLogger(__name__)
-LISTS = ("scores", "standard_errors")  # of all doses; not in the csv
 PIECE = 50_000  # hits that are held in memory at once; the report and the plate are about the first of them
 RESULTS = ["manifest.json", "hits.parquet", "hits.csv", "plate.csv", "rejected.csv", "report.html", "report.json"]
 
@@ -175,7 +174,7 @@ def _written(
         for first in range(0, ranked.height, PIECE):
             some = ranked[first : first + PIECE]
             numbers = np.sort(some["compound"].to_numpy())
-            scores = shards.scores(["compound", "score", "standard_error", "dose_um", *LISTS], numbers)
+            scores = shards.scores(["compound", "score", "lower", "upper", "dose_um", *LISTS], numbers)
             hits = hits_table(some, scores, rows_of(library, numbers), bench, trust, seed)
             table = hits.to_arrow()
             writer = writer or stack.enter_context(pq.ParquetWriter(parquet, table.schema))

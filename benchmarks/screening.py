@@ -1,17 +1,17 @@
-"""Screening held against the truth of simulated drugs: python benchmarks/screening.py runs/screening [run] [decoys]
+"""Screening held against the truth of simulated drugs: python benchmarks/screening.py runs/screening [seed] [decoys]
 
 A library of molecules that training never saw: held-out drugs, small edits of all drugs (their mechanism, their own
 structure), molecules of the class that does nothing with such edits, and decoys, which are property-matched, of other
 structure, and do nothing. What each does at each dose is known (virtassay/data/pharmacology.py). Printed: ROC AUC and
-enrichment of every goal against baselines, potency, coverage of intervals, and false discoveries.
+enrichment of every goal against baselines, potency, coverage of intervals, and false discoveries. Two runs are trained
+unless they are there: on single drugs over a ladder of four doses, and on pairs of drugs as well, for rescue.
 
-run: a finished run, whose data folder must be where it says; without it one is trained on a ladder of four doses.
-decoys: a library to take decoys from; without it they are built of the drugs' fragments.
+seed: of the runs. decoys: a library to take decoys from; without it they are built of the drugs' fragments.
 A decoy's truth is a decree: nothing in the training images says that an unlike molecule does nothing.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
@@ -37,13 +37,13 @@ from virtassay.flow.time import cosine_grid
 from virtassay.screening.bench import Bench
 from virtassay.screening.effects import Ask
 from virtassay.screening.enrichment import actives, enrichment_factor, roc_auc
-from virtassay.screening.goals import Goal, Likeness, Novelty, Selectivity, Strength, interval
+from virtassay.screening.goals import Goal, Likeness, Novelty, Rescue, Selectivity, Strength, interval
 from virtassay.screening.hits import FAR, Trust, trust_of
 from virtassay.screening.library import parent, prepare_library
 from virtassay.screening.potency import hill
 from virtassay.screening.recipe import Recipe, Stage
 from virtassay.screening.trust import Known, p_values, q_values
-from virtassay.screening.wanted import Effect
+from virtassay.screening.wanted import Effect, Rescued
 
 Array = NDArray[np.float64]
 LADDER = (  # the drugs of the design space over the whole of their curves, so that doses can be learnt
@@ -54,6 +54,9 @@ LADDER = (  # the drugs of the design space over the whole of their curves, so t
     "data.prepare.wells_per_treatment=4",
     "data.prepare.cells_per_well=12",
 )
+PAIRS = (*LADDER, "data.name=design_pairs", "data.prepare.wells_per_treatment=2", "data.prepare.combinations=120")
+STATE, STATE_UM = "camptothecin", 0.75  # seen in training, alone and in pairs with other classes
+RESCUED = 0.2  # of the state's effect
 EDITS = (  # atom by atom: methyl, halogens, ethers, chains
     "[cH:1]>>[c:1]F", "[cH:1]>>[c:1]Cl", "[cH:1]>>[c:1]C", "[cH:1]>>[c:1]OC", "[c:1]Cl>>[c:1]F", "[c:1]F>>[c:1]Cl",
     "[c:1][OX2][CH3]>>[c:1]O", "[OX2H:1][#6:2]>>[#6:2][O:1]C", "[NX3;H1:1]>>[N:1]C", "[CH3:1]>>[CH2:1]C",
@@ -252,21 +255,51 @@ def rankings(screened: Screened, observed: Array, goal: Goal, label: NDArray[np.
 
 
 def report_goals(screened: Screened, observed: Array) -> None:
-    """ROC AUC and enrichment, with 95 % intervals over parents (a drug and its edits are one draw)."""
-    true, table = screened.planted.effects(screened.bench.doses_um), screened.planted.table
+    """Print how well each goal is ranked."""
+    true = screened.planted.effects(screened.bench.doses_um)
     print("| goal | ranked by | ROC AUC | EF 1 % | EF 5 % | AUC without decoys |\n|---|---|---|---|---|---|")  # noqa: T201
     for name, (goal, real, least) in goals(screened).items():
         truth = still(real, true).max(1)
         active = actives(truth) if least is None else truth > least
         label = still(real, screened.true_seen) > (truth[active].min() if least is None else least)
-        kept = (table["kind"] != "decoy").to_numpy()
-        for who, scores in rankings(screened, observed, goal, label, seed=0).items():
-            figures: list[Callable[[NDArray[np.bool_], Array], float]] = [
-                roc_auc, partial(enrichment_factor, fraction=0.01), partial(enrichment_factor, fraction=0.05),
-            ]  # fmt: skip
-            cells = [with_interval(figure, active, scores, table["parent"]) for figure in figures]
-            cells.append(f"{roc_auc(active[kept], scores[kept]):.2f}")
-            print(f"| {name} ({active.sum()} of {len(active)}) | {who} | {' | '.join(cells)} |")  # noqa: T201
+        print_rows(name, active, rankings(screened, observed, goal, label, seed=0), screened.planted.table)
+
+
+def report_rescue(screened: Screened) -> None:
+    """Cells under a drug, and compounds added to them: is what brings them back found?"""
+    bench, table = screened.bench, screened.planted.table
+    goal = Rescued(STATE, STATE_UM).goal(bench)
+    assert isinstance(goal, Rescue)
+    asks = [
+        [bench.ask(name, smiles, dose, goal.state) for name, smiles in table.select("name", "smiles").iter_rows()]
+        for dose in bench.doses_um
+    ]
+    together = np.stack([goal(bench.effects(of_dose)) for of_dose in asks], 1).max(1)
+    added = np.stack([goal(effects + goal.state_effect) for effects in screened.predicted], 1).max(1)
+    state = next(p for p in compounds() if p.name == STATE).effect(STATE_UM)
+    true_seen = still(Rescue(goal.state, state), screened.true_seen + state)
+    active = still(Rescue(goal.state, state), screened.planted.effects(bench.doses_um) + state).max(1) > RESCUED
+    nearest, similarity = screened.nearest
+    label = np.where(true_seen > RESCUED, 1, -1)
+    ways = {
+        "the screen": together,
+        "the compound's predicted effect, added to the state's": added,
+        "nearest seen compound: rescues or not, by similarity": label[nearest] * similarity,
+        "random": np.random.default_rng(0).random(table.height),
+    }
+    print_rows(f"rescue from {STATE} {STATE_UM} µM", active, ways, table)
+
+
+def print_rows(name: str, active: NDArray[np.bool_], ways: Mapping[str, Array], table: pl.DataFrame) -> None:
+    """ROC AUC and enrichment, with 95 % intervals over parents (a drug and its edits are one draw)."""
+    kept = (table["kind"] != "decoy").to_numpy()
+    figures: list[Callable[[NDArray[np.bool_], Array], float]] = [
+        roc_auc, partial(enrichment_factor, fraction=0.01), partial(enrichment_factor, fraction=0.05),
+    ]  # fmt: skip
+    for who, scores in ways.items():
+        cells = [with_interval(figure, active, scores, table["parent"]) for figure in figures]
+        cells.append(f"{roc_auc(active[kept], scores[kept]):.2f}")
+        print(f"| {name} ({active.sum()} of {len(active)}) | {who} | {' | '.join(cells)} |")  # noqa: T201
 
 
 def with_interval(
@@ -361,23 +394,33 @@ def report_discoveries(screened: Screened, trust: Trust, splits: int = 100) -> N
     )
 
 
-def main(folder: Path, run: Path | None = None, decoys: Path | None = None) -> None:
-    """Train if need be, screen, hold against the truth."""
-    torch.set_num_threads(1)
-    run = run or train(folder, "screening", LADDER, IMAGES, seed=0)
-    recipe = Recipe(str(run), Effect(), Texture(), DOSES, ab2, cosine_grid, Guidance())
+def recipe_of(run: Path) -> Recipe:
+    return Recipe(str(run), Effect(), Texture(), DOSES, ab2, cosine_grid, Guidance())
+
+
+def screened_by(recipe: Recipe, decoys: Path | None) -> Screened:
+    """Make the library of what the run has not seen, and screen it."""
     instrument = recipe.instrument(STAGE)
-    real = open_dataset(instrument.assay.config["data"]["folder"], verify=False)
-    library = planted([p.name for p in compounds() if p.name not in instrument.assay.vocabulary.perturbations], decoys)
+    seen = instrument.assay.vocabulary.perturbations
+    library = planted([p.name for p in compounds() if p.name not in seen], decoys)
     print(library.table.group_by("kind", maintain_order=True).len().rows())  # noqa: T201
-    bench = Bench.of(instrument, DOSES, (None,))
-    screened = Screened.of(library, bench)
+    return Screened.of(library, Bench.of(instrument, DOSES, (None,)))
+
+
+def main(folder: Path, seed: int = 0, decoys: Path | None = None) -> None:
+    """Train, screen, hold against the truth."""
+    torch.set_num_threads(1)
+    recipe = recipe_of(train(folder, "screening", LADDER, IMAGES, seed))
+    screened = screened_by(recipe, decoys)
+    bench = screened.bench
+    real = open_dataset(bench.instrument.assay.config["data"]["folder"], verify=False)
     images = real.split("train")
     report_goals(screened, np.array([bench.effect_of_images(images, [name]) for name in bench.names]))
     report_potency(screened)
     report_coverage(screened, recipe)
     report_discoveries(screened, trust_of(bench, Strength(), real))
+    report_rescue(screened_by(recipe_of(train(folder, "screening pairs", PAIRS, IMAGES, seed)), decoys))
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:3]), *map(Path, sys.argv[3:4]))

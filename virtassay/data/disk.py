@@ -14,10 +14,14 @@ def require_space(folder: str | Path, needed: int, what: str) -> None:
     if free < needed:
         raise OSError(
             errno.ENOSPC,
-            f"{what} needs {_bytes(needed)} in {folder}, and {there} has {_bytes(free)} free: make room, or choose "
+            f"{what} needs {in_words(needed)} in {folder}, and {there} has {in_words(free)} free: make room, or choose "
             "another folder. Nothing was written",
         )
 
 
-def _bytes(n: int) -> str:
-    return f"{n / 1e9:.1f} GB" if n >= 1e8 else f"{n / 1e6:.1f} MB"
+def in_words(size: int) -> str:
+    """Write a number of bytes as people do: 839 MB."""
+    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
+        if size >= unit:
+            return f"{size / unit:.3g} {name}"
+    return f"{size / 1e3:.3g} kB"

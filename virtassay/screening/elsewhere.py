@@ -9,15 +9,12 @@ from pathlib import Path
 
 import fsspec
 
+from virtassay.data.remote import is_remote
+
 HELP = (
     "is the address right, are you allowed to, and is the store's package installed (s3fs for s3://, gcsfs for gs://, "
     "adlfs for az://)?"
 )
-
-
-def is_url(path: str | Path) -> bool:
-    """Whether a path names a file elsewhere."""
-    return "://" in str(path)
 
 
 def fetched(url: str, place: Path) -> Path:
@@ -37,7 +34,7 @@ def identity(path: str | Path) -> str:
 
     Raises FileNotFoundError, and OSError for a URL that cannot be read.
     """
-    if not is_url(path):
+    if not is_remote(path):
         if not Path(path).is_file():
             raise FileNotFoundError(f"there is no library {path}: correct library=….")
         with Path(path).open("rb") as file:

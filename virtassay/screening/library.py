@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem.MolStandardize import rdMolStandardize
 
-from virtassay.screening.elsewhere import fetched, is_url
+from virtassay.data.remote import is_remote
+from virtassay.screening.elsewhere import fetched
 
 CHUNK = 10_000
 ENDINGS = (".smi", ".csv", ".tsv", ".sdf", ".parquet")  # the first three and sdf also as .gz
@@ -96,13 +97,13 @@ def prepare_library(
     SMILES, a truth that is no number or always the same, a damaged file, and where no row is a molecule.
     """
     out = Path(out)
-    if not is_url(path) and not Path(path).is_file():
+    if not is_remote(path) and not Path(path).is_file():
         raise FileNotFoundError(f"there is no library {path}: correct library=….")
     out.mkdir(parents=True, exist_ok=True)
     for left in out.glob(".library-*"):  # by a process that was killed
         shutil.rmtree(left, ignore_errors=True)
     with TemporaryDirectory(prefix=".library-", dir=out) as place:
-        local = fetched(str(path), Path(place) / "given") if is_url(path) else Path(path)
+        local = fetched(str(path), Path(place) / "given") if is_remote(path) else Path(path)
         try:
             entries = _entries(local, smiles, name, truth)
             library = _write(entries, Path(place), out / "library.parquet", str(path), truth)

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 from filelock import FileLock
 
-from virtassay.data.disk import require_space
+from virtassay.data.disk import in_words, require_space
 from virtassay.data.public.archives import unpack
 from virtassay.data.sources import UnreadableImage
 from virtassay.download import fetch_into, size_at
@@ -137,14 +137,6 @@ def require_images(folder: Path, needed: pl.DataFrame, on_error: str) -> None:
             "on_error=skip leaves such images out and lists them."
         )
     log.warning(message)
-
-
-def in_words(size: int) -> str:
-    """Write a number of bytes as people do: 839 MB."""
-    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
-        if size >= unit:
-            return f"{size / unit:.3g} {name}"
-    return f"{size / 1e3:.3g} kB"
 
 
 def _more(unpacked: int) -> str:

@@ -4,7 +4,7 @@ import functools
 import io
 import re
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
@@ -39,7 +39,7 @@ class Collection:
         some = some[:: -(-len(some) * height * width // (4 * PIXELS))]
         images = dataset.images(some)
         step = max(1, round((images[:, 0].size / PIXELS) ** 0.5))
-        treatments = ordered_treatments(dataset.index)
+        treatments = ordered_treatments(dataset.rows.shared)
         written = pl.Series("written", [" + ".join(DOSE.findall(name)) for name in treatments["treatment"]], pl.String)
         return cls(dataset, treatments.with_columns(written), images[..., ::step, ::step])
 
@@ -56,8 +56,11 @@ class Collection:
     @functools.lru_cache(maxsize=32)  # noqa: B019 (a folder lives as long as the server)
     def values(self, column: str) -> list[str]:
         """The values of a column of text, sorted; none where there is no such column."""
-        index = self.dataset.index
-        return index[column].drop_nulls().unique().sort().to_list() if column in index.columns else []
+        rows = self.dataset.rows
+        if column not in rows.columns:
+            return []
+        table = rows.shared if column in rows.shared.columns else rows.own
+        return table[column].drop_nulls().unique().sort().to_list()
 
     def doses(self, perturbation: str) -> pl.DataFrame:
         """The treatments of a perturbation, of rising dose."""
@@ -66,7 +69,7 @@ class Collection:
     def rows(self, asked: Asked) -> NDArray[np.int64]:
         """The rows of the index that a query keeps."""
         given = {name: value for name in FILTERS if (value := getattr(asked, name))}
-        known = self.dataset.index.columns
+        known = self.dataset.rows.columns
         kept = [pl.col(name) == value if name in known else pl.lit(False) for name, value in given.items()]
         chosen = self.treatments
         if asked.perturbation:
@@ -79,12 +82,15 @@ class Collection:
 
     def where(self, mask: pl.Expr) -> NDArray[np.int64]:
         """The rows of the index where a condition holds."""
-        kept = self.dataset.index.lazy().with_row_index("_row").filter(mask).select("_row").collect()
-        return kept.to_series().to_numpy().astype(np.int64)
+        return self.dataset.rows.find(mask).astype(np.int64)
+
+    def line(self, row: int) -> dict[str, Any]:
+        """One row of the index."""
+        return self.dataset.rows.take(np.array([row])).table.row(0, named=True)
 
     def told(self, row: int) -> str:
         """Name one image: its treatment, place and id."""
-        line = self.dataset.index.row(row, named=True)
+        line = self.line(row)
         return f"{line['treatment']}, {line['batch']}, plate {line['plate']} well {line['well']}, {line['image_id']}"
 
     @functools.lru_cache(maxsize=256)  # noqa: B019

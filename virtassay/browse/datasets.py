@@ -92,7 +92,7 @@ class Shelf:
         asked, one = Asked.of(request.query_params), self.folder
         plates = one.values("plate")
         asked = replace(asked, plate=_known("plate", asked.plate, plates))
-        table = one.dataset.index.filter(pl.col("plate") == asked.plate)
+        table = one.dataset.where(pl.col("plate") == asked.plate).index
         columns = colourable(table)
         colour = _known("colour", asked.colour, columns)
         plate = draw_plate(table, colour, lambda well: asked.url("/plates", well=well, page=1))
@@ -103,12 +103,12 @@ class Shelf:
             rows = one.rows(Asked(plate=asked.plate, well=asked.well))
             if not len(rows):
                 raise HTTPException(404, f"plate {asked.plate!r} has no well {asked.well!r}.")
-            content |= {"well": one.dataset.index.row(int(rows[0]), named=True), "strips": self._well(rows)}
+            content |= {"well": one.line(int(rows[0])), "strips": self._well(rows)}
         return self._page("plates", "/plates", asked, content)
 
     def _well(self, rows: NDArray[np.int64]) -> list[Strip]:
         """A well's images, other ones of its batch and treatment from the folder beside, and controls of its batch."""
-        at = self.folder.dataset.index.row(int(rows[0]), named=True)
+        at = self.folder.line(int(rows[0]))
         strips = [Strip("folder", f"{self.label('folder')}, this well", _some(rows, 2 * IN_A_STRIP), len(rows))]
         matched = (pl.col("batch") == at["batch"]) & (pl.col("treatment") == at["treatment"])
         if self.beside is not None:
@@ -132,7 +132,7 @@ class Shelf:
         at = ladder["written"].to_list().index(asked.dose)
         treatment = ladder["treatment"][at]
         rows = one.rows(replace(asked, plate="", well=""))
-        batches = one.dataset.index["batch"].gather(rows).unique().sort().to_list()
+        batches = one.dataset.rows.take(rows).shared["batch"].unique().sort().to_list()
         shown = [(batch, self._strips(treatment, batch, asked.split)) for batch in batches[:BATCHES]]
         content = {"names": names, "ladder": ladder.iter_rows(named=True), "doses": ladder.height, "at": at,
                    "treatment": treatment, "groups": shown, "left_out": len(batches) - len(shown)}  # fmt: skip
@@ -166,7 +166,7 @@ class Shelf:
         """One image: the composite, each channel alone, and its row of the index."""
         asked = Asked.of(request.query_params)
         side, row = self._place(request)
-        line = self.side(side).dataset.index.row(row, named=True)
+        line = self.side(side).line(row)
         content = {"side": side, "row": row, "line": line, "label": self.label(side),
                    "channels": self.side(side).dataset.info.channels}  # fmt: skip
         return self._page("image", "", asked, content)

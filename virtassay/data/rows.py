@@ -117,12 +117,14 @@ class Rows:
         own = self.own.with_columns(**values)
         return replace(self, own=own, columns=tuple(dict.fromkeys([*self.columns, *values])))
 
+    def find(self, mask: pl.Expr) -> np.ndarray:
+        """Return the numbers of the rows where a condition holds."""
+        read = self.select(*(dict.fromkeys(mask.meta.root_names()) or ["image_id"]))
+        return read.with_row_index("_row").filter(mask)["_row"].to_numpy()
+
     def where(self, mask: pl.Expr | pl.Series) -> Self:
         """Return the rows that `mask` keeps."""
-        if isinstance(mask, pl.Expr):
-            read = self.select(*(dict.fromkeys(mask.meta.root_names()) or ["image_id"])).with_row_index("_row")
-            return self.take(read.filter(mask)["_row"].to_numpy())
-        return self.take(np.flatnonzero(mask.to_numpy()))
+        return self.take(self.find(mask) if isinstance(mask, pl.Expr) else np.flatnonzero(mask.to_numpy()))
 
     def take(self, rows: np.ndarray) -> Self:
         """Return some rows, in the order given."""

@@ -6,11 +6,13 @@ same: what the treatment would do whatever the batch (back-door adjustment; Pear
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
 
 from virtassay.assay import VirtualAssay
@@ -93,6 +95,19 @@ class Instrument:
         """φ of the same units under the control, (units, d)."""
         name = self.assay.vocabulary.controls[0]
         return self.features([Ask((name,), (None,), (None,), cell_type)])[0]
+
+    @torch.inference_mode()
+    def directions(self, asks: Sequence[Ask]) -> Array:
+        """Where each treatment moves the network's condition from the control's, v(treatment) − v(control), (asks, w).
+
+        What the condition says of the batch and the cell type is added to both, and cancels.
+        """
+        control = self.assay.vocabulary.controls[0]
+        alone = [replace(ask, cell_type=None) for ask in (Ask((control,), (None,), (None,)), *asks)]
+        table = self.assay.vocabulary.encode(self.requests(alone, np.zeros(1, np.int64)), self.assay.molecules)
+        encoder: Any = self.assay.network.condition
+        vectors = encoder(table.condition(slice(None)).to(self.assay.device)).double().cpu().numpy()
+        return vectors[1:] - vectors[0]
 
     def _generated(self, asks: Sequence[Ask], units: NDArray[np.int64]) -> Iterator[NDArray[np.generic]]:
         made = self.assay.generate(

@@ -1,7 +1,8 @@
 """Hits: the scores of a screen with what says how far to trust each of them.
 
-rank, name, smiles, score, lower, upper (95 %), standard_error, dose_um (of the score), ec50_um …, nearest, similarity,
-expected_error (of held-out compounds as far from training), p, q, flags (in words), seed, model, truth (if known)
+rank, name, smiles, score, lower, upper (95 %), standard_error, dose_um (of the score), ec50_um …, nearest, similarity
+(Tanimoto), taken_for, cosine (nearest to the model), expected_error (of held-out compounds as far from training), p, q,
+flags (in words), seed, model, truth (if known)
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from virtassay.data.store import Dataset
 from virtassay.screening.bench import FEWEST_IMAGES, Bench
 from virtassay.screening.goals import Context, Goal, squared_length, standard_error
 from virtassay.screening.potency import FEWEST_DOSES, hill
-from virtassay.screening.trust import Calibration, Known, p_values, q_values
+from virtassay.screening.trust import Calibration, Known, p_values, q_values, taken_for
 
 Array = NDArray[np.float64]
 FAR = 0.3  # Tanimoto similarity below which a compound has no like in training
@@ -108,6 +109,7 @@ def hits_table(
     table = ranked.join(scores.drop("score"), on="compound", how="left", maintain_order="left")
     table = table.join(rows, on="compound", how="left", maintain_order="left")
     nearest, similarity = trust.known.nearest(table["smiles"].to_list())
+    taken, cosine = taken_for(bench.instrument, trust.known, table["smiles"].to_list(), table["dose_um"].to_numpy())
     value, error = table["score"].to_numpy(), table["standard_error"].to_numpy()
     expected = (
         np.full(len(value), np.nan) if trust.calibration is None else trust.calibration.expected_error(similarity)
@@ -117,6 +119,8 @@ def hits_table(
         upper=pl.Series(value + 1.96 * error),
         nearest=pl.Series(nearest),
         similarity=pl.Series(similarity),
+        taken_for=pl.Series(taken),
+        cosine=pl.Series(cosine),
         expected_error=pl.Series(expected),
         seed=pl.lit(seed),
         model=pl.lit(bench.instrument.assay.model_sha256[:12]),

@@ -2,7 +2,7 @@
 
 rank, name, smiles, score, lower, upper (95 %), standard_error, dose_um (of the score), ec50_um …, nearest, similarity
 (Tanimoto), taken_for, cosine (nearest to the model), expected_error (of held-out compounds as far from training), p, q,
-flags (in words), seed, model, truth (if known); of the best, what else was looked at (agreement)
+flags (in words), seed, model, truth (if known); of the best, what else was looked at (agreement, survival)
 """
 
 from collections.abc import Sequence

@@ -66,6 +66,7 @@ def write_report(out: Path, found: Found, bench: Bench) -> Path:
         "lines": [line | {"structure": structure(line["smiles"])} for line in hits.head(LISTED).iter_rows(named=True)],
         "listed": LISTED,
         "has_potency": "ec50_um" in hits.columns,
+        "has_cells": hits["cells_left"].count() > 0,
         "others": [name.partition("_")[2] for name in hits.columns if name.startswith("score_")],
         "scores": scores_figure(found.scores, found.trust.null, label),
         "curves": dose_curves(

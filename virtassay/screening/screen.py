@@ -3,7 +3,7 @@
 manifest.json     what the scores depend on; another screen into the same folder is refused
 library.parquet   the molecules, each once; rejected.csv: what was left out
 stages/           shards of each stage
-others/           shards of each other model, of the best alone
+others/, nuclei/  shards of the best alone, by each other model, and of their nuclei
 hits.parquet, hits.csv, plate.csv, report.html, report.json, images/
 
 The folder is one that can lock and rename files, and that all processes see. Object stores can neither: a library is
@@ -23,6 +23,7 @@ import polars as pl
 import pyarrow.parquet as pq
 from filelock import FileLock
 
+from virtassay.assay import VirtualAssay
 from virtassay.data.store import Dataset, open_dataset
 from virtassay.screening.agreement import Other, agreement, recipes_of_others
 from virtassay.screening.bench import Bench
@@ -36,6 +37,7 @@ from virtassay.screening.plate import diverse, plate_map
 from virtassay.screening.recipe import Recipe, Stage
 from virtassay.screening.report import Found, write_report
 from virtassay.screening.shards import Numbers, Shards, share, whole
+from virtassay.screening.survival import Counting, survival
 
 log = logging.getLogger(__name__)
 LISTS = ("scores", "standard_errors")  # of all doses; not in the csv
@@ -101,10 +103,14 @@ def screen(
     ]
     for one in asked:
         work.begin(one, compounds)
-    if not all([work.finish(one) for one in asked]):  # of a list: one array of jobs does them all
+    real = _real(dataset, recipe.instrument(stages[-1]).assay)
+    counting = Counting.of(passes[-1], real, Shards(out / "nuclei", shard_size))
+    if counting.nuclei is not None:
+        work.begin(counting.nuclei, compounds)
+    if not all([work.finish(one) for one in (*asked, *counting.trusted)]):  # of a list: one array of jobs does them all
         return None
     with FileLock(out / ".lock"):
-        report = _finish(out, passes, asked, compounds, prepared, told, dataset, verdict, plate, images, inert)
+        report = _finish(out, passes, asked, counting, compounds, prepared, told, real, verdict, plate, images, inert)
     if publish is not None:
         published(out, [*RESULTS, *([] if images is None else ["images"])], publish)
         log.info("results are at %s", publish)
@@ -143,22 +149,22 @@ def _begun(out: Path, path: str | Path, told: dict[str, Any]) -> tuple[Library, 
 
 
 def _finish(
-    out: Path, passes: Sequence[Pass], others: Sequence[Pass], best: Numbers, library: Library, told: dict[str, Any],
-    dataset: str | Path | None, verdict: str | Path | None, plate: dict[str, Any] | None, images: Images | None,
-    inactives: Sequence[tuple[str, str]],
+    out: Path, passes: Sequence[Pass], others: Sequence[Pass], counting: Counting, best: Numbers, library: Library,
+    told: dict[str, Any], real: Dataset | None, verdict: str | Path | None, plate: dict[str, Any] | None,
+    images: Images | None, inactives: Sequence[tuple[str, str]],
 ) -> Path:  # fmt: skip
-    for one in (*passes, *others):
+    for one in (*passes, *others, *counting.trusted):
         one.shards.tidy()
     recipe, last = passes[-1].recipe, passes[-1].shards
     bench = passes[-1].bench()
     goal = recipe.wanted.goal(bench)
-    trust = trust_of(bench, goal, _real(dataset, bench), inactives)
+    trust = trust_of(bench, goal, real, inactives)
     ranked = ranks(last.scores(["compound", "score"]), trust, library.compounds)
-    errors = last.scores(["compound", "standard_error"], best)
-    checks: list[Check] = []
+    scored = last.scores(["compound", "standard_error", "dose_um"], best).join(rows_of(library, best), on="compound")
+    first = ranked.join(scored, on="compound", maintain_order="left")
+    checks = [survival(first, counting, trust.known)]
     if others:
-        first = ranked.join(errors, on="compound", maintain_order="left")
-        checks.append(agreement(first, [Other.of(other, trust) for other in others]))
+        checks.insert(0, agreement(first, [Other.of(other, trust) for other in others]))
     hits = _written(out, ranked, last, library, bench, trust, recipe.seed, checks)
     if plate is not None:
         picked = diverse(hits, plate["compounds"], plate["among"])
@@ -195,11 +201,11 @@ def _written(
     return kept[0]
 
 
-def _real(dataset: str | Path | None, bench: Bench) -> Dataset | None:
+def _real(dataset: str | Path | None, assay: VirtualAssay) -> Dataset | None:
     """The images given, or those of training if they are still where they were."""
     if dataset is not None:
         return open_dataset(dataset, verify=False)
-    folders = bench.instrument.assay.config["loader"]["folder"]
+    folders = assay.config["loader"]["folder"]
     there = isinstance(folders, str) and Path(folders, "dataset.json").is_file()
     return open_dataset(folders, verify=False) if there else None
 

@@ -1,5 +1,7 @@
 """Curves with known potency, p-values of chance, and rates of false discovery that hold."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -59,7 +61,7 @@ def test_a_compound_is_taken_for_what_the_encoder_makes_of_it(run, monkeypatch):
     assert names[:2] == ["ethanol", "taxol"] and cosines[:2] == pytest.approx([1, 1])
     assert (np.abs(cosines) <= 1 + 1e-9).all() and (cosines[2:] < 1 - 1e-6).all()
 
-    encode = instrument.assay.network.condition
+    encode: Any = instrument.assay.network.condition
     rows = instrument.requests([Ask(("DMSO",), (None,), (None,)), *(Ask((s,), (s,), (3.0,)) for s in ("CCCO", "CCO"))],
                                np.array([len(instrument.units) - 1]))  # fmt: skip
     with torch.inference_mode():

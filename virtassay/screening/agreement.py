@@ -6,6 +6,7 @@ score is in s.d. of its own untreated cells; its ranks, and its p against the sa
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -124,4 +125,7 @@ def rank_correlation(x: Array, y: Array) -> float:
     """Spearman's, of the finite pairs; NaN for fewer than three, and where one does not vary."""
     both = np.isfinite(x) & np.isfinite(y)
     a, b = x[both], y[both]
-    return float(spearmanr(a, b).statistic) if len(a) > 2 and np.ptp(a) > 0 and np.ptp(b) > 0 else float("nan")
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    told: Any = spearmanr(a, b)
+    return float(told.statistic)

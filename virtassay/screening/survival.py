@@ -8,6 +8,7 @@ cells in the wells. Crops of one cell each do not: they say how a cell looks, no
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -88,7 +89,7 @@ def following(bench: Bench, wells: pl.DataFrame) -> Following:
     x, y = np.array(lost, np.float64).reshape(-1, 2).T
     if len(x) < FEWEST_SEEN or np.ptp(x) == 0 or np.ptp(y) == 0:
         return Following(len(x), float("nan"), float("nan"), float("nan"), False)
-    told = pearsonr(x, y, alternative="greater")
+    told: Any = pearsonr(x, y, alternative="greater")
     slope = float(x @ y / (x @ x))
     error = float(np.sqrt(np.square(y - slope * x).mean()))
     clear = told.statistic >= FOLLOWS and told.pvalue <= CHANCE and slope > 0

@@ -49,7 +49,7 @@ def taken_for(
         seen = _unit(instrument, known.names, known.smiles, dose)
         of_dose = np.flatnonzero(doses == dose)
         for some in np.split(of_dose, range(AT_ONCE, len(of_dose), AT_ONCE)):
-            own = [smiles[i] for i in some]
+            own = [smiles[int(i)] for i in some]
             cosines = _unit(instrument, own, own, dose) @ seen.T
             names[some] = np.array(known.names, object)[cosines.argmax(1)]
             values[some] = cosines.max(1)

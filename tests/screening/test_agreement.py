@@ -2,6 +2,7 @@
 
 import json
 from html import escape
+from multiprocessing import get_context
 
 import numpy as np
 import polars as pl
@@ -11,7 +12,7 @@ from tests.screening.test_screen import LAST, done, recipe, scores
 from tests.training.test_runs import train
 from virtassay.screening import passes
 from virtassay.screening.agreement import Other, agreement, rank_correlation, recipes_of_others
-from virtassay.screening.engines import Local
+from virtassay.screening.engines import Local, Ray
 from virtassay.screening.recipe import Stage
 
 STAGES = (Stage(seeds=2, steps=2, keep=8), Stage(seeds=4, steps=3, keep=5))
@@ -112,6 +113,21 @@ def test_shares_and_processes_change_nothing(agreed, run, other, library, tmp_pa
     kept = {p: p.stat().st_mtime_ns for p in out.glob("*/*/*.parquet")}
     assert done(run, library, out, **plan)
     assert {p: p.stat().st_mtime_ns for p in out.glob("*/*/*.parquet")} == kept
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_bytes(agreed, run, other, library, tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="ray is not installed: pip install virtassay[cluster]")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    process = get_context("spawn").Process(target=_with_ray, args=(run, library, tmp_path / "s", other))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert scores(tmp_path / "s") == scores(agreed)
+
+
+def _with_ray(run, library, out, other):
+    done(run, library, out, stages=STAGES, others=[other], engine=Ray(concurrency=2))
 
 
 def test_what_was_killed_among_the_others_goes_on(agreed, run, other, library, tmp_path, monkeypatch):

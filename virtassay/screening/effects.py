@@ -100,13 +100,14 @@ class Instrument:
     def directions(self, asks: Sequence[Ask]) -> Array:
         """Where each treatment moves the network's condition from the control's, v(treatment) − v(control), (asks, w).
 
-        What the condition says of the batch and the cell type is added to both, and cancels.
+        What the condition says of batch and cell type is added to both, and cancels. None depends on the others asked.
         """
         control = self.assay.vocabulary.controls[0]
         alone = [replace(ask, cell_type=None) for ask in (Ask((control,), (None,), (None,)), *asks)]
         table = self.assay.vocabulary.encode(self.requests(alone, np.zeros(1, np.int64)), self.assay.molecules)
         encoder: Any = self.assay.network.condition
-        vectors = encoder(table.condition(slice(None)).to(self.assay.device)).double().cpu().numpy()
+        rows = (table.condition(slice(i, i + 1)).to(self.assay.device) for i in range(len(table)))
+        vectors = torch.cat([encoder(row) for row in rows]).double().cpu().numpy()  # one by one: to the bit the same
         return vectors[1:] - vectors[0]
 
     def _generated(self, asks: Sequence[Ask], units: NDArray[np.int64]) -> Iterator[NDArray[np.generic]]:

@@ -103,8 +103,7 @@ def screen(
     ]
     for one in asked:
         work.begin(one, compounds)
-    real = _real(dataset, recipe.instrument(stages[-1]).assay)
-    counting = Counting.of(passes[-1], real, Shards(out / "nuclei", shard_size))
+    real, counting = _counting(passes[-1], dataset, Shards(out / "nuclei", shard_size))
     if counting.nuclei is not None:
         work.begin(counting.nuclei, compounds)
     if not all([work.finish(one) for one in (*asked, *counting.trusted)]):  # of a list: one array of jobs does them all
@@ -199,6 +198,12 @@ def _written(
             text.write(hits.drop(*LISTS).write_csv(include_header=first == 0).encode())
             kept = kept or [hits]
     return kept[0]
+
+
+def _counting(last: Pass, dataset: str | Path | None, shards: Shards) -> tuple[Dataset | None, Counting]:
+    bench = last.bench()  # its model is let go before others are loaded
+    real = _real(dataset, bench.instrument.assay)
+    return real, Counting.of(last, bench, real, shards)
 
 
 def _real(dataset: str | Path | None, assay: VirtualAssay) -> Dataset | None:

@@ -106,16 +106,15 @@ class Counting:
     reason: str
 
     @classmethod
-    def of(cls, last: Pass, real: Dataset | None, shards: Shards) -> "Counting":
-        """Look at the real images of training, if they are there."""
+    def of(cls, last: Pass, bench: Bench, real: Dataset | None, shards: Shards) -> "Counting":
+        """Look at the real images of training, if they are there. bench: of the last stage."""
         if real is None:
             return cls(None, None, "the real images of training are not there")
         train = real.split("train")
         wells = cells_in_wells(train)
         if wells is None:
             return cls(None, None, "too few wells of controls, or a chosen number of images of each")
-        recipe = last.recipe
-        vocabulary = recipe.instrument(last.stage).assay.vocabulary
+        vocabulary = bench.instrument.assay.vocabulary
         if "float32" in (vocabulary.dtype, real.info.dtype):
             return cls(wells, None, "vectors hold no nuclei")
         try:
@@ -125,8 +124,8 @@ class Counting:
             return cls(wells, None, str(error).rstrip("."))
         if usual < SEVERAL:
             return cls(wells, None, f"with {usual:.1f} nuclei in an untreated image, it tells no loss of cells")
-        context = recipe.wanted.goal(last.bench()).contexts[0]
-        recipe = replace(recipe, featurizer=counter, wanted=CellsLeft(context))
+        wanted = CellsLeft(last.recipe.wanted.goal(bench).contexts[0])
+        recipe = replace(last.recipe, featurizer=counter, wanted=wanted)
         return cls(wells, Pass("nuclei of the best", recipe, last.stage, shards), "")
 
     @cached_property

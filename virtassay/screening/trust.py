@@ -50,7 +50,7 @@ def taken_for(
         of_dose = np.flatnonzero(doses == dose)
         for some in np.split(of_dose, range(AT_ONCE, len(of_dose), AT_ONCE)):
             own = [smiles[int(i)] for i in some]
-            cosines = _unit(instrument, own, own, dose) @ seen.T
+            cosines = (_unit(instrument, own, own, dose) @ seen.T).round(6)  # the same whatever else is in the product
             names[some] = np.array(known.names, object)[cosines.argmax(1)]
             values[some] = cosines.max(1)
     return names.tolist(), values

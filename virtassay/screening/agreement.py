@@ -25,32 +25,35 @@ ACTIVE = 0.05  # p
 
 
 def recipes_of_others(recipe: Recipe, runs: Sequence[str], stage: Stage) -> dict[str, Recipe]:
-    """The same recipe for each of the other runs, by the first digits of its model's SHA-256.
+    """The same recipe with each of the other runs, by the first digits of its model's SHA-256.
 
-    Each generates one image, so that what it cannot do is told now. Raises BrokenRun, and ValueError for a run that is
-    this model or another of the list, and for one whose images are others.
+    Each generates one image, so that what it cannot do is told now. Raises ValueError for a run that is broken, cannot
+    do what the recipe asks, is this model or another of the list, or whose images are others.
     """
     if not runs:
         return {}
     first = recipe.instrument(stage)
     models = {first.assay.model_sha256: recipe.run}
     found: dict[str, Recipe] = {}
-    for run in runs:
-        other = replace(recipe, run=str(run), batches=first.batches)
-        instrument = other.instrument(stage)
+    for run in map(str, runs):
+        other = replace(recipe, run=run, batches=first.batches)
+        try:
+            instrument = other.instrument(stage)
+            vocabulary = instrument.assay.vocabulary
+            control = seen_treatment(vocabulary, vocabulary.controls[0], None, recipe.wanted.cell_types[0])
+            instrument.images([control], np.arange(1))
+        except ValueError as error:
+            raise ValueError(f"others=[{run}] cannot do what this screen asks: {error}") from error
         sha = instrument.assay.model_sha256
         if sha in models:
             raise ValueError(
-                f"others: {run} holds the same weights as {models[sha]}, which agree with themselves: name runs that "
+                f"others=[{run}] holds the same weights as {models[sha]}, which agree with themselves: name runs that "
                 "were trained from other seeds, or other checkpoints."
             )
-        shown = [(a.vocabulary.channels, a.vocabulary.image_shape) for a in (instrument.assay, first.assay)]
+        shown = [(v.channels, v.image_shape) for v in (vocabulary, first.assay.vocabulary)]
         if shown[0] != shown[1]:
-            raise ValueError(f"others: {run} makes images {shown[0]}, and {recipe.run} {shown[1]}: name runs alike.")
-        vocabulary = instrument.assay.vocabulary
-        control = seen_treatment(vocabulary, vocabulary.controls[0], None, recipe.wanted.cell_types[0])
-        instrument.images([control], np.arange(1))
-        models[sha], found[sha[:12]] = str(run), other
+            raise ValueError(f"others=[{run}] makes images {shown[0]}, and {recipe.run} {shown[1]}: name runs alike.")
+        models[sha], found[sha[:12]] = run, other
     return found
 
 

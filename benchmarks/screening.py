@@ -54,7 +54,7 @@ LADDER = (  # the drugs of the design space over the whole of their curves, so t
     "data.prepare.wells_per_treatment=4",
     "data.prepare.cells_per_well=12",
 )
-PAIRS = (*LADDER, "data.name=design_pairs", "data.prepare.wells_per_treatment=2", "data.prepare.combinations=120")
+PAIRS = (*LADDER, "data.name=design_pairs", "data.prepare.combinations=60", "data.prepare.cells_per_well=9")
 STATE, STATE_UM = "camptothecin", 0.75  # seen in training, alone and in pairs with other classes
 RESCUED = 0.2  # of the state's effect
 EDITS = (  # atom by atom: methyl, halogens, ethers, chains

@@ -23,6 +23,13 @@ def main(cfg):
         return cfg.mandatory
     if cfg.kind == "wrapped":
         return hydra.utils.instantiate({"_target_": "os.listdir", "path": "nowhere"})
+    if cfg.kind == "extra":
+        try:
+            import no_such_package
+        except ImportError as error:
+            raise ImportError('this needs no_such_package: pip install "virtassay[more]".') from error
+    if cfg.kind == "broken":
+        import no_such_package
     if cfg.kind == "interrupt":
         raise KeyboardInterrupt
     raise TypeError("a bug")
@@ -117,6 +124,7 @@ def test_sweep_runs_the_task_once_for_each_value(tmp_path: Path):
         ("value", 1, "error: dose is negative; give µM ≥ 0."),
         ("missing", 1, "error: Missing mandatory value: mandatory"),
         ("wrapped", 1, "error: [Errno 2] No such file or directory: 'nowhere'"),
+        ("extra", 1, 'error: this needs no_such_package: pip install "virtassay[more]".'),
         ("interrupt", 130, "interrupted"),
     ],
 )
@@ -130,9 +138,9 @@ def test_errors_of_the_input_are_one_message(tmp_path: Path, kind: str, code: in
 
 def test_traceback_of_a_users_error_on_request_and_of_a_bug_always(tmp_path: Path):
     asked = fail("value", tmp_path, VIRTASSAY_TRACEBACK="1")
-    bug = fail("bug", tmp_path)
-    assert asked.returncode == bug.returncode == 1
+    bug, broken = fail("bug", tmp_path), fail("broken", tmp_path)
+    assert asked.returncode == bug.returncode == broken.returncode == 1
     assert "ValueError: dose is negative" in asked.stderr
     assert "TypeError: a bug" in bug.stderr
-    assert "Traceback" in asked.stderr
-    assert "Traceback" in bug.stderr
+    assert "ModuleNotFoundError: No module named" in broken.stderr
+    assert all("Traceback" in failed.stderr for failed in (asked, bug, broken))

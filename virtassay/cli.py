@@ -75,8 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def user_errors(task: Callable[P, R]) -> Callable[P, R]:
     """Decorate a script's task, inside hydra.main: errors of the input end as one message, without a traceback.
 
-    Exit codes: 1 for ValueError, OSError, FloatingPointError and a key without a value; 130 for Ctrl-C. Anything else
-    is a bug and keeps its traceback; VIRTASSAY_TRACEBACK=1 keeps it for all.
+    Exit codes: 1 for ValueError, OSError, FloatingPointError, a missing extra, and a key without a value; 130 for
+    Ctrl-C. Anything else is a bug and keeps its traceback; VIRTASSAY_TRACEBACK=1 keeps it for all.
     """
 
     @functools.wraps(task)
@@ -89,7 +89,7 @@ def user_errors(task: Callable[P, R]) -> Callable[P, R]:
             cause = _cause(error)
             of_the_configuration = type(cause).__module__.startswith("omegaconf.")
             if os.environ.get("VIRTASSAY_TRACEBACK") == "1" or not (
-                isinstance(cause, USER_ERRORS) or of_the_configuration
+                isinstance(cause, USER_ERRORS) or of_the_configuration or _is_missing_extra(cause)
             ):
                 raise
             _stop(f"error: {str(cause).strip() or type(cause).__name__}\n(VIRTASSAY_TRACEBACK=1 shows where.)", code=1)
@@ -102,6 +102,11 @@ def _cause(error: BaseException) -> BaseException:
     while type(error).__name__ == "InstantiationException" and error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+def _is_missing_extra(error: BaseException) -> bool:
+    # ours say what to install; Python's own name the module, and where they come through something is broken
+    return isinstance(error, ImportError) and error.name is None
 
 
 def _stop(message: str, code: int) -> NoReturn:

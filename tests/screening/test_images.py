@@ -9,6 +9,7 @@ from tifffile import TiffFile
 
 from tests.screening.test_screen import LAST, recipe
 from virtassay.data.store import open_dataset
+from virtassay.screening import engines, images
 from virtassay.screening.bench import Bench
 from virtassay.screening.goals import Context
 from virtassay.screening.images import AsDataset, AsOmeTiff, AsOmeZarr
@@ -87,3 +88,12 @@ def test_the_folder_is_replaced_whole(made, tmp_path):
 def test_no_image_is_no_request():
     with pytest.raises(ValueError, match=r"images\.top=0, images\.cells=4"):
         AsDataset(0, 4)
+
+
+def test_a_missing_extra_is_told_before_the_screen_begins(monkeypatch):
+    monkeypatch.setattr(images, "find_spec", lambda name: None)
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r'ome-zarr: pip install "virtassay\[ome\]"'):
+        AsOmeZarr()
+    with pytest.raises(ImportError, match=r'ray: pip install "virtassay\[cluster\]"'):
+        engines.Ray()

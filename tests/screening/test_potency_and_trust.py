@@ -1,10 +1,17 @@
 """Curves with known potency, p-values of chance, and rates of false discovery that hold."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
+from tests.screening.test_screen import LAST, recipe
+from virtassay.data.rows import Rows
+from virtassay.screening import trust
+from virtassay.screening.effects import Ask
 from virtassay.screening.potency import hill
-from virtassay.screening.trust import Calibration, Known, p_values, q_values
+from virtassay.screening.trust import Calibration, Known, p_values, q_values, taken_for
 
 DOSES = np.array([0.01, 0.03, 0.1, 0.3, 1, 3, 10])
 
@@ -45,6 +52,29 @@ def test_the_nearest_seen_compound_is_named():
     assert values[0] == 1 and 0 < values[1] < 1
     with pytest.raises(ValueError, match="no compound with a structure"):
         Known.of([], [])
+
+
+def test_a_compound_is_taken_for_what_the_encoder_makes_of_it(run, monkeypatch):
+    instrument = recipe(run).instrument(LAST)
+    known = Known.of(["taxol", "ethanol"], ["CCN(CC)CC", "CCO"])
+    smiles = ["OCC", "CCN(CC)CC", "CCCO", "c1ccccc1"]
+    names, cosines = taken_for(instrument, known, smiles, [1.0, 3.0, 3.0, 1.0])
+    assert names[:2] == ["ethanol", "taxol"] and cosines[:2] == pytest.approx([1, 1])
+    assert (np.abs(cosines) <= 1 + 1e-9).all() and (cosines[2:] < 1 - 1e-6).all()
+
+    encode: Any = instrument.assay.network.condition
+    rows = instrument.requests([Ask(("DMSO",), (None,), (None,)), *(Ask((s,), (s,), (3.0,)) for s in ("CCCO", "CCO"))],
+                               np.array([len(instrument.units) - 1]))  # fmt: skip
+    with torch.inference_mode():
+        table = instrument.assay.vocabulary.encode(Rows.of(rows), instrument.assay.molecules)
+        zero, own, ethanol = encode(table.condition(slice(None))).double().numpy()
+    right = (own - zero) @ (ethanol - zero) / np.linalg.norm(own - zero) / np.linalg.norm(ethanol - zero)
+    assert taken_for(instrument, Known.of(["ethanol"], ["CCO"]), ["CCCO"], [3.0])[1] == pytest.approx(
+        right, abs=1e-5
+    )  # in another batch: the same
+    monkeypatch.setattr(trust, "AT_ONCE", 1)
+    again = taken_for(instrument, known, smiles, [1.0, 3.0, 3.0, 1.0])
+    assert again[0] == names and again[1] == pytest.approx(cosines)
 
 
 def test_the_expected_error_is_that_of_held_out_compounds_alike():

@@ -10,7 +10,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from virtassay.card.measured import Measured
-from virtassay.data.fields.nuclei import dna_channel
 from virtassay.data.store import Dataset
 from virtassay.evaluation.featurizers.cells import CellStatistics
 from virtassay.evaluation.measure.explained import (
@@ -26,7 +25,6 @@ from virtassay.evaluation.measure.space import Space
 from virtassay.evaluation.world import at_most, generator_for
 
 SEED = 0
-NUCLEUS_UM = 15.0
 FIELD = 3.0  # nuclei in the median image: of fewer, the count says how a cell was cropped
 CLEAR = 0.05  # of an AUC above ½: with less there is no contrast to explain
 
@@ -115,11 +113,9 @@ def _cells(dataset: Dataset, contrasts: list[Contrast]) -> list[NDArray[np.float
         column = dataset.index["cells_in_field"].cast(pl.Float64).to_numpy()
         return [column[contrast.rows][:, None] for contrast in contrasts]
     try:
-        dna = dna_channel(dataset.info.channels)
+        nuclei = CellStatistics.of(dataset.info.channels, dataset.info.pixel_size_um)
     except ValueError:  # no channel shows nuclei, or several do
         return [None] * len(contrasts)
-    size = dataset.info.pixel_size_um
-    nuclei = CellStatistics(dna=dna) if size is None else CellStatistics(dna=dna, diameter_px=max(3, NUCLEUS_UM / size))
     if not contrasts or np.median(nuclei(dataset.images(contrasts[0].rows))[:, 0]) < FIELD:
         return [None] * len(contrasts)
     return [nuclei(dataset.images(contrast.rows))[:, :1] for contrast in contrasts]

@@ -6,15 +6,18 @@ same: what the treatment would do whatever the batch (back-door adjustment; Pear
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
 
 from virtassay.assay import VirtualAssay
 from virtassay.data.pairing import ControlPool
+from virtassay.data.rows import Rows
 from virtassay.evaluation.featurizers.features import Featurizer
 from virtassay.flow.guidance import Guidance
 from virtassay.flow.solver import Solver
@@ -93,6 +96,21 @@ class Instrument:
         """φ of the same units under the control, (units, d)."""
         name = self.assay.vocabulary.controls[0]
         return self.features([Ask((name,), (None,), (None,), cell_type)])[0]
+
+    @torch.inference_mode()
+    def directions(self, asks: Sequence[Ask]) -> Array:
+        """Where each treatment moves the network's condition from the control's, v(treatment) − v(control), (asks, w).
+
+        What the condition says of batch and cell type is added to both, and cancels. None depends on the others asked.
+        """
+        control = self.assay.vocabulary.controls[0]
+        alone = [replace(ask, cell_type=None) for ask in (Ask((control,), (None,), (None,)), *asks)]
+        asked = Rows.of(self.requests(alone, np.zeros(1, np.int64)))
+        table = self.assay.vocabulary.encode(asked, self.assay.molecules)
+        encoder: Any = self.assay.network.condition
+        rows = (table.condition(slice(i, i + 1)).to(self.assay.device) for i in range(len(table)))
+        vectors = torch.cat([encoder(row) for row in rows]).double().cpu().numpy()  # one by one: to the bit the same
+        return vectors[1:] - vectors[0]
 
     def _generated(self, asks: Sequence[Ask], units: NDArray[np.int64]) -> Iterator[NDArray[np.generic]]:
         made = self.assay.generate(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from importlib.util import find_spec
 from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import Any, Protocol
@@ -115,7 +116,7 @@ class Ray:
     """A Ray cluster by its address ("auto": the one there is), or one started on this machine for the screen.
 
     concurrency: workers, each with its own copy of the model. gpus_each: of each worker, or a part of one. All of them
-    must see the run and the screen's folder under the same paths.
+    must see the run and the screen's folder under the same paths. Raises ImportError without the extra `cluster`.
     """
 
     address: str | None = None
@@ -128,12 +129,12 @@ class Ray:
                 f"engine.concurrency={self.concurrency}, engine.gpus_each={self.gpus_each}: give workers, 1 or more, "
                 "and GPUs of each, 0 or more."
             )
+        if find_spec("ray") is None:
+            raise ImportError('engine=ray needs the package ray: pip install "virtassay[cluster]".')
 
     def __call__(self, task: Task, numbers: Sequence[int]) -> None:
-        try:
-            import ray  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise ImportError('engine=ray needs the package ray: pip install "virtassay[cluster]".') from error
+        import ray  # pyright: ignore[reportMissingImports]
+
         if not ray.is_initialized():  # and it stays for the next stage: to start one takes many seconds
             ray.init(address=self.address, log_to_driver=False)
         shards = ray.data.from_items(list(numbers), override_num_blocks=len(numbers))

@@ -1,7 +1,8 @@
 """Hits: the scores of a screen with what says how far to trust each of them.
 
-rank, name, smiles, score, lower, upper (95 %), dose_um (of the score), ec50_um …, nearest, similarity,
-expected_error (of held-out compounds as far from training), p, q, flags (in words), seed, model, truth (if known)
+rank, name, smiles, score, lower, upper (95 %), dose_um (of the score), ec50_um …, nearest, similarity (Tanimoto),
+taken_for, cosine (nearest to the model), expected_error (of held-out compounds as far from training), p, q, flags (in
+words), seed, model, truth (if known); of the best, what else was looked at (agreement, survival)
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from virtassay.data.store import Dataset
 from virtassay.screening.bench import FEWEST_IMAGES, Bench
 from virtassay.screening.goals import Context, Goal, half_width, squared_length
 from virtassay.screening.potency import FEWEST_DOSES, hill
-from virtassay.screening.trust import Calibration, Known, p_values, q_values
+from virtassay.screening.trust import Calibration, Known, p_values, q_values, taken_for
 
 Array = NDArray[np.float64]
 LISTS = ("scores", "lowers", "uppers")  # of all doses; not in the csv
@@ -28,18 +29,28 @@ NARROW = 10.0  # doses of a compound in training, highest over lowest, that say 
 class Trust:
     """What is known of the model beside its scores, found out once for a screen.
 
-    null: the scores of compounds that do nothing, (m,); inactive: their names; seen: whether training has seen them,
-    which is so where its real images told who they are, and not where the user named them. calibration: None
+    null: the scores of compounds that do nothing, (m,); inactive: their names and SMILES; seen: whether training has
+    seen them, which is so where its real images told who they are, and not where the user named them. calibration: None
     where there are no held-out compounds with real images. dose_spread: highest over lowest dose in the training images
     of a compound, the median of compounds; None where doses are not given.
     """
 
     known: Known
     null: Array
-    inactive: tuple[str, ...]
+    inactive: tuple[tuple[str, str], ...]
     seen: bool
     calibration: Calibration | None
     dose_spread: float | None
+
+
+@dataclass(frozen=True)
+class Check:
+    """What else was looked at of the best: a table by `compound`, with `flags` in words ("" for none), for the hits;
+    a sentence that sums it up, and warnings, for the report."""
+
+    table: pl.DataFrame
+    sentence: str
+    warnings: list[str]
 
 
 def trust_of(bench: Bench, goal: Goal, real: Dataset | None, inactives: Sequence[tuple[str, str]] = ()) -> Trust:
@@ -54,8 +65,7 @@ def trust_of(bench: Bench, goal: Goal, real: Dataset | None, inactives: Sequence
     seen = [(n, s) for n, s in zip(vocabulary.perturbations, vocabulary.smiles, strict=True) if s is not None]
     known = Known.of(*zip(*seen, strict=True)) if seen else Known.of([], [])
     if real is None or "smiles" not in real.index.columns:
-        null = _null(bench, goal, inactives)
-        return Trust(known, null, tuple(name for name, _ in inactives), not inactives, None, None)
+        return Trust(known, null_scores(bench, goal, inactives), tuple(inactives), not inactives, None, None)
     alone = real.index.filter(~pl.col("is_control") & (pl.col("perturbation").list.len() == 1))
     compounds = alone.select(
         name=pl.col("perturbation").list.first(), smiles=pl.col("smiles").list.first(), split="split"
@@ -66,21 +76,20 @@ def trust_of(bench: Bench, goal: Goal, real: Dataset | None, inactives: Sequence
         for name, smiles in _unique(compounds.filter(pl.col("split") == "train"))
         if _does_nothing(bench, train, name)
     ]
-    null = _null(bench, goal, inactive)
-    names, spread = tuple(name for name, _ in inactive), _dose_spread(train)
+    null, inactive, spread = null_scores(bench, goal, inactive), tuple(inactive), _dose_spread(train)
     plain = goal.contexts == (Context(cell_type=goal.contexts[0].cell_type),)
     new = [c for c in _unique(compounds) if c[0] not in vocabulary.perturbations] if plain else []
     found = [(*c, *shown) for c in new if (shown := _shown(bench, real, c[0])) is not None]
     if not found:
-        return Trust(known, null, names, not inactives, None, spread)
+        return Trust(known, null, inactive, not inactives, None, spread)
     observed = np.array([float(goal(units)) for *_, units in found])
     predicted = _predicted(bench, goal, [(name, smiles, dose) for name, smiles, dose, _ in found])
     similarity = known.nearest([smiles for _, smiles, *_ in found])[1]
-    return Trust(known, null, names, not inactives, Calibration(similarity, predicted, observed), spread)
+    return Trust(known, null, inactive, not inactives, Calibration(similarity, predicted, observed), spread)
 
 
-def _null(bench: Bench, goal: Goal, inactive: Sequence[tuple[str, str]]) -> Array:
-    """Their scores at the best of the doses, as hits have theirs."""
+def null_scores(bench: Bench, goal: Goal, inactive: Sequence[tuple[str, str]]) -> Array:
+    """The scores of inactive compounds (name, SMILES) at the best of the doses, as hits have theirs: (m,)."""
     if not inactive:
         return np.zeros(0)
     return np.max([_predicted(bench, goal, [(*c, dose) for c in inactive]) for dose in bench.doses_um], axis=0)
@@ -101,13 +110,15 @@ def ranks(scores: pl.DataFrame, trust: Trust, tried: int) -> pl.DataFrame:
 
 
 def hits_table(
-    ranked: pl.DataFrame, scores: pl.DataFrame, rows: pl.DataFrame, bench: Bench, trust: Trust, seed: int
-) -> pl.DataFrame:
+    ranked: pl.DataFrame, scores: pl.DataFrame, rows: pl.DataFrame, bench: Bench, trust: Trust, seed: int,
+    checks: Sequence[Check] = (),
+) -> pl.DataFrame:  # fmt: skip
     """Say how far to trust each compound. ranked: some of `ranks`; of the same compounds scores, as Scorer gives them,
-    and rows of the library."""
+    and rows of the library; checks: of some of them."""
     table = ranked.join(scores.drop("score"), on="compound", how="left", maintain_order="left")
     table = table.join(rows, on="compound", how="left", maintain_order="left")
     nearest, similarity = trust.known.nearest(table["smiles"].to_list())
+    taken, cosine = taken_for(bench.instrument, trust.known, table["smiles"].to_list(), table["dose_um"].to_numpy())
     value, lower, upper = (table[name].to_numpy() for name in ("score", "lower", "upper"))
     expected = (
         np.full(len(value), np.nan) if trust.calibration is None else trust.calibration.expected_error(similarity)
@@ -115,6 +126,8 @@ def hits_table(
     table = table.with_columns(
         nearest=pl.Series(nearest),
         similarity=pl.Series(similarity),
+        taken_for=pl.Series(taken),
+        cosine=pl.Series(cosine),
         expected_error=pl.Series(expected),
         seed=pl.lit(seed),
         model=pl.lit(bench.instrument.assay.model_sha256[:12]),
@@ -135,6 +148,11 @@ def hits_table(
             top=pl.Series([c.top for c in curves]),
             hill_slope=pl.Series([c.slope for c in curves]),
         )
+    checked: list[list[str]] = []
+    for check in checks:
+        table = table.join(check.table, on="compound", how="left", maintain_order="left")
+        checked.append(table["flags"].fill_null("").to_list())
+        table = table.drop("flags")
     flags = [
         "; ".join(flag for flag in row if flag)
         for row in zip(
@@ -143,6 +161,7 @@ def hits_table(
             _when(upper - lower > 2 * np.abs(value), "seeds and batches disagree"),
             _when(table["is_salt"].to_numpy(), "scored without its counter-ion"),
             [c.warning for c in curves] if curves else [""] * len(value),
+            *checked,
             strict=True,
         )
     ]

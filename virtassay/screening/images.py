@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -86,15 +87,18 @@ class AsOmeTiff(Best):
 class AsOmeZarr(Best):
     """An OME-Zarr 0.5 a treatment, a collection of one image a cell. Raises ImportError without the extra `ome`."""
 
-    def __call__(self, folder: Path, hits: pl.DataFrame, bench: Bench, context: Context) -> None:
-        try:
-            import zarr
-            from ome_zarr.format import FormatV05
-            from ome_zarr.writer import write_image
-        except ImportError as error:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if find_spec("ome_zarr") is None:  # told now, not when the screen is done
             raise ImportError(
                 'images=ome_zarr needs the package ome-zarr: pip install "virtassay[ome]" (or choose images=ome_tiff).'
-            ) from error
+            )
+
+    def __call__(self, folder: Path, hits: pl.DataFrame, bench: Bench, context: Context) -> None:
+        import zarr
+        from ome_zarr.format import FormatV05
+        from ome_zarr.writer import write_image
+
         vocabulary = _of_images(bench)
         axes = [{"name": "c", "type": "channel"}, *({"name": name, "type": "space"} for name in "yx")]
         size = vocabulary.pixel_size_um

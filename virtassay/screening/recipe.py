@@ -29,7 +29,7 @@ MINIBATCHES = 8  # of images that are asked for at once, as good as
 class Stage:
     """One pass over what is left of the library: images of each compound and batch, steps of the solver, who goes on.
 
-    keep: how many compounds the next stage sees, the best; None: this is the last.
+    keep: how many compounds the next stage sees, the best; of the last, how many are looked at once more (None: all).
     """
 
     seeds: int

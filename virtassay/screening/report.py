@@ -24,13 +24,17 @@ FACTS = ("model_sha256", "wanted", "doses_um", "batches", "stages", "solver", "g
 
 @dataclass(frozen=True)
 class Found:
-    """What a screen found, for its report. hits: the first of them; scores: of all, (n,). told: its manifest."""
+    """What a screen found, for its report. hits: the first of them; scores: of all, (n,). told: its manifest.
+
+    sentences: what else was looked at found.
+    """
 
     hits: pl.DataFrame
     scores: NDArray[np.float64]
     library: Library
     told: dict[str, Any]
     warnings: list[str]
+    sentences: list[str]
     trust: Trust
     goal: Goal
 
@@ -44,6 +48,7 @@ def write_report(out: Path, found: Found, bench: Bench) -> Path:
         "rejected": found.library.rejected,
         "ranked": len(found.scores),
         "warnings": found.warnings,
+        "sentences": found.sentences,
         "screen": found.told,
     }
     enrichment = _enrichment(hits, found.library)
@@ -61,6 +66,8 @@ def write_report(out: Path, found: Found, bench: Bench) -> Path:
         "lines": [line | {"structure": structure(line["smiles"])} for line in hits.head(LISTED).iter_rows(named=True)],
         "listed": LISTED,
         "has_potency": "ec50_um" in hits.columns,
+        "has_cells": hits["cells_left"].count() > 0,
+        "others": [name.partition("_")[2] for name in hits.columns if name.startswith("score_")],
         "scores": scores_figure(found.scores, found.trust.null, label),
         "curves": dose_curves(
             curves["name"].to_list(),

@@ -3,6 +3,7 @@
 manifest.json     what the scores depend on; another screen into the same folder is refused
 library.parquet   the molecules, each once; rejected.csv: what was left out
 stages/           shards of each stage
+others/, nuclei/  shards of the best alone, by each other model, and of their nuclei
 hits.parquet, hits.csv, plate.csv, report.html, report.json, images/
 
 The folder is one that can lock and rename files, and that all processes see. Object stores can neither: a library is
@@ -22,17 +23,21 @@ import polars as pl
 import pyarrow.parquet as pq
 from filelock import FileLock
 
+from virtassay.assay import VirtualAssay
 from virtassay.data.store import Dataset, open_dataset
+from virtassay.screening.agreement import Other, agreement, recipes_of_others
 from virtassay.screening.bench import Bench
 from virtassay.screening.elsewhere import identity, published
-from virtassay.screening.engines import Engine, Task
-from virtassay.screening.hits import LISTS, Trust, hits_table, ranks, trust_of, warnings_of
+from virtassay.screening.engines import Engine
+from virtassay.screening.hits import LISTS, Check, Trust, hits_table, ranks, trust_of, warnings_of
 from virtassay.screening.images import Images
 from virtassay.screening.library import Library, molecules, prepare_library, rows_of
+from virtassay.screening.passes import Pass, Work
 from virtassay.screening.plate import diverse, plate_map
 from virtassay.screening.recipe import Recipe, Stage
 from virtassay.screening.report import Found, write_report
-from virtassay.screening.shards import Shards, share, whole
+from virtassay.screening.shards import Numbers, Shards, share, whole
+from virtassay.screening.survival import Counting, survival
 
 log = logging.getLogger(__name__)
 PIECE = 50_000  # hits that are held in memory at once; the report and the plate are about the first of them
@@ -58,50 +63,52 @@ def screen(
     name: str | None = None,
     truth: str | None = None,
     inactives: str | Path | None = None,
+    others: Sequence[str] = (),
 ) -> Path | None:
     """Score a library and rank it; returns the report, or None where other shares of the work are still missing.
 
-    stages: cheap first; each but the last says how many compounds go on. shard: "k/n" does the k-th of n shares, for
-    arrays of jobs: the one that finds all of a stage done goes on to the next. dataset: the real images that the model
-    was trained on, for inactive and held-out compounds. verdict: verdict.json of its evaluation. plate: {wells,
-    controls, compounds, among} of the plate map. images: of the best, in some format. publish: the URL of a folder
-    that results are uploaded to. smiles, name: columns of the library, a file or its URL. truth: its column that tells
-    what is active, shown against the ranking. inactives: a file like the library, of compounds known to do nothing,
-    that p and q are held against. Raises ValueError, FileNotFoundError, OSError for a URL that cannot be read, and
-    BrokenRun before anything is scored.
+    stages: cheap first; each but the last says how many compounds go on, and the last may say how many of the best are
+    looked at once more. others: run folders of the same data, which score those too, as in the last stage. shard: "k/n"
+    does the k-th of n shares, for arrays of jobs: the one that finds all of a stage done goes on to the next. dataset:
+    the real images that the model was trained on, for inactive and held-out compounds. verdict: verdict.json of its
+    evaluation. plate: {wells, controls, compounds, among} of the plate map. images: of the best, in some format.
+    publish: the URL of a folder that results are uploaded to. smiles, name: columns of the library, a file or its URL.
+    truth: its column that tells what is active, shown against the ranking. inactives: a file like the library, of
+    compounds known to do nothing, that p and q are held against. Raises ValueError, FileNotFoundError, OSError for a
+    URL that cannot be read, and BrokenRun before anything is scored.
     """
     out = Path(out)
     _check(stages, shard_size)
     share(shard, 0)
     inert = [] if inactives is None else molecules(inactives)
+    found = recipes_of_others(recipe, others, stages[-1])
     there = str(library).partition("?")[0]  # what follows in the URL may be a signature, which is for nobody to read
     told = {"library_file": there, "library_is": identity(library), "columns": [smiles, name, truth]}
     out.mkdir(parents=True, exist_ok=True)
     with FileLock(out / ".lock"):  # jobs of an array begin together
         prepared, told = _begun(out, library, told | recipe.described(stages) | {"shard_size": shard_size})
+    work = Work(prepared, engine, threads, shard, out / ".lock")
+    passes: list[Pass] = []
     compounds = np.arange(prepared.compounds)
     for number, stage in enumerate(stages, start=1):
-        shards = Shards(out / "stages" / str(number), shard_size)
-        with FileLock(out / ".lock"):
-            shards.begin(compounds)
-            if not shards.bench.is_file():
-                log.info("stage %d: untreated cells and what training has seen", number)
-                types = recipe.wanted.cell_types
-                made = Bench.of(recipe.instrument(stage), recipe.doses_um, types)
-                with whole(shards.bench) as file:
-                    made.save(file)
-        left = shards.missing(share(shard, shards.count))
-        log.info("stage %d: %d compounds, %d of %d shards to do", number, len(compounds), len(left), shards.count)
-        if left:
-            engine(Task(recipe, stage, shards, prepared, threads), left)
-        others = shards.missing()
-        if others:
-            log.info("stage %d: %d shards are left to other jobs; run again when they are done", number, len(others))
+        passes.append(Pass(f"stage {number}", recipe, stage, Shards(out / "stages" / str(number), shard_size)))
+        work.begin(passes[-1], compounds)
+        if not work.finish(passes[-1]):
             return None
-        if number < len(stages):
-            compounds = shards.best(stage.keep or 0)
+        compounds = passes[-1].shards.best(len(compounds) if stage.keep is None else stage.keep)
+    asked = [
+        Pass(f"the best by {other.run}", other, stages[-1], Shards(out / "others" / model, shard_size))
+        for model, other in found.items()
+    ]
+    for one in asked:
+        work.begin(one, compounds)
+    real, counting = _counting(passes[-1], dataset, Shards(out / "nuclei", shard_size))
+    if counting.nuclei is not None:
+        work.begin(counting.nuclei, compounds)
+    if not all([work.finish(one) for one in (*asked, *counting.trusted)]):  # of a list: one array of jobs does them all
+        return None
     with FileLock(out / ".lock"):
-        report = _finish(out, recipe, stages, prepared, told, dataset, verdict, plate, images, inert)
+        report = _finish(out, passes, asked, counting, compounds, prepared, told, real, verdict, plate, images, inert)
     if publish is not None:
         published(out, [*RESULTS, *([] if images is None else ["images"])], publish)
         log.info("results are at %s", publish)
@@ -111,7 +118,8 @@ def screen(
 def _check(stages: Sequence[Stage], shard_size: int) -> None:
     if not stages or any(stage.keep is None or stage.keep < 1 for stage in stages[:-1]):
         raise ValueError("stages: give one or more, and for each but the last `keep`, how many compounds go on.")
-    if any(stage.seeds < 1 or stage.steps < 1 for stage in stages) or shard_size < 1:
+    numbers = [n for stage in stages for n in (stage.seeds, stage.steps, stage.keep) if n is not None]
+    if min(numbers) < 1 or shard_size < 1:
         raise ValueError(f"stages={list(stages)}, shard_size={shard_size}: numbers of 1 or more.")
 
 
@@ -139,34 +147,41 @@ def _begun(out: Path, path: str | Path, told: dict[str, Any]) -> tuple[Library, 
 
 
 def _finish(
-    out: Path, recipe: Recipe, stages: Sequence[Stage], library: Library, told: dict[str, Any],
-    dataset: str | Path | None, verdict: str | Path | None, plate: dict[str, Any] | None, images: Images | None,
-    inactives: Sequence[tuple[str, str]],
+    out: Path, passes: Sequence[Pass], others: Sequence[Pass], counting: Counting, best: Numbers, library: Library,
+    told: dict[str, Any], real: Dataset | None, verdict: str | Path | None, plate: dict[str, Any] | None,
+    images: Images | None, inactives: Sequence[tuple[str, str]],
 ) -> Path:  # fmt: skip
-    every = [Shards(out / "stages" / str(n), int(told["shard_size"])) for n in range(1, len(stages) + 1)]
-    for shards in every:
-        shards.tidy()
-    last = every[-1]
-    bench = Bench.load(last.bench, recipe.instrument(stages[-1]))
+    for one in (*passes, *others, *counting.trusted):
+        one.shards.tidy()
+    recipe, last = passes[-1].recipe, passes[-1].shards
+    bench = passes[-1].bench()
     goal = recipe.wanted.goal(bench)
-    trust = trust_of(bench, goal, _real(dataset, bench), inactives)
+    trust = trust_of(bench, goal, real, inactives)
     ranked = ranks(last.scores(["compound", "score"]), trust, library.compounds)
-    hits = _written(out, ranked, last, library, bench, trust, recipe.seed)
+    scored = last.scores(["compound", "lower", "upper", "dose_um"], best).join(rows_of(library, best), on="compound")
+    first = ranked.join(scored, on="compound", maintain_order="left")
+    checks = [survival(first, counting, trust.known)]
+    if others:
+        checks.insert(0, agreement(first, [Other.of(other, trust) for other in others]))
+    hits = _written(out, ranked, last, library, bench, trust, recipe.seed, checks)
     if plate is not None:
         picked = diverse(hits, plate["compounds"], plate["among"])
         with whole(out / "plate.csv") as file:
             file.write(plate_map(picked, plate["wells"], plate["controls"]).write_csv().encode())
     if images is not None:
         images(out / "images", hits, bench, goal.contexts[0])
-    warnings = [*_of_the_model(verdict), *warnings_of(trust, goal)]
+    warnings = [*_of_the_model(verdict), *warnings_of(trust, goal), *(w for check in checks for w in check.warnings)]
     for warning in warnings:
         log.warning("%s", warning)
-    return write_report(out, Found(hits, ranked["score"].to_numpy(), library, told, warnings, trust, goal), bench)
+    sentences = [check.sentence for check in checks]
+    found = Found(hits, ranked["score"].to_numpy(), library, told, warnings, sentences, trust, goal)
+    return write_report(out, found, bench)
 
 
 def _written(
-    out: Path, ranked: pl.DataFrame, shards: Shards, library: Library, bench: Bench, trust: Trust, seed: int
-) -> pl.DataFrame:
+    out: Path, ranked: pl.DataFrame, shards: Shards, library: Library, bench: Bench, trust: Trust, seed: int,
+    checks: Sequence[Check],
+) -> pl.DataFrame:  # fmt: skip
     """Write hits.parquet and hits.csv piece by piece, and return the first."""
     kept: list[pl.DataFrame] = []
     with whole(out / "hits.parquet") as parquet, whole(out / "hits.csv") as text, ExitStack() as stack:
@@ -175,7 +190,7 @@ def _written(
             some = ranked[first : first + PIECE]
             numbers = np.sort(some["compound"].to_numpy())
             scores = shards.scores(["compound", "score", "lower", "upper", "dose_um", *LISTS], numbers)
-            hits = hits_table(some, scores, rows_of(library, numbers), bench, trust, seed)
+            hits = hits_table(some, scores, rows_of(library, numbers), bench, trust, seed, checks)
             table = hits.to_arrow()
             writer = writer or stack.enter_context(pq.ParquetWriter(parquet, table.schema))
             writer.write_table(table)
@@ -184,11 +199,17 @@ def _written(
     return kept[0]
 
 
-def _real(dataset: str | Path | None, bench: Bench) -> Dataset | None:
+def _counting(last: Pass, dataset: str | Path | None, shards: Shards) -> tuple[Dataset | None, Counting]:
+    bench = last.bench()  # its model is let go before others are loaded
+    real = _real(dataset, bench.instrument.assay)
+    return real, Counting.of(last, bench, real, shards)
+
+
+def _real(dataset: str | Path | None, assay: VirtualAssay) -> Dataset | None:
     """The images given, or those of training if they are still where they were."""
     if dataset is not None:
         return open_dataset(dataset, verify=False)
-    folders = bench.instrument.assay.config["loader"]["folder"]
+    folders = assay.config["loader"]["folder"]
     there = isinstance(folders, str) and Path(folders, "dataset.json").is_file()
     return open_dataset(folders, verify=False) if there else None
 

@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from virtassay.data.likeness import nearest
+from virtassay.screening.effects import Ask, Instrument
 
 Array = NDArray[np.float64]
 BANDWIDTH = 0.1  # of Tanimoto similarity, in which held-out compounds vouch for one of the library
+AT_ONCE = 2048  # molecules whose descriptors are in memory
 FEWEST_ALIKE = 3.0  # held-out compounds, as good as at the same similarity
 
 
@@ -31,6 +33,33 @@ class Known:
         """The name of the nearest seen compound of each, and its Tanimoto similarity (n,), 0 to 1."""
         numbers, values = nearest(smiles, self.smiles)
         return [self.names[number] for number in numbers], values
+
+
+def taken_for(
+    instrument: Instrument, known: Known, smiles: Sequence[str], dose_um: ArrayLike
+) -> tuple[list[str], Array]:
+    """The seen compound that the model itself likens each to most, at the same dose: its name, and how much (n,).
+
+    cos(v(z) − v₀, v(s) − v₀), −1 to 1, of what the network's condition encoder makes of both and of the control. Where
+    the structures are unlike and this is near 1, the model shows the seen compound's effect. dose_um: (n,).
+    """
+    doses = np.asarray(dose_um, np.float64)
+    names, values = np.empty(len(smiles), object), np.empty(len(smiles))
+    for dose in np.unique(doses):
+        seen = _unit(instrument, known.names, known.smiles, dose)
+        of_dose = np.flatnonzero(doses == dose)
+        for some in np.split(of_dose, range(AT_ONCE, len(of_dose), AT_ONCE)):
+            own = [smiles[int(i)] for i in some]
+            cosines = (_unit(instrument, own, own, dose) @ seen.T).round(6)  # the same whatever else is in the product
+            names[some] = np.array(known.names, object)[cosines.argmax(1)]
+            values[some] = cosines.max(1)
+    return names.tolist(), values
+
+
+def _unit(instrument: Instrument, names: Sequence[str], smiles: Sequence[str], dose_um: float) -> Array:
+    asks = [Ask((name,), (text,), (dose_um,)) for name, text in zip(names, smiles, strict=True)]
+    vectors = instrument.directions(asks)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
 
 
 @dataclass(frozen=True)

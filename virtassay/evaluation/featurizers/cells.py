@@ -1,16 +1,19 @@
 """What a biologist counts first: the nuclei."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from virtassay.data.fields.nuclei import CONTRAST, foreground, label_nuclei
+from virtassay.data.fields.nuclei import CONTRAST, dna_channel, foreground, label_nuclei
 from virtassay.evaluation.featurizers.features import Features, Images, in_minibatches
 from virtassay.evaluation.featurizers.structure import blurred
+
+NUCLEUS_UM = 15.0  # usual diameter in cultured cells
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,15 @@ class CellStatistics:
     def __post_init__(self) -> None:
         if self.diameter_px < 3:
             raise ValueError(f"diameter_px is {self.diameter_px}; give the usual diameter of a nucleus, 3 or more.")
+
+    @classmethod
+    def of(cls, channels: Sequence[str], pixel_size_um: float | None) -> Self:
+        """For images with these channels, and nuclei of the usual size where that of a pixel is known.
+
+        Raises ValueError where no channel, or several, look like DNA.
+        """
+        dna = dna_channel(channels)
+        return cls(dna=dna) if pixel_size_um is None else cls(dna=dna, diameter_px=max(3.0, NUCLEUS_UM / pixel_size_um))
 
     def fingerprint(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,172 @@
+"""Other models' say of the best: columns with known answers, and the same however the work is shared or killed."""
+
+import json
+from html import escape
+from multiprocessing import get_context
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.screening.test_screen import LAST, done, recipe, scores
+from tests.toy_screen import write_screen
+from tests.training.test_runs import train
+from virtassay.screening import passes
+from virtassay.screening.agreement import Other, agreement, rank_correlation, recipes_of_others
+from virtassay.screening.engines import Ray
+from virtassay.screening.recipe import Stage
+
+STAGES = (Stage(seeds=2, steps=2, keep=8), Stage(seeds=4, steps=3, keep=5))
+
+
+@pytest.fixture(scope="module")
+def other(run) -> str:
+    """A run of the same data from another seed."""
+    return str(train(run.parents[1], "optimizer.lr=3e-3", "images_total=80", "name=other", "seed=1"))
+
+
+@pytest.fixture(scope="module")
+def agreed(run, other, library, tmp_path_factory):
+    out = tmp_path_factory.mktemp("agreed") / "screen"
+    assert done(run, library, out, stages=STAGES, others=[other])
+    return out
+
+
+def of(*values, errors=None, first=0):
+    """Scores of compounds first, first + 1 …"""
+    reach = 1.96 * np.array([0.1] * len(values) if errors is None else errors)
+    numbers = list(range(first, first + len(values)))
+    return pl.DataFrame({"compound": numbers, "score": values, "lower": values - reach, "upper": values + reach})
+
+
+def test_columns_by_hand():
+    first = of(3.0, 2.0, 1.0, 0.5).with_columns(p=pl.Series([0.01, 0.01, 0.2, 0.3]))
+    alike = Other("runs/b", "b" * 12, of(3.1, 2.0, 0.9, 0.6), np.linspace(-1, 0.5, 40))
+    unlike = Other(
+        "runs/c", "c" * 12, of(0.1, 2.1, 5.0, float("nan"), errors=[0.1, 0.1, 0.1, float("nan")]), np.zeros(2)
+    )
+    check = agreement(first, [alike, unlike])
+    table = check.table
+    assert table["rank_2"].to_list() == [1, 2, 3, 4] and table["rank_3"].to_list() == [3, 2, 1, None]
+    assert table["score_2"].to_list() == [3.1, 2.0, 0.9, 0.6]
+    assert table["p_2"].to_list() == pytest.approx([1 / 41] * 4) and np.isnan(table["p_3"].to_numpy()).all()
+    assert table["between_models"][0] == pytest.approx(np.std([3, 3.1, 0.1], ddof=1))
+    assert table["flags"].to_list() == [
+        "another model sees no clear effect; models differ by more than the interval",
+        "",
+        "models differ by more than the interval",
+        "",
+    ]
+    assert "scored by 2 other models" in check.sentence
+    assert "1.00 (runs/b, model bbbbbbbbbbbb), -1.00 (runs/c, model cccccccccccc)" in check.sentence
+    assert len(check.warnings) == 1 and "do not agree" in check.warnings[0]
+    assert agreement(first, [alike]).warnings == []
+
+
+def test_a_p_that_says_inactive_is_flagged():
+    first = of(3.0, 2.0).with_columns(p=pl.Series([0.01, 0.4]))
+    high = Other("b", "b", of(3.0, 2.0), np.full(40, 2.5))
+    assert agreement(first, [high]).table["flags"].to_list() == ["", ""]
+    higher = Other("b", "b", of(3.0, 2.0), np.full(40, 3.5))
+    assert agreement(first, [higher]).table["flags"].to_list() == ["another model sees no clear effect", ""]
+
+
+def test_rank_correlation_of_few_or_equal_scores_is_no_number():
+    x = np.array([1.0, 2, 3, np.nan])
+    assert rank_correlation(x, np.array([1.0, 4, 9, 0])) == pytest.approx(1)
+    assert np.isnan(rank_correlation(x, np.array([1.0, np.nan, 9, 0])))
+    assert np.isnan(rank_correlation(x, np.ones(4)))
+
+
+def test_the_best_alone_are_scored_by_the_others(agreed, run, other, left_alone):
+    hits = pl.read_parquet(agreed / "hits.parquet")
+    assert hits.height == 8 and hits["rank_2"].null_count() == 3
+    checked = hits.head(5)
+    assert sorted(checked["rank_2"]) == [1, 2, 3, 4, 5] and (checked["between_models"] > 0).all()
+    told = json.loads((agreed / "report.json").read_text())
+    right = rank_correlation(checked["score"].to_numpy(), checked["score_2"].to_numpy())
+    assert f"{right:.2f} ({other}, model " in told["sentences"][0]
+    page = (agreed / "report.html").read_text()
+    assert escape(told["sentences"][0]).replace("&#x27;", "&#39;") in page and "Other models" in page
+    assert "Other models" not in (left_alone / "report.html").read_text()
+    instrument = recipe(other).instrument(LAST)
+    assert [p.name for p in (agreed / "others").iterdir()] == [instrument.assay.model_sha256[:12]]
+
+
+def test_others_score_as_a_screen_of_theirs_would(agreed, run, other, library, tmp_path):
+    stages = (Stage(seeds=4, steps=3),)
+    assert done(other, library, tmp_path, stages=stages)
+    theirs = pl.read_parquet(tmp_path / "hits.parquet").select("compound", alone="score")
+    hits = pl.read_parquet(agreed / "hits.parquet").head(5).join(theirs, on="compound")
+    assert hits["score_2"].to_numpy() == pytest.approx(hits["alone"].to_numpy(), abs=0.02)  # other minibatches
+
+
+def test_shares_change_nothing(run, other, library, tmp_path):
+    plan = {"stages": STAGES, "others": [other], "shard_size": 2}
+    whole = tmp_path / "whole"
+    assert done(run, library, whole, **plan)
+    out = tmp_path / "s"
+    for _ in range(2):
+        assert done(run, library, out, **plan, shard="1/2") is None
+        done(run, library, out, **plan, shard="0/2")
+    assert done(run, library, out, **plan, shard="1/2")
+    assert scores(out) == scores(whole)
+    kept = {p: p.stat().st_mtime_ns for p in out.glob("*/*/*.parquet")}
+    assert done(run, library, out, **plan)
+    assert {p: p.stat().st_mtime_ns for p in out.glob("*/*/*.parquet")} == kept
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_bytes(agreed, run, other, library, tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="ray is not installed: pip install virtassay[cluster]")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    process = get_context("spawn").Process(target=_with_ray, args=(run, library, tmp_path / "s", other))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert scores(tmp_path / "s") == scores(agreed)
+
+
+def _with_ray(run, library, out, other):
+    done(run, library, out, stages=STAGES, others=[other], engine=Ray(concurrency=2))
+
+
+def test_what_was_killed_among_the_others_goes_on(agreed, run, other, library, tmp_path, monkeypatch):
+    finish = passes.Work.finish
+
+    def killed(self, one):
+        if one.name.startswith("the best by"):
+            raise KeyboardInterrupt
+        return finish(self, one)
+
+    monkeypatch.setattr(passes.Work, "finish", killed)
+    with pytest.raises(KeyboardInterrupt):
+        done(run, library, tmp_path, stages=STAGES, others=[other])
+    monkeypatch.undo()
+    kept = {p: p.stat().st_mtime_ns for p in tmp_path.glob("stages/*/*")}
+    assert kept and not (tmp_path / "hits.csv").exists()
+    assert done(run, library, tmp_path, stages=STAGES, others=[other])
+    assert scores(tmp_path) == scores(agreed)
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.glob("stages/*/*")} == kept
+
+
+def test_others_may_be_named_when_the_screen_is_done(agreed, run, other, library, tmp_path):
+    assert done(run, library, tmp_path, stages=STAGES)
+    assert "score_2" not in pl.read_parquet(tmp_path / "hits.parquet").columns
+    assert done(run, library, tmp_path, stages=STAGES, others=[other])
+    assert scores(tmp_path) == scores(agreed)
+
+
+def test_wrong_others_are_told_before_anything_is_done(run, other, library, tmp_path):
+    with pytest.raises(ValueError, match=r"holds the same weights as .*agree with themselves"):
+        done(run, library, tmp_path / "s", others=[str(run)])
+    with pytest.raises(ValueError, match="holds the same weights"):
+        recipes_of_others(recipe(run), [other, other], LAST)
+    with pytest.raises(ValueError, match=r"others=\[.*none\] cannot do .*: .* is no run folder: it does not exist"):
+        done(run, library, tmp_path / "s", others=[str(tmp_path / "none")])
+    with pytest.raises(ValueError, match=r"numbers of 1 or more"):
+        done(run, library, tmp_path / "s", stages=(Stage(2, 2, keep=0),))
+    write_screen(tmp_path / "screen", channels=["DNA"])
+    with pytest.raises(ValueError, match=r"makes images \(\('DNA',\), \(1, 12, 12\)\), and .* name runs alike"):
+        done(run, library, tmp_path / "s", others=[str(train(tmp_path, "images_total=80"))])
+    assert not (tmp_path / "s").exists()

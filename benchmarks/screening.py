@@ -68,7 +68,7 @@ DOSES = (0.1, 1.0, 10.0, 100.0)
 STAGE, MANY = Stage(seeds=8, steps=5), Stage(seeds=40, steps=5)
 REFERENCE, OTHER = "paclitaxel", "etoposide"  # seen in training
 RESAMPLES = 500
-IMAGES = 24_000  # of training
+IMAGES = 96_000  # of training
 
 
 @dataclass(frozen=True)
@@ -203,9 +203,9 @@ class Screened:
 
     @cached_property
     def true_seen(self) -> Array:
-        """True effects of what training has seen at the highest dose, (k, 17)."""
+        """True effects of what training has seen, (k, doses, 17)."""
         drugs = {p.name: p for p in compounds()}
-        return np.array([drugs[name].effect(self.bench.doses_um[-1]) for name in self.bench.names])
+        return np.array([[drugs[name].effect(dose) for dose in self.bench.doses_um] for name in self.bench.names])
 
 
 def asked(table: pl.DataFrame, dose: float) -> list[Ask]:
@@ -224,7 +224,7 @@ def asked_of(goal: Goal, effects: Array) -> Array:
 
 def goals(screened: Screened) -> dict[str, tuple[Goal, Goal, float | None]]:
     """Name → what the screen asks, the same of the truth, and how much of it is a hit; None: the best tenth."""
-    names, seen, true = screened.bench.names, screened.bench.seen, screened.true_seen
+    names, seen, true = screened.bench.names, screened.bench.seen, screened.true_seen[:, -1]
     ref, other = names.index(REFERENCE), names.index(OTHER)
 
     def selective(effects: Array) -> Goal:
@@ -261,7 +261,7 @@ def report_goals(screened: Screened, observed: Array) -> None:
     for name, (goal, real, least) in goals(screened).items():
         truth = still(real, true).max(1)
         active = actives(truth) if least is None else truth > least
-        label = still(real, screened.true_seen) > (truth[active].min() if least is None else least)
+        label = still(real, screened.true_seen).max(1) > (truth[active].min() if least is None else least)
         print_rows(name, active, rankings(screened, observed, goal, label, seed=0), screened.planted.table)
 
 
@@ -277,7 +277,7 @@ def report_rescue(screened: Screened) -> None:
     together = np.stack([goal(bench.effects(of_dose)) for of_dose in asks], 1).max(1)
     added = np.stack([goal(effects + goal.state_effect) for effects in screened.predicted], 1).max(1)
     state = next(p for p in compounds() if p.name == STATE).effect(STATE_UM)
-    true_seen = still(Rescue(goal.state, state), screened.true_seen + state)
+    true_seen = still(Rescue(goal.state, state), screened.true_seen + state).max(1)
     active = still(Rescue(goal.state, state), screened.planted.effects(bench.doses_um) + state).max(1) > RESCUED
     nearest, similarity = screened.nearest
     label = np.where(true_seen > RESCUED, 1, -1)

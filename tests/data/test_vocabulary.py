@@ -53,6 +53,23 @@ def test_doses_are_standardised_logs_and_nan_where_none_was_given():
     assert doses[1:3].tolist() == pytest.approx([-1, 1])
 
 
+def test_the_doses_of_each_perturbation_are_remembered(tmp_path):
+    rows = index(
+        perturbation=["DMSO", "taxol", "taxol", "taxol", "ethanol"], is_control=[True, False, False, False, False],
+        dose_um=[None, 0.3, 3.0, None, None],
+    )  # fmt: skip
+    model = Vocabulary.from_index(rows, info=INFO, normalisation=SCALE, dose_in_label=False)
+    assert model.dose_ranges == (None, None, (0.3, 3.0))
+    assert [model.seen_dose("taxol", dose) for dose in (0.1, 1.0, 100.0, None)] == [0.3, 1.0, 3.0, 3.0]
+    assert (model.seen_dose("ethanol", 7.0), model.seen_dose("ethanol", None)) == (7.0, None)
+    stored = model.as_json()
+    (tmp_path / "vocabulary.json").write_text(json.dumps(stored))
+    assert Vocabulary.load(tmp_path / "vocabulary.json") == model
+    del stored["dose_ranges"]  # of an older run
+    (tmp_path / "vocabulary.json").write_text(json.dumps(stored))
+    assert Vocabulary.load(tmp_path / "vocabulary.json").seen_dose("taxol", 100.0) == 100.0
+
+
 def test_an_unseen_molecule_needs_an_encoder_that_reads_structures():
     unseen = index(perturbation=["new"], smiles=["c1ccccc1"])
     with pytest.raises(UnknownToModel, match=r"'new' \(row 0\).*condition=morgan"):

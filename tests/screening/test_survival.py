@@ -1,6 +1,8 @@
 """Cells left: shares with known answers, and silence where the data do not show it."""
 
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -81,7 +83,11 @@ def test_chosen_or_too_few_counts_say_nothing(tmp_path, counts):
 def bench(effects, names, scale=2.0, untreated=4.0):
     """A bench that counts: effects in nuclei of seen treatments."""
     seen = np.array(effects, np.float64)[:, None] / scale
-    return Bench(None, Ruler(np.array([scale])), (1.0, 10.0), tuple(names), seen, {None: np.full((6, 1), untreated)})  # pyright: ignore[reportArgumentType]
+    vocabulary = SimpleNamespace(seen_dose=lambda name, asked_um: asked_um)
+    instrument: Any = SimpleNamespace(assay=SimpleNamespace(vocabulary=vocabulary))
+    return Bench(
+        instrument, Ruler(np.array([scale])), (1.0, 10.0), tuple(names), seen, {None: np.full((6, 1), untreated)}
+    )
 
 
 def seen_wells(left):

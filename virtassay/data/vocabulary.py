@@ -61,6 +61,7 @@ class Vocabulary:
 
     `dose_in_label`: the label of a perturbation is compound × dose ("taxol 0.3 µM"), as in Jones et al. 2026.
     `smiles[i]` is the canonical SMILES of perturbation i and `genes[i]` its gene, or None (control, not given).
+    `dose_ranges[i]` are its lowest and highest dose in training, in µM, or None (not given).
     """
 
     perturbations: tuple[str, ...]
@@ -78,6 +79,7 @@ class Vocabulary:
     dose_centre: float
     dose_spread: float
     dose_in_label: bool
+    dose_ranges: tuple[tuple[float, float] | None, ...]
 
     @classmethod
     def from_index(
@@ -87,13 +89,17 @@ class Vocabulary:
         index = _canonical(rows, "training split")
         labels: dict[str, Component] = {}
         controls: set[str] = set()
+        ranges: dict[str, tuple[float, float]] = {}
         for is_control, components in _treatments(index):
             for component, dose in components:
                 label = _label(component.name, dose, dose_in_label)
                 if is_control:
                     controls.add(label)
-                else:
-                    labels[label] = _completed(labels.get(label, component), component)
+                    continue
+                labels[label] = _completed(labels.get(label, component), component)
+                if dose:
+                    low, high = ranges.get(label, (dose, dose))
+                    ranges[label] = min(low, dose), max(high, dose)
         # Controls are a perturbation of their own: their solvent's structure would say that they are one more compound
         names = sorted(labels.keys() | controls)
         known = [Component(name) if name in controls else labels[name] for name in names]
@@ -121,7 +127,19 @@ class Vocabulary:
             dose_centre=float(logs.mean()),
             dose_spread=max(float(logs.std()), 0.5),  # one dose only: half a decade, so that others stay apart
             dose_in_label=dose_in_label,
+            dose_ranges=tuple(ranges.get(name) for name in names),
         )
+
+    def seen_dose(self, name: str, asked_um: float | None) -> float | None:
+        """Return the dose nearest to `asked_um` (None: the highest) among those of a perturbation in training, in µM.
+
+        What was asked for, where training gave no doses.
+        """
+        known = self.dose_ranges[self._number[name]]
+        if known is None:
+            return asked_um
+        low, high = known
+        return high if asked_um is None else min(max(asked_um, low), high)
 
     def encode(self, rows: Rows, molecules: Descriptor | None, source: str = "index") -> ConditionTable:
         """Turn the names in an index into numbers; unknown batches become the null.
@@ -227,7 +245,9 @@ class Vocabulary:
     def load(cls, path: Path) -> "Vocabulary":
         """Read vocabulary.json."""
         stored = json.loads(path.read_text(encoding="utf-8"))
-        stored.setdefault("genes", [None] * len(stored["perturbations"]))  # older runs did not keep them
+        for name in ("genes", "dose_ranges"):  # older runs did not keep them
+            stored.setdefault(name, [None] * len(stored["perturbations"]))
+        stored["dose_ranges"] = [None if ends is None else tuple(ends) for ends in stored["dose_ranges"]]
         scale = stored.pop("normalisation")
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
         normalisation = Normalisation(tuple(scale["mean"]), tuple(scale["spread"]))

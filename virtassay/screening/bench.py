@@ -34,11 +34,11 @@ class Bench:
 
     @classmethod
     def of(cls, instrument: Instrument, doses_um: Sequence[float], cell_types: Sequence[str | None]) -> "Bench":
-        """Generate untreated cells and all seen perturbations, each at the highest of the doses asked for."""
+        """Generate untreated cells and all seen perturbations, each at the highest of the doses asked for that is
+        within its own in training: beyond them nobody knows what it does."""
         vocabulary = instrument.assay.vocabulary
         names = tuple(name for name in vocabulary.perturbations if name not in vocabulary.controls)
-        highest = max(doses_um, default=None)
-        asks = [seen_treatment(vocabulary, name, highest, cell_types[0]) for name in names]
+        asks = [seen_treatment(vocabulary, n, vocabulary.seen_dose(n, max(doses_um)), cell_types[0]) for n in names]
         untreated = {cell_type: instrument.untreated(cell_type) for cell_type in dict.fromkeys(cell_types)}
         treated = instrument.features(asks)
         ruler = Ruler.of(untreated[cell_types[0]], treated, len(instrument.batches))

@@ -157,6 +157,7 @@ def hits_table(
         "; ".join(flag for flag in row if flag)
         for row in zip(
             _when(similarity < FAR, f"unlike anything in training (similarity below {FAR})"),
+            _when(_beyond(bench, table["dose_um"].to_numpy()), "beyond the doses of training"),
             _when(lower <= 0, "no clear effect: the interval holds 0"),
             _when(upper - lower > 2 * np.abs(value), "seeds and batches disagree"),
             _when(table["is_salt"].to_numpy(), "scored without its counter-ion"),
@@ -211,6 +212,14 @@ def warnings_of(trust: Trust, goal: Goal) -> list[str]:
 
 def _correlation(x: Array, y: Array) -> float:
     return float(np.corrcoef(x, y)[0, 1]) if len(x) > 2 and x.std() > 0 and y.std() > 0 else float("nan")
+
+
+def _beyond(bench: Bench, dose_um: Array) -> NDArray[np.bool_]:
+    known = [ends for ends in bench.instrument.assay.vocabulary.dose_ranges if ends is not None]
+    if not known:
+        return np.zeros(len(dose_um), bool)
+    lowest, highest = np.min(known), np.max(known)
+    return (dose_um < lowest * (1 - 1e-6)) | (dose_um > highest * (1 + 1e-6))
 
 
 def _when(mask: NDArray[np.bool_], text: str) -> list[str]:

@@ -76,7 +76,7 @@ class Following:
 
 
 def following(bench: Bench, wells: pl.DataFrame) -> Following:
-    """Hold the nuclei lost in generated images of seen treatments, at the bench's highest dose, against the wells.
+    """Hold the nuclei lost in generated images of seen treatments, at the bench's doses of them, against the wells.
 
     The slope is of least squares through the origin: no loss is no loss. It is above 1 where each crop is centred on a
     cell, which is always there. Clear: five treatments or more, a correlation of 0.5 or more, p ≤ 0.05 (one-sided).
@@ -84,7 +84,8 @@ def following(bench: Bench, wells: pl.DataFrame) -> Following:
     untreated = next(iter(bench.untreated.values()))[:, 0].mean()
     lost: list[tuple[float, float]] = []
     for name, effect in zip(bench.names, bench.seen[:, 0], strict=True):
-        real = at_dose(wells, name, max(bench.doses_um))
+        dose = bench.instrument.assay.vocabulary.seen_dose(name, max(bench.doses_um))
+        real = None if dose is None else at_dose(wells, name, dose)
         if real is not None and untreated > 0:
             lost.append((-float(effect) * float(bench.ruler.scale[0]) / untreated, 1 - real["cells_left"]))
     x, y = np.array(lost, np.float64).reshape(-1, 2).T

@@ -45,7 +45,7 @@ class Like:
     """The mean effect of perturbations that the model has seen, or of those names in a dataset folder of real images.
 
     perturbations: a compound, a gene, or all of one mechanism. images: the folder; None: as the model predicts them, at
-    dose_um (None: the highest dose that the screen asks for).
+    dose_um (None: the highest dose that the screen asks for, within those of training).
     """
 
     perturbations: Sequence[str]
@@ -78,7 +78,7 @@ class Rescued:
     """A diseased or toxic state, which is a perturbation that the model has seen, back to untreated cells."""
 
     state: str
-    dose_um: float | None = None  # of the state, where that is a compound
+    dose_um: float | None = None  # of the state, where that is a compound; None: its highest in training
     cell_type: str | None = None
 
     @property
@@ -86,8 +86,11 @@ class Rescued:
         return (self.cell_type,)
 
     def goal(self, bench: Bench) -> Goal:
-        alone = seen_treatment(bench.instrument.assay.vocabulary, self.state, self.dose_um, self.cell_type)
-        context = Context(self.state, self.dose_um, self.cell_type)
+        vocabulary, dose = bench.instrument.assay.vocabulary, self.dose_um
+        if dose is None and self.state in vocabulary.perturbations:
+            dose = vocabulary.seen_dose(self.state, None)
+        alone = seen_treatment(vocabulary, self.state, dose, self.cell_type)
+        context = Context(self.state, dose, self.cell_type)
         return Rescue(context, bench.effects([alone])[0].mean(0))
 
 

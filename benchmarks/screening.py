@@ -68,7 +68,7 @@ DOSES = (0.1, 1.0, 10.0, 100.0)
 STAGE, MANY = Stage(seeds=8, steps=5), Stage(seeds=40, steps=5)
 REFERENCE, OTHER = "paclitaxel", "etoposide"  # seen in training
 RESAMPLES = 500
-IMAGES = 96_000  # of training
+IMAGES = 24_000  # of training
 
 
 @dataclass(frozen=True)

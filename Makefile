@@ -13,7 +13,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/virtassay prepare data=quickstart paths.datasets=$(RUN)/datasets data.prepare.overwrite=true
 	$(BIN)/virtassay train experiment=quickstart paths.datasets=$(RUN)/datasets overwrite=true
 	$(BIN)/virtassay sample run=$(RUN) like=test most=20 steps=10 guidance=auto overwrite=true
-	$(BIN)/virtassay evaluate real=$(RUN)/datasets/quickstart generated=$(RUN)/generated out=$(RUN)/report
+	$(BIN)/virtassay evaluate real=$(RUN)/datasets/quickstart generated=$(RUN)/generated
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -16,7 +16,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from virtassay.data.simulate import Treatment, grow_all, plan_wells
+from virtassay.data.simulator.grow import grow_all
+from virtassay.data.simulator.plan import Treatment, plan_wells
 from virtassay.evaluation.featurizers.cache import Cached, image_keys
 from virtassay.evaluation.featurizers.cells import CellStatistics
 from virtassay.evaluation.featurizers.features import Featurizer, Images, PixelStatistics, Texture

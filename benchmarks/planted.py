@@ -2,8 +2,8 @@
 
 Held-out drugs, small edits of all drugs (their mechanism, their own structure), molecules of the class that does
 nothing with such edits, and decoys, which are property-matched, of other structure, and do nothing. What each does at
-each dose is known (virtassay/data/pharmacology.py). A decoy's truth is a decree: nothing in training images says that
-an unlike molecule does nothing.
+each dose is known (virtassay/data/simulator/pharmacology.py). A decoy's truth is a decree: nothing in training images
+says that an unlike molecule does nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import BRICS, rdChemReactions, rdMolDescriptors
 
-from virtassay.data.pharmacology import Perturbation, compounds, made
+from virtassay.data.simulator.pharmacology import Perturbation, compounds, made
 from virtassay.screening.library import parent, prepare_library
 from virtassay.screening.trust import Known
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from planted import Planted, planted
 from scipy.stats import spearmanr
 
-from virtassay.data.pharmacology import AXES, compounds
+from virtassay.data.simulator.pharmacology import AXES, compounds
 from virtassay.data.store import open_dataset
 from virtassay.evaluation.featurizers.features import Texture
 from virtassay.flow.guidance import Guidance

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tifffile
 
-from virtassay.data.render import Optics
-from virtassay.data.simulate import Treatment, Well, grow
+from virtassay.data.simulator.grow import grow
+from virtassay.data.simulator.plan import Treatment, Well
+from virtassay.data.simulator.render import Optics
 from virtassay.data.store import Dataset, open_dataset
 
 EDGE = 32  # pixels of an image: what the layouts hold matters here, not their size

@@ -12,10 +12,12 @@ from omegaconf import OmegaConf
 from rdkit import Chem
 from scipy.ndimage import gaussian_filter
 
-from virtassay.data import pharmacology
-from virtassay.data.pharmacology import AXES, CLASSES, compounds, fingerprints, knock_outs, specific_part
-from virtassay.data.render import CHANNELS
-from virtassay.data.simulate import Treatment, Well, _well_table, grow, plan_treatments, plan_wells, simulate
+from virtassay.data.simulator import pharmacology
+from virtassay.data.simulator.grow import grow
+from virtassay.data.simulator.pharmacology import AXES, CLASSES, compounds, fingerprints, knock_outs, specific_part
+from virtassay.data.simulator.plan import Treatment, Well, plan_treatments, plan_wells, well_table
+from virtassay.data.simulator.render import CHANNELS
+from virtassay.data.simulator.simulate import simulate
 from virtassay.data.splits import split_by_well
 from virtassay.data.store import Dataset, open_dataset
 
@@ -234,7 +236,7 @@ def test_shipped_screens_have_wells_on_every_side(repo: Path, name: str):
         prepare.n_compounds, prepare.n_doses, prepare.dilution, prepare.knock_outs, prepare.combinations
     )
     layout = [Treatment()] * prepare.control_wells + treatments * prepare.wells_per_treatment
-    table = _well_table(list(plan_wells(layout, 0, prepare.n_batches, prepare.plates_per_batch, prepare.channels)))
+    table = well_table(list(plan_wells(layout, 0, prepare.n_batches, prepare.plates_per_batch, prepare.channels)))
     table = split_by_well(table, val=prepare.split.val, test=prepare.split.test, seed=prepare.split.seed)
     sides = table.group_by("batch", "perturbation", "dose_um").agg(pl.col("split").n_unique())
     assert (sides["split"] == 3).all()

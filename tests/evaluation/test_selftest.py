@@ -11,7 +11,7 @@ from hydra.utils import get_method
 from omegaconf import OmegaConf
 
 import virtassay.evaluation as evaluation
-from virtassay.data.simulate import Treatment
+from virtassay.data.simulator.plan import Treatment
 from virtassay.evaluation.featurizers.features import PixelStatistics, Texture
 from virtassay.evaluation.featurizers.untrained import UntrainedNetwork
 from virtassay.evaluation.measure import across, within

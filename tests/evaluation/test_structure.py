@@ -11,7 +11,8 @@ from skimage.measure import euler_number, moments_hu, moments_normalized
 from skimage.measure import moments_central as central
 
 from virtassay.data.fields.nuclei import dna_channel, otsu
-from virtassay.data.simulate import Treatment, grow, plan_wells
+from virtassay.data.simulator.grow import grow
+from virtassay.data.simulator.plan import Treatment, plan_wells
 from virtassay.evaluation.featurizers.cells import CellStatistics
 from virtassay.evaluation.featurizers.structure import Structure, blurred, minkowski, spread
 

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from tests.screening.test_screen import done
-from virtassay.data.simulate import simulate
+from virtassay.data.simulator.simulate import simulate
 from virtassay.data.store import DatasetInfo, open_dataset, write_dataset
 from virtassay.evaluation.featurizers.cells import CellStatistics
 from virtassay.schema import validate

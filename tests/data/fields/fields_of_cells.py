@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from virtassay.data.anatomy import Cells
-from virtassay.data.pharmacology import AXES
-from virtassay.data.render import Optics, render
+from virtassay.data.simulator.anatomy import Cells
+from virtassay.data.simulator.pharmacology import AXES
+from virtassay.data.simulator.render import Optics, render
 
 EDGE = 240  # of a simulated field, in pixels and units
 DIAMETER = 13.0  # of a simulated nucleus in G1

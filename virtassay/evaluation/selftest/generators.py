@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage as scipy_ndimage  # pyright: ignore[reportMissingTypeStubs]
 
-from virtassay.data.simulate import Well
+from virtassay.data.simulator.plan import Well
 from virtassay.evaluation.featurizers.untrained import UntrainedNetwork
 from virtassay.evaluation.selftest.screen import Images, Screen, drug_of, population, treated
 from virtassay.evaluation.world import generator_for

@@ -14,10 +14,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from virtassay.data.anatomy import MITOSIS, STAGES
-from virtassay.data.pharmacology import Perturbation, class_direction, compounds
-from virtassay.data.render import CHANNELS
-from virtassay.data.simulate import COMBINED_TYPES, Treatment, Well, grow, plan_wells
+from virtassay.data.simulator.anatomy import MITOSIS, STAGES
+from virtassay.data.simulator.grow import grow
+from virtassay.data.simulator.pharmacology import Perturbation, class_direction, compounds
+from virtassay.data.simulator.plan import COMBINED_TYPES, Treatment, Well, plan_wells
+from virtassay.data.simulator.render import CHANNELS
 from virtassay.data.store import Dataset, DatasetInfo, open_dataset, write_dataset
 
 Images = NDArray[np.uint8]

@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from virtassay.data.pharmacology import AXES
-from virtassay.data.textures import SIDE, coordinates, sprinkle, tiles
+from virtassay.data.simulator.pharmacology import AXES
+from virtassay.data.simulator.textures import SIDE, coordinates, sprinkle, tiles
 
 STAGES = ("G1", "S", "G2", "M")
 MITOSIS = STAGES.index("M")

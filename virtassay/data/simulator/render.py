@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from virtassay.data.anatomy import REACH, Cells, bisectors, dissect
-from virtassay.data.stains import STAINS
+from virtassay.data.simulator.anatomy import REACH, Cells, bisectors, dissect
+from virtassay.data.simulator.stains import STAINS
 
 CHANNELS = tuple(STAINS)
 MINIBATCH = 32  # cells painted at once: few enough for the processor's cache, enough for threads not to queue

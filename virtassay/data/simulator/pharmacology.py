@@ -173,7 +173,7 @@ def specific_part(smiles: list[str]) -> tuple[np.ndarray, np.ndarray]:
 @cache
 def compounds() -> tuple[Perturbation, ...]:
     """All compounds of the simulated world; the first twelve belong to twelve classes."""
-    return made(pl.read_csv(StringIO(files("virtassay.data").joinpath("drugs.csv").read_text("utf8"))))
+    return made(pl.read_csv(StringIO(files("virtassay.data.simulator").joinpath("drugs.csv").read_text("utf8"))))
 
 
 def made(table: pl.DataFrame) -> tuple[Perturbation, ...]:

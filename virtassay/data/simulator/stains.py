@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from virtassay.data.anatomy import Anatomy, column, f
-from virtassay.data.textures import SIDE, lookup, sprinkle, tiles
+from virtassay.data.simulator.anatomy import Anatomy, column, f
+from virtassay.data.simulator.textures import SIDE, lookup, sprinkle, tiles
 
 Stain = Callable[[Anatomy, np.random.Generator], np.ndarray]
 

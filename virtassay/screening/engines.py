@@ -136,6 +136,7 @@ class Ray:
         import ray  # pyright: ignore[reportMissingImports]
 
         if not ray.is_initialized():  # and it stays for the next stage: to start one takes many seconds
+            os.environ.setdefault("RAY_worker_niceness", "0")  # by default 15: beside other work they hardly begin
             ray.init(address=self.address, log_to_driver=False)
         shards = ray.data.from_items(list(numbers), override_num_blocks=len(numbers))
         shards.map_batches(

@@ -14,7 +14,15 @@ from scipy.ndimage import gaussian_filter
 
 from virtassay.data.simulator import pharmacology
 from virtassay.data.simulator.grow import grow
-from virtassay.data.simulator.pharmacology import AXES, CLASSES, compounds, fingerprints, knock_outs, specific_part
+from virtassay.data.simulator.pharmacology import (
+    AXES,
+    CLASSES,
+    compounds,
+    fingerprints,
+    knock_outs,
+    read_drugs,
+    specific_part,
+)
 from virtassay.data.simulator.plan import Treatment, Well, plan_treatments, plan_wells, well_table
 from virtassay.data.simulator.render import CHANNELS
 from virtassay.data.simulator.simulate import simulate
@@ -288,3 +296,40 @@ def test_batches_differ_as_strongly_as_asked():
     none, usual, strong = (gains(strength).std(0) for strength in (0.0, 1.0, 3.0))
     assert (none < 0.08).all(), "plates of a batch still differ a little"
     assert strong / usual == pytest.approx([3, 3, 3], rel=0.15)
+
+
+def test_drugs_of_ones_own_do_what_their_class_and_structure_say(tmp_path: Path):
+    path = tmp_path / "drugs.csv"
+    path.write_text(
+        "smiles,name,moa,top_um,vendor\nCOC(=O)Nc1nc2cc(ccc2[nH]1)C(=O)c1cccs1,nocodazole,tubulin destabiliser,3,x\n"
+        "CCO,ethanol,inactive,50,y\n"
+    )
+    mine = read_drugs(path)
+    built_in = next(drug for drug in compounds() if drug.name == "nocodazole")
+    assert (mine[0].direction == built_in.direction).all() and mine[0].ec50_um == built_in.ec50_um
+    assert [drug.name for drug in mine] == ["nocodazole", "ethanol"] and not mine[1].direction.any()
+    made = open_dataset(small(root=tmp_path / "screen", drugs=path, n_compounds=None, combinations=0, knock_outs=0))
+    assert set(made.index["perturbation"].list.first()) == {"DMSO", "nocodazole", "ethanol"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,moa,top_um\na,inactive,1\n", "no column smiles; give .*'top_um'"),
+        ("name,moa,top_um,smiles\n", "no rows"),
+        ("name,moa,top_um,smiles\na,inactive,1,CCO\na,inactive,1,CCN\n", "2 rows, .*name: each once"),
+        ("name,moa,top_um,smiles\nDMSO,inactive,1,CS(C)=O\n", "1 rows, .*name: each once, and not DMSO"),
+        ("name,moa,top_um,smiles\na,magic,1,CCO\n", "moa: one of .*'Eg5 inhibitor'"),
+        ("name,moa,top_um,smiles\na,inactive,none,CCO\n", "top_um: a dose in µM, above 0"),
+        ("name,moa,top_um,smiles\na,inactive,1,C(C\n", "smiles: a molecule"),
+        ("name,moa,top_um,smiles\na,inactive,1,\n", "smiles: a molecule"),
+    ],
+)
+def test_wrong_drugs_are_named(tmp_path: Path, text: str, message: str):
+    path = tmp_path / "drugs.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_drugs(path)
+    with pytest.raises(FileNotFoundError, match="give a csv with the columns"):
+        small(root=tmp_path / "screen", drugs=tmp_path / "none.csv")
+    assert [p.name for p in tmp_path.iterdir()] == ["drugs.csv"]

@@ -12,9 +12,13 @@ from tests.screening.test_screen import LAST, done, recipe, scores
 from tests.toy_screen import write_screen
 from tests.training.test_runs import train
 from virtassay.screening import passes
-from virtassay.screening.agreement import Other, agreement, rank_correlation, recipes_of_others
+from virtassay.screening.agreement import agreement, rank_correlation
 from virtassay.screening.engines import Ray
-from virtassay.screening.recipe import Stage
+from virtassay.screening.ensemble import Member, Scores, recipes_of_others, together
+from virtassay.screening.goals import Disagreement, Strength, between_models, halves
+from virtassay.screening.recipe import Stage, at_best_dose
+from virtassay.screening.shards import Shards
+from virtassay.screening.wanted import Unsure
 
 STAGES = (Stage(seeds=2, steps=2, keep=8), Stage(seeds=4, steps=3, keep=5))
 
@@ -32,23 +36,28 @@ def agreed(run, other, library, tmp_path_factory):
     return out
 
 
-def of(*values, errors=None, first=0):
-    """Scores of compounds first, first + 1 …"""
-    reach = 1.96 * np.array([0.1] * len(values) if errors is None else errors)
-    numbers = list(range(first, first + len(values)))
-    return pl.DataFrame({"compound": numbers, "score": values, "lower": values - reach, "upper": values + reach})
+def of(*values, errors=None):
+    """Scores of compounds 0, 1 …, at one dose, as Scorer gives them."""
+    reach = 1.96 * np.array([0.1] * len(values) if errors is None else errors)[:, None]
+    scores = np.array(values)[:, None]
+    return at_best_dose(pl.Series(np.arange(len(values))), [1.0], scores, scores - reach, scores + reach)
+
+
+def member(name, scores, null):
+    return Member(f"runs/{name}", name * 12, scores, of(*null))
 
 
 def test_columns_by_hand():
-    first = of(3.0, 2.0, 1.0, 0.5).with_columns(p=pl.Series([0.01, 0.01, 0.2, 0.3]))
-    alike = Other("runs/b", "b" * 12, of(3.1, 2.0, 0.9, 0.6), np.linspace(-1, 0.5, 40))
-    unlike = Other(
-        "runs/c", "c" * 12, of(0.1, 2.1, 5.0, float("nan"), errors=[0.1, 0.1, 0.1, float("nan")]), np.zeros(2)
-    )
-    check = agreement(first, [alike, unlike])
+    null = [*np.linspace(0, 0.9, 8), 3.5]
+    first = member("a", of(3.0, 2.0, 1.0, 0.5), null)
+    alike = member("b", of(3.1, 2.0, 0.9, 0.6), np.linspace(-1, 0.5, 40))
+    unlike = member("c", of(0.1, 2.1, 5.0, float("nan"), errors=[0.1, 0.1, 0.1, float("nan")]), np.zeros(2))
+    check = agreement([first, alike, unlike])
     table = check.table
-    assert table["rank_2"].to_list() == [1, 2, 3, 4] and table["rank_3"].to_list() == [3, 2, 1, None]
-    assert table["score_2"].to_list() == [3.1, 2.0, 0.9, 0.6]
+    assert table["rank_1"].to_list() == table["rank_2"].to_list() == [1, 2, 3, 4]
+    assert table["rank_3"].to_list() == [3, 2, 1, None]
+    assert table["score_1"].to_list() == [3.0, 2.0, 1.0, 0.5] and table["score_2"].to_list() == [3.1, 2.0, 0.9, 0.6]
+    assert table["p_1"].to_list() == pytest.approx([0.2, 0.2, 0.2, 0.6])
     assert table["p_2"].to_list() == pytest.approx([1 / 41] * 4) and np.isnan(table["p_3"].to_numpy()).all()
     assert table["between_models"][0] == pytest.approx(np.std([3, 3.1, 0.1], ddof=1))
     assert table["flags"].to_list() == [
@@ -57,18 +66,21 @@ def test_columns_by_hand():
         "models differ by more than the interval",
         "",
     ]
-    assert "scored by 2 other models" in check.sentence
+    assert "scored by 2 other models" in check.sentence and "ranked by the mean" in check.sentence
     assert "1.00 (runs/b, model bbbbbbbbbbbb), -1.00 (runs/c, model cccccccccccc)" in check.sentence
     assert len(check.warnings) == 1 and "do not agree" in check.warnings[0]
-    assert agreement(first, [alike]).warnings == []
+    assert agreement([first, alike]).warnings == []
+    doubted = agreement([first, alike, unlike], doubted=True)
+    assert set(doubted.table["flags"]) == {""} and doubted.warnings == []
+    assert "ranked by what the models contradict each other on" in doubted.sentence
 
 
 def test_a_p_that_says_inactive_is_flagged():
-    first = of(3.0, 2.0).with_columns(p=pl.Series([0.01, 0.4]))
-    high = Other("b", "b", of(3.0, 2.0), np.full(40, 2.5))
-    assert agreement(first, [high]).table["flags"].to_list() == ["", ""]
-    higher = Other("b", "b", of(3.0, 2.0), np.full(40, 3.5))
-    assert agreement(first, [higher]).table["flags"].to_list() == ["another model sees no clear effect", ""]
+    first = member("a", of(3.0, 0.4), np.zeros(40) + 0.5)
+    high = member("b", of(3.0, 2.0), np.full(40, 2.5))
+    assert agreement([first, high]).table["flags"].to_list()[0] == ""
+    higher = member("b", of(3.0, 2.0), np.full(40, 3.5))
+    assert agreement([first, higher]).table["flags"].to_list()[0] == "another model sees no clear effect"
 
 
 def test_rank_correlation_of_few_or_equal_scores_is_no_number():
@@ -78,19 +90,119 @@ def test_rank_correlation_of_few_or_equal_scores_is_no_number():
     assert np.isnan(rank_correlation(x, np.ones(4)))
 
 
+def test_together_they_have_the_mean_of_each_dose():
+    tables = [
+        at_best_dose(pl.Series([4]), [1.0, 10.0], np.array([a]), np.array([a]) - 1, np.array([a]) + 2)
+        for a in ([3.0, 1.0], [0.0, 4.0])
+    ]
+    told = together(Strength(), [1.0, 10.0], tables).row(0, named=True)
+    assert told["scores"] == [1.5, 2.5] and told["compound"] == 4
+    assert (told["score"], told["dose_um"], told["lower"], told["upper"]) == (2.5, 10.0, 1.5, 4.5)
+    assert together(Strength(), [1.0], [of(), of()]).columns == of().columns
+
+
+def test_what_models_contradict_each_other_on_is_free_of_the_noise_of_images():
+    """Models whose mean effects differ by a known s.d., from few noisy images of the same seeds."""
+    rng = np.random.default_rng(0)
+    models, n, d = 3, 8, 40
+    apart = rng.standard_normal((models, 4000, d)) * np.array([0, 0.7])[rng.integers(0, 2, 4000)][:, None]
+    shared = rng.standard_normal((4000, n, d))  # the seeds that the models have in common
+    units = apart[:, :, None] + 2 * (shared + 0.5 * rng.standard_normal((models, 4000, n, d)))
+    found = between_models(halves(units))
+    square = found * np.abs(found)
+    same = ~apart.any((0, 2))
+    assert square[same].mean() == pytest.approx(0, abs=0.003) and square[~same].mean() == pytest.approx(0.49, rel=0.02)
+    with pytest.raises(ValueError, match="1 model contradicts nobody"):
+        between_models(halves(units[:1]))
+
+
+def test_doubt_is_asked_of_halves():
+    rng = np.random.default_rng(1)
+    effects = rng.standard_normal((2, 5, 2, 2, 3))  # models, compounds, doses, halves, features
+    tables = [
+        of(*range(5)).with_columns(
+            pl.Series(name, np.tile(np.arange(5.0)[:, None], 2).tolist()) for name in ("scores", "lowers", "uppers")
+        ).with_columns(pl.Series("halves", one.reshape(5, -1).tolist()))
+        for one in effects
+    ]  # fmt: skip
+    table = together(Disagreement(), [1.0, 10.0], tables)
+    right = between_models(effects)
+    assert np.array(table["scores"].to_list()) == pytest.approx(right)
+    assert table["score"].to_numpy() == pytest.approx(right.max(1))
+    assert np.isnan(table["lower"].to_numpy()).all()
+
+
 def test_the_best_alone_are_scored_by_the_others(agreed, run, other, left_alone):
     hits = pl.read_parquet(agreed / "hits.parquet")
     assert hits.height == 8 and hits["rank_2"].null_count() == 3
     checked = hits.head(5)
-    assert sorted(checked["rank_2"]) == [1, 2, 3, 4, 5] and (checked["between_models"] > 0).all()
+    assert sorted(checked["rank_1"]) == sorted(checked["rank_2"]) == [1, 2, 3, 4, 5]
+    assert (checked["between_models"] > 0).all()
     told = json.loads((agreed / "report.json").read_text())
-    right = rank_correlation(checked["score"].to_numpy(), checked["score_2"].to_numpy())
+    right = rank_correlation(checked["score_1"].to_numpy(), checked["score_2"].to_numpy())
     assert f"{right:.2f} ({other}, model " in told["sentences"][0]
     page = (agreed / "report.html").read_text()
-    assert escape(told["sentences"][0]).replace("&#x27;", "&#39;") in page and "Other models" in page
-    assert "Other models" not in (left_alone / "report.html").read_text()
+    assert escape(told["sentences"][0]).replace("&#x27;", "&#39;") in page and "Each model" in page
+    assert "Each model" not in (left_alone / "report.html").read_text()
     instrument = recipe(other).instrument(LAST)
     assert [p.name for p in (agreed / "others").iterdir()] == [instrument.assay.model_sha256[:12]]
+
+
+def test_they_are_ranked_by_the_mean_of_all(agreed, run, other, library, tmp_path):
+    stages = (*STAGES[:1], Stage(seeds=4, steps=3))
+    assert done(run, library, tmp_path, stages=stages)
+    alone = pl.read_parquet(tmp_path / "hits.parquet")
+    hits = pl.read_parquet(agreed / "hits.parquet")
+    first, rest = hits.head(5), hits.tail(3)
+    number = np.sort(first["compound"].to_numpy())
+    kept = [_at(agreed / "stages" / "2", number), *(_at(one, number) for one in (agreed / "others").iterdir())]
+    means = np.mean([one["scores"].to_list() for one in kept], 0)
+    assert np.array(first.sort("compound")["scores"].to_list()) == pytest.approx(means)
+    assert first.sort("compound")["score"].to_numpy() == pytest.approx(means.max(1))
+    assert first["score"].is_sorted(descending=True)
+    assert first["score"].to_list() != first["score_1"].to_list()
+    assert rest["smiles"].to_list() == alone.tail(3)["smiles"].to_list()
+    assert rest["score"].to_list() == alone.tail(3)["score"].to_list() and hits["rank"].to_list() == [*range(1, 9)]
+    own = first.select("smiles", "score_1").join(alone, on="smiles")
+    assert own["score_1"].to_list() == own["score"].to_list()
+
+
+def test_the_null_of_all_is_of_all():
+    low, high = of(*np.linspace(0, 0.9, 9)), of(*np.linspace(2, 2.9, 9))
+    members = [Member("a", "a", of(1.0, 3.0), low), Member("b", "b", of(2.0, 0.0), high)]
+    scores = Scores.of(_Shards(of(1.0, 3.0, 0.5)), Strength(), [1.0], members)  # pyright: ignore[reportArgumentType]
+    ranked = scores.ranked(tried=3)
+    assert ranked["compound"].to_list() == [0, 1, 2] and ranked["score"].to_list() == [1.5, 1.5, 0.5]
+    assert ranked["p"].to_numpy() == pytest.approx([0.5, 0.5, 0.5])  # means of both nulls reach from 1 to 1.9
+    assert ranked["rank"].to_list() == [1, 2, 3]
+
+
+def _at(folder, number):
+    """What a pass has of some compounds."""
+    return Shards(folder, 4).scores(None, number)
+
+
+class _Shards:
+    def __init__(self, table):
+        self.table = table
+
+    def scores(self, columns, only=None):
+        return self.table.select(columns)
+
+
+def test_informative_asks_the_models_what_they_contradict_each_other_on(run, other, library, tmp_path):
+    assert done(run, library, tmp_path, stages=STAGES, others=[other], recipe=recipe(run, wanted=Unsure()))
+    hits = pl.read_parquet(tmp_path / "hits.parquet")
+    first = hits.head(5)
+    assert first["score"].is_sorted(descending=True) and first["score"].to_list() != first["score_1"].to_list()
+    assert first["lower"].is_nan().all() and "halves" not in hits.columns
+    number = np.sort(first["compound"].to_numpy())
+    kept = [_at(tmp_path / "stages" / "2", number), *(_at(one, number) for one in (tmp_path / "others").iterdir())]
+    effects = np.array([one["halves"].to_list() for one in kept]).reshape(2, 5, 2, 2, -1)
+    right = dict(zip(number.tolist(), between_models(effects).max(1), strict=True))
+    assert first["score"].to_list() == pytest.approx([right[c] for c in first["compound"]])
+    told = json.loads((tmp_path / "report.json").read_text())
+    assert "ranked by what the models contradict each other on" in told["sentences"][0]
 
 
 def test_others_score_as_a_screen_of_theirs_would(agreed, run, other, library, tmp_path):
@@ -117,9 +229,8 @@ def test_shares_change_nothing(run, other, library, tmp_path):
 
 
 @pytest.mark.slow
-def test_ray_gives_the_same_bytes(agreed, run, other, library, tmp_path, monkeypatch):
+def test_ray_gives_the_same_bytes(agreed, run, other, library, tmp_path):
     pytest.importorskip("ray", reason="ray is not installed: pip install virtassay[cluster]")
-    monkeypatch.setenv("RAY_worker_niceness", "0")
     process = get_context("spawn").Process(target=_with_ray, args=(run, library, tmp_path / "s", other))
     process.start()
     process.join()

@@ -27,6 +27,7 @@ ROWS = [
     ("nothing", ""),
     ("L-alanine", "C[C@H](N)C(=O)O"),
     ("D-alanine", "C[C@@H](N)C(=O)O"),
+    ("table salt", "[Na+].[Cl-]"),
 ]
 
 
@@ -64,6 +65,7 @@ def test_each_molecule_once_whatever_the_file(tmp_path, ending):
     reasons = dict(zip(rejected["name"], rejected["reason"], strict=True))
     assert reasons["ethanol again"].startswith("the same molecule as row 1")
     assert reasons["its acid"].startswith("the same molecule as row ")
+    assert reasons["table salt"] == "a single atom or ion, which has no structure to tell from"
     if ending not in (".smi", ".sdf"):
         assert reasons["nonsense"] == reasons["nothing"] == "no molecule that RDKit can read"
     assert not list((tmp_path / "out").glob("*.partial*"))
@@ -118,19 +120,19 @@ def test_memory_does_not_grow_with_the_library(tmp_path, monkeypatch):
 
 def test_a_parent_is_the_organic_part_without_charge():
     assert parent("C[NH3+].[Cl-]") == ("CN", True)
-    assert parent("[Na+].[Cl-]") is not None
+    assert parent("[Na+].[Cl-]") == ("", True) and parent("[Li+]") == parent("C") == ("", False)
     assert parent("garbage(") is None
 
 
 def test_rows_are_found_in_whatever_group_they_lie(tmp_path, monkeypatch):
     monkeypatch.setattr(library, "CHUNK", 4)
     path = tmp_path / "x.smi"
-    path.write_text("".join(f"{'C' * n} m{n}\n" + "nonsense x\n" * (n % 3) for n in range(1, 15)))
+    path.write_text("".join(f"{'C' * n} m{n}\n" + "nonsense x\n" * (n % 3) for n in range(2, 16)))
     found = prepare_library(path, tmp_path)
     assert pq.ParquetFile(found.table).num_row_groups > 3
     for numbers in ([0], [13], [2, 3, 4], [0, 7, 9, 13], list(range(14))):
         rows = rows_of(found, np.array(numbers), ["compound", "smiles"])
-        assert rows["compound"].to_list() == numbers and rows["smiles"].to_list() == ["C" * (n + 1) for n in numbers]
+        assert rows["compound"].to_list() == numbers and rows["smiles"].to_list() == ["C" * (n + 2) for n in numbers]
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
 """Hits: the scores of a screen with what says how far to trust each of them.
 
-rank, name, smiles, score, lower, upper (95 %), dose_um (of the score), ec50_um …, nearest, similarity (Tanimoto),
-taken_for, cosine (nearest to the model), expected_error (of held-out compounds as far from training), p, q, flags (in
-words), seed, model, truth (if known); of the best, what else was looked at (agreement, survival)
+rank, name, smiles, score, lower, upper (95 %; means over models, where several were asked), dose_um (of the score),
+ec50_um …, nearest, similarity (Tanimoto), taken_for, cosine (nearest to the model), expected_error (of held-out
+compounds as far from training), p, q, flags (in words), seed, model, truth (if known); of the best, what else was
+looked at (agreement, survival)
 """
 
 from collections.abc import Sequence
@@ -14,12 +15,14 @@ from numpy.typing import NDArray
 
 from virtassay.data.store import Dataset
 from virtassay.screening.bench import FEWEST_IMAGES, Bench
-from virtassay.screening.goals import Context, Goal, half_width, squared_length
+from virtassay.screening.goals import Context, Disagreement, Goal, half_width, squared_length
 from virtassay.screening.potency import FEWEST_DOSES, hill
+from virtassay.screening.recipe import Scorer
 from virtassay.screening.trust import Calibration, Known, p_values, q_values, taken_for
 
 Array = NDArray[np.float64]
 LISTS = ("scores", "lowers", "uppers")  # of all doses; not in the csv
+COLUMNS = ["compound", "score", "lower", "upper", "dose_um", *LISTS]  # of scores, that hits are made of
 FAR = 0.3  # Tanimoto similarity below which a compound has no like in training
 FEWEST_INACTIVE = 5
 NARROW = 10.0  # doses of a compound in training, highest over lowest, that say too little of a curve
@@ -29,14 +32,14 @@ NARROW = 10.0  # doses of a compound in training, highest over lowest, that say 
 class Trust:
     """What is known of the model beside its scores, found out once for a screen.
 
-    null: the scores of compounds that do nothing, (m,); inactive: their names and SMILES; seen: whether training has
-    seen them, which is so where its real images told who they are, and not where the user named them. calibration: None
-    where there are no held-out compounds with real images. dose_spread: highest over lowest dose in the training images
-    of a compound, the median of compounds; None where doses are not given.
+    null: the scores of compounds that do nothing, as Scorer gives them; inactive: their names and SMILES; seen: whether
+    training has seen them, which is so where its real images told who they are, and not where the user named them.
+    calibration: None where there are no held-out compounds with real images. dose_spread: highest over lowest dose in
+    the training images of a compound, the median of compounds; None where doses are not given.
     """
 
     known: Known
-    null: Array
+    null: pl.DataFrame
     inactive: tuple[tuple[str, str], ...]
     seen: bool
     calibration: Calibration | None
@@ -65,7 +68,8 @@ def trust_of(bench: Bench, goal: Goal, real: Dataset | None, inactives: Sequence
     seen = [(n, s) for n, s in zip(vocabulary.perturbations, vocabulary.smiles, strict=True) if s is not None]
     known = Known.of(*zip(*seen, strict=True)) if seen else Known.of([], [])
     if real is None or "smiles" not in real.index.columns:
-        return Trust(known, null_scores(bench, goal, inactives), tuple(inactives), not inactives, None, None)
+        null = null_scores(Scorer(bench, goal), inactives)
+        return Trust(known, null, tuple(inactives), not inactives, None, None)
     alone = real.index.filter(~pl.col("is_control") & (pl.col("perturbation").list.len() == 1))
     compounds = alone.select(
         name=pl.col("perturbation").list.first(), smiles=pl.col("smiles").list.first(), split="split"
@@ -76,7 +80,7 @@ def trust_of(bench: Bench, goal: Goal, real: Dataset | None, inactives: Sequence
         for name, smiles in _unique(compounds.filter(pl.col("split") == "train"))
         if _does_nothing(bench, train, name)
     ]
-    null, inactive, spread = null_scores(bench, goal, inactive), tuple(inactive), _dose_spread(train)
+    null, inactive, spread = null_scores(Scorer(bench, goal), inactive), tuple(inactive), _dose_spread(train)
     plain = goal.contexts == (Context(cell_type=goal.contexts[0].cell_type),)
     new = [c for c in _unique(compounds) if c[0] not in vocabulary.perturbations] if plain else []
     found = [(*c, *shown) for c in new if (shown := _shown(bench, real, c[0])) is not None]
@@ -88,25 +92,32 @@ def trust_of(bench: Bench, goal: Goal, real: Dataset | None, inactives: Sequence
     return Trust(known, null, inactive, not inactives, Calibration(similarity, predicted, observed), spread)
 
 
-def null_scores(bench: Bench, goal: Goal, inactive: Sequence[tuple[str, str]]) -> Array:
-    """The scores of inactive compounds (name, SMILES) at the best of the doses, as hits have theirs: (m,)."""
-    if not inactive:
-        return np.zeros(0)
-    return np.max([_predicted(bench, goal, [(*c, dose) for c in inactive]) for dose in bench.doses_um], axis=0)
+def null_scores(scorer: Scorer, inactive: Sequence[tuple[str, str]]) -> pl.DataFrame:
+    """The scores of inactive compounds (name, SMILES), as those of the library are found."""
+    smiles = pl.Series("smiles", [smiles for _, smiles in inactive], pl.String)
+    return scorer(pl.DataFrame({"compound": np.arange(len(smiles)), "smiles": smiles}))
 
 
-def ranks(scores: pl.DataFrame, trust: Trust, tried: int) -> pl.DataFrame:
+def p_of(score: Array, null: pl.DataFrame) -> Array:
+    """P(an inactive compound scores as high) of each, (n,); NaN where too few inactive compounds are known."""
+    few = null.height < FEWEST_INACTIVE
+    return np.full(len(score), np.nan) if few else p_values(score, null["score"].to_numpy())
+
+
+def ranks(parts: Sequence[tuple[pl.DataFrame, pl.DataFrame]], tried: int) -> pl.DataFrame:
     """All compounds in order, by numbers alone, so that a million fit into memory: rank, compound, score, p, q.
 
-    The highest score first, NaN last, ties by number. tried: how many the first stage saw.
+    parts: scores with their null; all of one part rank before those of the next. Within one the highest score is first,
+    NaN last, ties go by number. tried: how many the first stage saw.
     """
-    table = scores.select("compound", "score").with_columns(pl.col("score").fill_nan(None))
-    table = table.sort(["score", "compound"], descending=[True, False], nulls_last=True)
-    value = table["score"].fill_null(float("nan"))
-    enough = len(trust.inactive) >= FEWEST_INACTIVE
-    p = p_values(value.to_numpy(), trust.null) if enough else np.full(table.height, np.nan)
-    table = table.with_columns(score=value, p=pl.Series(p), q=pl.Series(q_values(p, tried)))
-    return table.with_row_index("rank", offset=1)
+    ordered: list[pl.DataFrame] = []
+    for scores, null in parts:
+        table = scores.select("compound", "score").with_columns(pl.col("score").fill_nan(None))
+        table = table.sort(["score", "compound"], descending=[True, False], nulls_last=True)
+        table = table.with_columns(pl.col("score").fill_null(float("nan")))
+        ordered.append(table.with_columns(p=pl.Series(p_of(table["score"].to_numpy(), null))))
+    table = pl.concat(ordered)
+    return table.with_columns(q=pl.Series(q_values(table["p"].to_numpy(), tried))).with_row_index("rank", offset=1)
 
 
 def hits_table(
@@ -173,8 +184,8 @@ def hits_table(
     return table.select(*first, pl.exclude(first))
 
 
-def warnings_of(trust: Trust, goal: Goal) -> list[str]:
-    """What the screen could not find out, in words."""
+def warnings_of(trust: Trust, goal: Goal, models: int = 1) -> list[str]:
+    """What the screen could not find out, in words. models: that were asked."""
     told: list[str] = []
     if len(trust.inactive) < FEWEST_INACTIVE:
         told.append(
@@ -183,8 +194,8 @@ def warnings_of(trust: Trust, goal: Goal) -> list[str]:
         )
     else:
         told.append(
-            f"p and q are held against {len(trust.null)} compounds that do nothing: no p can be below "
-            f"{1 / (1 + len(trust.null)):.3g}. "
+            f"p and q are held against {trust.null.height} compounds that do nothing: no p can be below "
+            f"{1 / (1 + trust.null.height):.3g}. "
             + (
                 "The model has seen these; inactive compounds that it has not seen score higher, unlike ones most of "
                 "all: p and q are too small. Name others by inactives=…."
@@ -204,6 +215,11 @@ def warnings_of(trust: Trust, goal: Goal) -> list[str]:
         told.append(
             f"The training images give each compound doses within a factor of {trust.dose_spread:g}: the model cannot "
             "tell what a dose does from what the compound does. Do not trust its potencies, nor doses unlike those."
+        )
+    if isinstance(goal, Disagreement) and models < 2:
+        told.append(
+            "One model was asked what it is unsure of, and cells of one treatment differ though a model be sure: its "
+            "errors follow better what several models contradict each other on (others=[…])."
         )
     if any(context.state is not None for context in goal.contexts):
         told.append("Compounds are tried on a state as combinations of two, which training may never have shown.")

@@ -73,7 +73,8 @@ class Library:
 def parent(smiles: str) -> tuple[str, bool] | None:
     """The canonical SMILES of a molecule's largest organic fragment, uncharged, and whether it had others beside it.
 
-    A salt and its free base are one compound, tautomers and stereoisomers are two. None: the text is no molecule.
+    A salt and its free base are one compound, tautomers and stereoisomers are two. "" for what leaves a single atom
+    (table salt): there is no structure to tell from. None: the text is no molecule.
     """
     with rdBase.BlockLogs():
         molecule = Chem.MolFromSmiles(smiles.split(" |")[0].strip())
@@ -82,6 +83,8 @@ def parent(smiles: str) -> tuple[str, bool] | None:
         several = len(Chem.GetMolFrags(molecule)) > 1
         if several:
             molecule = rdMolStandardize.LargestFragmentChooser(True).choose(molecule)
+        if molecule.GetNumHeavyAtoms() < 2:
+            return "", several
         return Chem.MolToSmiles(rdMolStandardize.Uncharger().uncharge(molecule)), several
 
 
@@ -140,7 +143,9 @@ def _write(entries: Iterator[Entry], place: Path, table_path: Path, path: str, t
             for entry in chunk:
                 found = None if entry.smiles is None else parent(entry.smiles)
                 reason = "no molecule that RDKit can read" if found is None else ""
-                if found is not None:
+                if found is not None and not found[0]:
+                    reason = "a single atom or ion, which has no structure to tell from"
+                elif found is not None:
                     new = seen.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (found[0], entry.row)).rowcount
                     if not new:
                         (at,) = seen.execute("SELECT row FROM seen WHERE smiles = ?", (found[0],)).fetchone()

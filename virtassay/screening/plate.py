@@ -1,6 +1,7 @@
 """The plate for the lab: the best compounds, as unlike each other as can be, on a plate map with controls."""
 
 import string
+from collections.abc import Sequence
 
 import polars as pl
 from rdkit.SimDivFilters.rdSimDivPickers import MaxMinPicker
@@ -10,19 +11,21 @@ from virtassay.data.likeness import fingerprints
 ROWS, COLUMNS = {96: 8, 384: 16, 1536: 32}, {96: 12, 384: 24, 1536: 48}
 
 
-def diverse(hits: pl.DataFrame, n: int, among: int) -> pl.DataFrame:
+def diverse(hits: pl.DataFrame, n: int, among: int, known: Sequence[str] = ()) -> pl.DataFrame:
     """n of the best `among` hits, the first the best, each next the one least like those picked (MaxMin).
 
-    Source: Ashton et al. 2002 (doi 10.1002/qsar.200290002). Raises ValueError for n below 1.
+    known: SMILES that picks shall be unlike too, the first of them already. Source: Ashton et al. 2002
+    (doi 10.1002/qsar.200290002). Raises ValueError for n below 1.
     """
     if n < 1:
         raise ValueError(f"{n} compounds make no plate: give 1 or more.")
     best = hits.head(max(n, among))
     if best.height <= n:
         return best
-    prints = fingerprints(best["smiles"].to_list())
-    picked = list(MaxMinPicker().LazyBitVectorPick(prints, len(prints), n, [0], 0))
-    return best[sorted(picked)]
+    prints = fingerprints([*best["smiles"], *known])
+    there = [*range(best.height, len(prints))] or [0]
+    picked = list(MaxMinPicker().LazyBitVectorPick(prints, len(prints), n + len(known), there, 0))
+    return best[sorted(i for i in picked if i < best.height)]
 
 
 def plate_map(picked: pl.DataFrame, wells: int, controls: int, dose_um: float | None = None) -> pl.DataFrame:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from virtassay import __version__
 from virtassay.assay import VirtualAssay
@@ -19,9 +20,10 @@ from virtassay.flow.time import TimeGrid
 from virtassay.precision import best_device, bf16_pays
 from virtassay.screening.bench import Bench
 from virtassay.screening.effects import Instrument
-from virtassay.screening.goals import Goal, interval
+from virtassay.screening.goals import Disagreement, Goal, halves, interval
 from virtassay.screening.wanted import Wanted
 
+Array = NDArray[np.float64]
 MINIBATCHES = 8  # of images that are asked for at once, as good as
 
 
@@ -126,7 +128,7 @@ class Scorer:
         return cls(made, recipe.wanted.goal(made))
 
     def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Score compounds: the score at the best dose with its 95 % interval, that dose, and those of all doses.
+        """Score compounds (compound, smiles), in the columns of `at_best_dose`; a `Disagreement` adds `halves`.
 
         Some compounds are asked for at once at all doses, so that each molecule is read once; how many depends on the
         recipe alone, so that neither memory nor a score depends on what else is at work.
@@ -134,6 +136,7 @@ class Scorer:
         instrument, doses, contexts = self.bench.instrument, self.bench.doses_um, self.goal.contexts
         molecules = rows["smiles"].to_list()
         scores, lowers, uppers = np.empty((3, len(molecules), len(doses)))
+        means: list[list[float]] = []
         asked = list(dict.fromkeys(contexts))  # two goals in one context need its images once
         images = len(doses) * len(asked) * len(instrument.units)
         step = max(1, MINIBATCHES * instrument.minibatch_size // images)
@@ -146,17 +149,30 @@ class Scorer:
             lower, upper = interval(self.goal, effects, len(instrument.batches))
             for values, found in ((scores, self.goal(*effects)), (lowers, lower), (uppers, upper)):
                 values[first : first + step] = found.T
-        best = scores.argmax(1)
-        at = np.arange(len(molecules)), best
-        return pl.DataFrame(
-            {
-                "compound": rows["compound"],
-                "score": scores[at],
-                "lower": lowers[at],
-                "upper": uppers[at],
-                "dose_um": np.array(doses)[best],
-                "scores": scores.tolist(),
-                "lowers": lowers.tolist(),
-                "uppers": uppers.tolist(),
-            }
-        )
+            if isinstance(self.goal, Disagreement):
+                means += halves(effects[0]).swapaxes(0, 1).reshape(len(some), -1).tolist()
+        table = at_best_dose(rows["compound"], doses, scores, lowers, uppers)
+        if isinstance(self.goal, Disagreement):
+            table = table.with_columns(pl.Series("halves", means, pl.List(pl.Float64)))
+        return table
+
+
+def at_best_dose(
+    compound: pl.Series, doses_um: Sequence[float], scores: Array, lowers: Array, uppers: Array
+) -> pl.DataFrame:
+    """The score of each compound at its best dose with its 95 % interval, that dose, and those of all: (n, doses) each.
+
+    Columns compound, score, lower, upper, dose_um; scores, lowers, uppers.
+    """
+    best = np.arange(len(scores)), scores.argmax(1)
+    of_doses = {"scores": scores, "lowers": lowers, "uppers": uppers}
+    return pl.DataFrame(
+        {
+            "compound": compound,
+            "score": scores[best],
+            "lower": lowers[best],
+            "upper": uppers[best],
+            "dose_um": np.array(doses_um)[best[1]],
+            **{name: pl.Series(values.tolist(), dtype=pl.List(pl.Float64)) for name, values in of_doses.items()},
+        }
+    )

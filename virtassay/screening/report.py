@@ -67,8 +67,8 @@ def write_report(out: Path, found: Found, bench: Bench) -> Path:
         "listed": LISTED,
         "has_potency": "ec50_um" in hits.columns,
         "has_cells": hits["cells_left"].count() > 0,
-        "others": [name.partition("_")[2] for name in hits.columns if name.startswith("score_")],
-        "scores": scores_figure(found.scores, found.trust.null, label),
+        "models": [name.partition("_")[2] for name in hits.columns if name.startswith("score_")],
+        "scores": scores_figure(found.scores, found.trust.null["score"].to_numpy(), label),
         "curves": dose_curves(
             curves["name"].to_list(),
             bench.doses_um,

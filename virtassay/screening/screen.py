@@ -25,11 +25,13 @@ from filelock import FileLock
 
 from virtassay.assay import VirtualAssay
 from virtassay.data.store import Dataset, open_dataset
-from virtassay.screening.agreement import Other, agreement, recipes_of_others
+from virtassay.screening.agreement import agreement
 from virtassay.screening.bench import Bench
 from virtassay.screening.elsewhere import identity, published
 from virtassay.screening.engines import Engine
-from virtassay.screening.hits import LISTS, Check, Trust, hits_table, ranks, trust_of, warnings_of
+from virtassay.screening.ensemble import Member, Scores, recipes_of_others
+from virtassay.screening.goals import Disagreement
+from virtassay.screening.hits import LISTS, Check, Trust, hits_table, trust_of, warnings_of
 from virtassay.screening.images import Images
 from virtassay.screening.library import Library, molecules, prepare_library, rows_of
 from virtassay.screening.passes import Pass, Work
@@ -68,7 +70,8 @@ def screen(
     """Score a library and rank it; returns the report, or None where other shares of the work are still missing.
 
     stages: cheap first; each but the last says how many compounds go on, and the last may say how many of the best are
-    looked at once more. others: run folders of the same data, which score those too, as in the last stage. shard: "k/n"
+    looked at once more. others: run folders of the same data, which score those too, as in the last stage: they are
+    ranked by the mean of all models. shard: "k/n"
     does the k-th of n shares, for arrays of jobs: the one that finds all of a stage done goes on to the next. dataset:
     the real images that the model was trained on, for inactive and held-out compounds. verdict: verdict.json of its
     evaluation. plate: {wells, controls, compounds, among} of the plate map. images: of the best, in some format.
@@ -157,20 +160,24 @@ def _finish(
     bench = passes[-1].bench()
     goal = recipe.wanted.goal(bench)
     trust = trust_of(bench, goal, real, inactives)
-    ranked = ranks(last.scores(["compound", "score"]), trust, library.compounds)
-    scored = last.scores(["compound", "lower", "upper", "dose_um"], best).join(rows_of(library, best), on="compound")
-    first = ranked.join(scored, on="compound", maintain_order="left")
-    checks = [survival(first, counting, trust.known)]
+    asks_doubt = isinstance(goal, Disagreement)
+    scores, checks = Scores(last, trust.null), []
     if others:
-        checks.insert(0, agreement(first, [Other.of(other, trust) for other in others]))
-    hits = _written(out, ranked, last, library, bench, trust, recipe.seed, checks)
+        members = [Member.of(one, best, trust.inactive) for one in (passes[-1], *others)]
+        scores = Scores.of(last, goal, bench.doses_um, members)
+        checks.append(agreement(members, doubted=asks_doubt))
+    checks.append(survival(scores(best).join(rows_of(library, best), on="compound"), counting, trust.known))
+    ranked = scores.ranked(library.compounds)
+    hits = _written(out, ranked, scores, library, bench, trust, recipe.seed, checks)
     if plate is not None:
-        picked = diverse(hits, plate["compounds"], plate["among"])
+        measured = trust.known.smiles if asks_doubt else ()  # the next experiment shall not repeat the last
+        picked = diverse(hits, plate["compounds"], plate["among"], measured)
         with whole(out / "plate.csv") as file:
             file.write(plate_map(picked, plate["wells"], plate["controls"]).write_csv().encode())
     if images is not None:
         images(out / "images", hits, bench, goal.contexts[0])
-    warnings = [*_of_the_model(verdict), *warnings_of(trust, goal), *(w for check in checks for w in check.warnings)]
+    told_of = warnings_of(trust, goal, 1 + len(others))
+    warnings = [*_of_the_model(verdict), *told_of, *(w for check in checks for w in check.warnings)]
     for warning in warnings:
         log.warning("%s", warning)
     sentences = [check.sentence for check in checks]
@@ -179,7 +186,7 @@ def _finish(
 
 
 def _written(
-    out: Path, ranked: pl.DataFrame, shards: Shards, library: Library, bench: Bench, trust: Trust, seed: int,
+    out: Path, ranked: pl.DataFrame, scores: Scores, library: Library, bench: Bench, trust: Trust, seed: int,
     checks: Sequence[Check],
 ) -> pl.DataFrame:  # fmt: skip
     """Write hits.parquet and hits.csv piece by piece, and return the first."""
@@ -189,8 +196,7 @@ def _written(
         for first in range(0, ranked.height, PIECE):
             some = ranked[first : first + PIECE]
             numbers = np.sort(some["compound"].to_numpy())
-            scores = shards.scores(["compound", "score", "lower", "upper", "dose_um", *LISTS], numbers)
-            hits = hits_table(some, scores, rows_of(library, numbers), bench, trust, seed, checks)
+            hits = hits_table(some, scores(numbers), rows_of(library, numbers), bench, trust, seed, checks)
             table = hits.to_arrow()
             writer = writer or stack.enter_context(pq.ParquetWriter(parquet, table.schema))
             writer.write_table(table)

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import polars as pl
+from rdkit import Chem, rdBase
 
 from virtassay.data.molecules import Morgan
 
@@ -110,6 +112,7 @@ KNOCK_OUT_RESPONSE = 0.8  # a knock-out resembles a drug near saturation, but ce
 SPECIFIC = 0.3  # standard deviation of the compound-specific part, in each axis
 LENGTH = 0.8  # of that smooth function; unrelated fingerprints lie about 1.3 apart, analogues 0.5
 FEATURES = 512
+DRUG = {"name": pl.String, "moa": pl.String, "top_um": pl.Float64, "smiles": pl.String}
 WORLD = 2024  # seeds the draw of the smooth functions
 
 
@@ -186,6 +189,33 @@ def made(table: pl.DataFrame) -> tuple[Perturbation, ...]:
         ec50 = top * 10 ** float(np.clip(-0.8 + 0.2 * z, -1.3, -0.4))
         found.append(Perturbation(row["name"], moa, direction, TOXICITY[moa], row["smiles"], None, top, ec50, 1.5))
     return tuple(found)
+
+
+def read_drugs(path: str | Path) -> tuple[Perturbation, ...]:
+    """Compounds of a csv (name, moa, of CLASSES, top_um, smiles): what they would do in the simulated world.
+
+    Raises FileNotFoundError, and ValueError naming the column, the first rows and what to give instead.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"drugs={path}: there is no such file; give a csv with the columns {list(DRUG)}.")
+    table = pl.read_csv(path, infer_schema_length=None)
+    absent = [name for name in DRUG if name not in table.columns]
+    if absent or not table.height:
+        raise ValueError(f"{path}: {'no rows' if not absent else f'no column {absent[0]}'}; give {list(DRUG)}.")
+    table = table.select(pl.col(name).cast(kind, strict=False) for name, kind in DRUG.items())
+    with rdBase.BlockLogs():
+        molecule = [bool(text) and Chem.MolFromSmiles(text) is not None for text in table["smiles"]]
+    wrong = {
+        "name: each once, and not DMSO, which is the control": table["name"].is_duplicated() | table["name"].eq("DMSO"),
+        f"moa: one of {list(CLASSES)}": ~table["moa"].is_in(list(CLASSES)).fill_null(False),
+        "top_um: a dose in µM, above 0": ~table["top_um"].gt(0).fill_null(False),
+        "smiles: a molecule that RDKit can read": ~pl.Series(molecule, dtype=pl.Boolean),
+    }
+    for what, rows in wrong.items():
+        if rows.fill_null(True).any():
+            first = table.filter(rows.fill_null(True)).head(5).rows()
+            raise ValueError(f"{path}: {rows.fill_null(True).sum()} rows, the first {first}; give {what}.")
+    return made(table)
 
 
 @cache

@@ -1,6 +1,6 @@
 """The plan of a simulated screen: what is done to each well, where it lies, and how it is stained and imaged."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations as pairs
 
@@ -69,14 +69,25 @@ class Well:
 
 
 def plan_treatments(
-    n_compounds: int, n_doses: int, dilution: float, n_knock_outs: int, n_combinations: int, toxicity: float = 1.0
+    n_compounds: int | None,
+    n_doses: int,
+    dilution: float,
+    n_knock_outs: int,
+    n_combinations: int,
+    toxicity: float = 1.0,
+    known: Sequence[Perturbation] | None = None,
 ) -> list[Treatment]:
-    """Every compound at every dose, then knock-outs, then pairs of compounds of unlike classes at their second dose."""
+    """Every compound at every dose, then knock-outs, then pairs of compounds of unlike classes at their second dose.
+
+    n_compounds: the first so many (None: all) of the known ones, which are the built-in ones by default.
+    """
     if not 0 <= toxicity <= 1:
         raise ValueError(f"toxicity={toxicity}: give 0 (no cell is killed) to 1 (as many as at full strength).")
     drugs, genes = (
-        [replace(p, toxicity=toxicity * p.toxicity) for p in known] for known in (compounds(), all_knock_outs())
+        [replace(p, toxicity=toxicity * p.toxicity) for p in world]
+        for world in (compounds() if known is None else known, all_knock_outs())
     )
+    n_compounds = len(drugs) if n_compounds is None else n_compounds
     if not 1 <= n_compounds <= len(drugs):
         raise ValueError(f"n_compounds={n_compounds}: give 1 to {len(drugs)}.")
     if not 0 <= n_knock_outs <= len(genes):

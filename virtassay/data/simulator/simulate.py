@@ -14,6 +14,7 @@ import polars as pl
 from tqdm.auto import tqdm
 
 from virtassay.data.simulator.grow import Truth, grow_all
+from virtassay.data.simulator.pharmacology import read_drugs
 from virtassay.data.simulator.plan import Treatment, plan_treatments, plan_wells, well_table
 from virtassay.data.simulator.render import CHANNELS
 from virtassay.data.splits import WELL, split_by_well, write_split
@@ -34,7 +35,7 @@ def simulate(
     cells_per_well: int = 24,
     size: int = 48,
     channels: int = 3,
-    n_compounds: int = 40,
+    n_compounds: int | None = 40,
     n_doses: int = 3,
     dilution: float = 4.0,
     knock_outs: int = 6,
@@ -42,6 +43,7 @@ def simulate(
     toxicity: float = 1.0,
     batch_effect: float = 1.0,
     batch_prefix: str = "batch",
+    drugs: str | Path | None = None,
     split: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
     workers: int = 2,
     overwrite: bool = False,
@@ -52,11 +54,14 @@ def simulate(
     well. `size` is a crop's edge in pixels; a crop shows the same 48 units at any size. Each compound is given at its
     top dose and at `n_doses` − 1 dilutions of it. `toxicity` scales the part of the cells that is killed, and
     `batch_effect` how much batches differ in stain, light, focus and density. Batches are called `batch_prefix` and a
-    number: screens that shall train one model together need names, and a seed, of their own. `split` takes and returns
+    number: screens that shall train one model together need names, and a seed, of their own. `drugs` is a csv of
+    compounds in place of the built-in ones, as `read_drugs` has it, of which the first `n_compounds` (None: all) are
+    taken. `split` takes and returns
     a table with one row a well (default: splits.split_by_well). Raises ValueError naming the argument that is out of
     range.
     """
-    treatments = plan_treatments(n_compounds, n_doses, dilution, knock_outs, combinations, toxicity)
+    known = None if drugs is None else read_drugs(drugs)
+    treatments = plan_treatments(n_compounds, n_doses, dilution, knock_outs, combinations, toxicity, known)
     _check(n_batches=n_batches, plates_per_batch=plates_per_batch, wells_per_treatment=wells_per_treatment)
     _check(control_wells=control_wells, cells_per_well=cells_per_well, workers=workers)
     if not 1 <= channels <= len(CHANNELS):

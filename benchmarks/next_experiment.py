@@ -16,12 +16,12 @@ from design_space import train
 from numpy.typing import NDArray
 from planted import Planted
 from screening import DOSES, IMAGES, LADDER, STAGE, Screened, recipe_of, screened_by, still
-from screening_models import real_effects
+from screening_models import between_models, halves, real_effects
 
 from virtassay.data.simulator.pharmacology import DRUG, compounds
 from virtassay.screening.bench import Bench
 from virtassay.screening.enrichment import roc_auc
-from virtassay.screening.goals import Disagreement, Strength, between_models, halves
+from virtassay.screening.goals import Disagreement, Strength
 from virtassay.screening.plate import diverse
 from virtassay.screening.recipe import Recipe
 

@@ -23,11 +23,30 @@ from virtassay.data.simulator.plan import Treatment, plan_wells
 from virtassay.screening.bench import Bench
 from virtassay.screening.effects import Ruler
 from virtassay.screening.enrichment import actives, roc_auc
-from virtassay.screening.goals import Disagreement, between_models, halves
+from virtassay.screening.goals import Disagreement, signed_root
 
 Array = NDArray[np.float64]
 TOXICITY = 0.3  # of conf/data/design.yaml
 CONTROLS, CELLS = 64, 24
+
+
+def halves(effects: Array) -> Array:
+    """δ by every other unit, and by those between: (…, units, d) → (…, 2, d). Their noise is independent."""
+    return np.stack([effects[..., ::2, :].mean(-2), effects[..., 1::2, :].mean(-2)], -2)
+
+
+def between_models(effects: Array) -> Array:
+    """How far models contradict each other: √(mean over features of cov_k(δ_k, δ'_k)), without the noise of few units.
+
+    effects: two halves of each of k models, (k, …, 2, d) → (…). Models may share their seeds, so that their noise goes
+    together: that of δ and δ' does not, and the covariance over models is free of it. Root as of `Strength`.
+    Source: query by committee (Seung et al. 1992, doi 10.1145/130385.130417). Raises ValueError for one model.
+    """
+    k = len(effects)
+    if k < 2:
+        raise ValueError(f"{k} model contradicts nobody: give two or more.")
+    apart = effects - effects.mean(0)
+    return signed_root((apart[..., 0, :] * apart[..., 1, :]).sum(0).mean(-1) / (k - 1))
 
 
 def report_ranking(models: list[Screened]) -> None:

@@ -15,10 +15,8 @@ from virtassay.screening import passes
 from virtassay.screening.agreement import agreement, rank_correlation
 from virtassay.screening.engines import Ray
 from virtassay.screening.ensemble import Member, Scores, recipes_of_others, together
-from virtassay.screening.goals import Disagreement, Strength, between_models, halves
 from virtassay.screening.recipe import Stage, at_best_dose
 from virtassay.screening.shards import Shards
-from virtassay.screening.wanted import Unsure
 
 STAGES = (Stage(seeds=2, steps=2, keep=8), Stage(seeds=4, steps=3, keep=5))
 
@@ -70,9 +68,6 @@ def test_columns_by_hand():
     assert "1.00 (runs/b, model bbbbbbbbbbbb), -1.00 (runs/c, model cccccccccccc)" in check.sentence
     assert len(check.warnings) == 1 and "do not agree" in check.warnings[0]
     assert agreement([first, alike]).warnings == []
-    doubted = agreement([first, alike, unlike], doubted=True)
-    assert set(doubted.table["flags"]) == {""} and doubted.warnings == []
-    assert "ranked by what the models contradict each other on" in doubted.sentence
 
 
 def test_a_p_that_says_inactive_is_flagged():
@@ -95,41 +90,10 @@ def test_together_they_have_the_mean_of_each_dose():
         at_best_dose(pl.Series([4]), [1.0, 10.0], np.array([a]), np.array([a]) - 1, np.array([a]) + 2)
         for a in ([3.0, 1.0], [0.0, 4.0])
     ]
-    told = together(Strength(), [1.0, 10.0], tables).row(0, named=True)
+    told = together([1.0, 10.0], tables).row(0, named=True)
     assert told["scores"] == [1.5, 2.5] and told["compound"] == 4
     assert (told["score"], told["dose_um"], told["lower"], told["upper"]) == (2.5, 10.0, 1.5, 4.5)
-    assert together(Strength(), [1.0], [of(), of()]).columns == of().columns
-
-
-def test_what_models_contradict_each_other_on_is_free_of_the_noise_of_images():
-    """Models whose mean effects differ by a known s.d., from few noisy images of the same seeds."""
-    rng = np.random.default_rng(0)
-    models, n, d = 3, 8, 40
-    apart = rng.standard_normal((models, 4000, d)) * np.array([0, 0.7])[rng.integers(0, 2, 4000)][:, None]
-    shared = rng.standard_normal((4000, n, d))  # the seeds that the models have in common
-    units = apart[:, :, None] + 2 * (shared + 0.5 * rng.standard_normal((models, 4000, n, d)))
-    found = between_models(halves(units))
-    square = found * np.abs(found)
-    same = ~apart.any((0, 2))
-    assert square[same].mean() == pytest.approx(0, abs=0.003) and square[~same].mean() == pytest.approx(0.49, rel=0.02)
-    with pytest.raises(ValueError, match="1 model contradicts nobody"):
-        between_models(halves(units[:1]))
-
-
-def test_doubt_is_asked_of_halves():
-    rng = np.random.default_rng(1)
-    effects = rng.standard_normal((2, 5, 2, 2, 3))  # models, compounds, doses, halves, features
-    tables = [
-        of(*range(5)).with_columns(
-            pl.Series(name, np.tile(np.arange(5.0)[:, None], 2).tolist()) for name in ("scores", "lowers", "uppers")
-        ).with_columns(pl.Series("halves", one.reshape(5, -1).tolist()))
-        for one in effects
-    ]  # fmt: skip
-    table = together(Disagreement(), [1.0, 10.0], tables)
-    right = between_models(effects)
-    assert np.array(table["scores"].to_list()) == pytest.approx(right)
-    assert table["score"].to_numpy() == pytest.approx(right.max(1))
-    assert np.isnan(table["lower"].to_numpy()).all()
+    assert together([1.0], [of(), of()]).columns == of().columns
 
 
 def test_the_best_alone_are_scored_by_the_others(agreed, run, other, left_alone):
@@ -170,7 +134,7 @@ def test_they_are_ranked_by_the_mean_of_all(agreed, run, other, library, tmp_pat
 def test_the_null_of_all_is_of_all():
     low, high = of(*np.linspace(0, 0.9, 9)), of(*np.linspace(2, 2.9, 9))
     members = [Member("a", "a", of(1.0, 3.0), low), Member("b", "b", of(2.0, 0.0), high)]
-    scores = Scores.of(_Shards(of(1.0, 3.0, 0.5)), Strength(), [1.0], members)  # pyright: ignore[reportArgumentType]
+    scores = Scores.of(_Shards(of(1.0, 3.0, 0.5)), [1.0], members)  # pyright: ignore[reportArgumentType]
     ranked = scores.ranked(tried=3)
     assert ranked["compound"].to_list() == [0, 1, 2] and ranked["score"].to_list() == [1.5, 1.5, 0.5]
     assert ranked["p"].to_numpy() == pytest.approx([0.5, 0.5, 0.5])  # means of both nulls reach from 1 to 1.9
@@ -179,7 +143,7 @@ def test_the_null_of_all_is_of_all():
 
 def _at(folder, number):
     """What a pass has of some compounds."""
-    return Shards(folder, 4).scores(None, number)
+    return Shards(folder, 4).scores(["compound", "scores"], number)
 
 
 class _Shards:
@@ -188,21 +152,6 @@ class _Shards:
 
     def scores(self, columns, only=None):
         return self.table.select(columns)
-
-
-def test_informative_asks_the_models_what_they_contradict_each_other_on(run, other, library, tmp_path):
-    assert done(run, library, tmp_path, stages=STAGES, others=[other], recipe=recipe(run, wanted=Unsure()))
-    hits = pl.read_parquet(tmp_path / "hits.parquet")
-    first = hits.head(5)
-    assert first["score"].is_sorted(descending=True) and first["score"].to_list() != first["score_1"].to_list()
-    assert first["lower"].is_nan().all() and "halves" not in hits.columns
-    number = np.sort(first["compound"].to_numpy())
-    kept = [_at(tmp_path / "stages" / "2", number), *(_at(one, number) for one in (tmp_path / "others").iterdir())]
-    effects = np.array([one["halves"].to_list() for one in kept]).reshape(2, 5, 2, 2, -1)
-    right = dict(zip(number.tolist(), between_models(effects).max(1), strict=True))
-    assert first["score"].to_list() == pytest.approx([right[c] for c in first["compound"]])
-    told = json.loads((tmp_path / "report.json").read_text())
-    assert "ranked by what the models contradict each other on" in told["sentences"][0]
 
 
 def test_others_score_as_a_screen_of_theirs_would(agreed, run, other, library, tmp_path):

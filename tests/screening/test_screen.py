@@ -149,6 +149,8 @@ def test_every_goal_ranks(run, library, tmp_path, wanted):
     assert done(run, library, tmp_path, recipe=recipe(run, wanted=wanted), stages=(CHEAP, Stage(2, 2)))
     hits = pl.read_csv(tmp_path / "hits.csv")
     assert hits["score"].is_finite().all()
+    told = json.loads((tmp_path / "report.json").read_text())["warnings"]
+    assert any("measure some of both" in warning for warning in told) == isinstance(wanted, Unsure)
 
 
 def test_likeness_finds_the_reference_itself(run, library, tmp_path):

@@ -16,12 +16,11 @@ ALIKE = 0.5  # rank correlation below which two models do not agree
 ACTIVE = 0.05  # p
 
 
-def agreement(members: Sequence[Member], doubted: bool = False) -> Check:
+def agreement(members: Sequence[Member]) -> Check:
     """What each model says of the best of a screen, the screen's own first.
 
     Columns, k = 1 for the screen's own: score_k; rank_k among these compounds; p_k; and between_models, the s.d. of all
-    models' scores, which no interval from seeds and batches holds. doubted: models are asked for what they contradict
-    each other on, so that it is no reason for a flag.
+    models' scores, which no interval from seeds and batches holds.
     """
     own = members[0]
     table = own.scores.select("compound")
@@ -40,7 +39,7 @@ def agreement(members: Sequence[Member], doubted: bool = False) -> Check:
         )
     between = np.std(every, axis=0, ddof=1)
     flags = [
-        "; ".join(flag for flag in row if flag and not doubted)
+        "; ".join(flag for flag in row if flag)
         for row in zip(
             np.where(unseen, "another model sees no clear effect", ""),
             np.where(between > (upper - lower) / 2, "models differ by more than the interval", ""),
@@ -50,17 +49,16 @@ def agreement(members: Sequence[Member], doubted: bool = False) -> Check:
     alike = [rank_correlation(score, other) for other in every[1:]]
     told = ", ".join(f"{r:.2f} ({m.run}, model {m.model})" for r, m in zip(alike, members[1:], strict=True))
     others = "another model" if len(alike) == 1 else f"{len(alike)} other models"
-    by = "what the models contradict each other on" if doubted else "the mean of the models' scores"
     sentence = (
-        f"The best {table.height} were scored by {others} too, and are ranked by {by}. The order that the run's model "
-        f"would give them correlates with that of others at {told}. 1: the same order; 0: nothing in common. Among the "
-        "best alone it is lower than over a whole library."
+        f"The best {table.height} were scored by {others} too, and are ranked by the mean of the models' scores. The "
+        f"order that the run's model would give them correlates with that of others at {told}. 1: the same order; 0: "
+        "nothing in common. Among the best alone it is lower than over a whole library."
     )
     doubt = "The models do not agree on the order of the best: prefer compounds that all of them rank high."
     return Check(
         table.with_columns(between_models=pl.Series(between), flags=pl.Series(flags, dtype=pl.String)),
         sentence,
-        [doubt] if any(one < ALIKE for one in alike) and not doubted else [],
+        [doubt] if any(one < ALIKE for one in alike) else [],
     )
 
 

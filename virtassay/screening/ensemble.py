@@ -10,16 +10,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from virtassay.screening.bench import seen_treatment
-from virtassay.screening.goals import Disagreement, Goal, between_models
 from virtassay.screening.hits import COLUMNS, LISTS, null_scores, ranks
 from virtassay.screening.passes import Pass
 from virtassay.screening.recipe import Recipe, Scorer, Stage, at_best_dose
 from virtassay.screening.shards import Numbers, Shards
-
-Array = NDArray[np.float64]
 
 
 def recipes_of_others(recipe: Recipe, runs: Sequence[str], stage: Stage) -> dict[str, Recipe]:
@@ -69,22 +65,18 @@ class Member:
         """Read a finished pass, and score the inactive compounds (name, SMILES) with its model."""
         scorer = Scorer.of(one.recipe, one.stage, one.shards.bench)
         model = scorer.bench.instrument.assay.model_sha256[:12]
-        return cls(one.recipe.run, model, one.shards.scores(None, best), null_scores(scorer, inactive))
+        return cls(one.recipe.run, model, one.shards.scores(COLUMNS, best), null_scores(scorer, inactive))
 
 
-def together(goal: Goal, doses_um: Sequence[float], tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+def together(doses_um: Sequence[float], tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """The mean of several models' scores of the same compounds, at each dose, and of the ends of their intervals.
 
-    Of a `Disagreement` instead what they contradict each other on, with no interval. Tables as Scorer gives them.
+    Tables as Scorer gives them.
     """
     shape = (len(tables), tables[0].height, len(doses_um))
     scores, lowers, uppers = (
         np.array([table[name].to_list() for table in tables], np.float64).reshape(shape).mean(0) for name in LISTS
     )
-    if isinstance(goal, Disagreement):
-        effects = np.array([table["halves"].to_list() for table in tables], np.float64)
-        scores = between_models(effects.reshape(*shape, 2, -1)) if effects.size else scores
-        lowers = uppers = np.full_like(scores, np.nan)
     return at_best_dose(tables[0]["compound"], doses_um, scores, lowers, uppers)
 
 
@@ -98,10 +90,10 @@ class Scores:
     by_all: tuple[pl.DataFrame, pl.DataFrame] | None = None
 
     @classmethod
-    def of(cls, last: Shards, goal: Goal, doses_um: Sequence[float], members: Sequence[Member]) -> "Scores":
+    def of(cls, last: Shards, doses_um: Sequence[float], members: Sequence[Member]) -> "Scores":
         """members: the screen's own model first."""
         scores, nulls = [member.scores for member in members], [member.null for member in members]
-        return cls(last, nulls[0], (together(goal, doses_um, scores), together(goal, doses_um, nulls)))
+        return cls(last, nulls[0], (together(doses_um, scores), together(doses_um, nulls)))
 
     def ranked(self, tried: int) -> pl.DataFrame:
         """All that the last stage saw, in order, as `ranks` has it; what all models have scored is first."""

@@ -141,35 +141,13 @@ class Novelty:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """How far units contradict each other: √(mean over features of the variance of e). Where the model is unsure.
-
-    Cells differ too, though the model be sure: what several models contradict each other on is `between_models`.
-    """
+    """How far units contradict each other: √(mean over features of the variance of e). Where the model is unsure."""
 
     contexts: tuple[Context, ...] = (Context(),)
     is_length: ClassVar[bool] = True
 
     def __call__(self, *effects: Array) -> Array:
         return np.sqrt(effects[0].var(-2, ddof=1).mean(-1))
-
-
-def halves(effects: Array) -> Array:
-    """δ by every other unit, and by those between: (…, units, d) → (…, 2, d). Their noise is independent."""
-    return np.stack([effects[..., ::2, :].mean(-2), effects[..., 1::2, :].mean(-2)], -2)
-
-
-def between_models(effects: Array) -> Array:
-    """How far models contradict each other: √(mean over features of cov_k(δ_k, δ'_k)), without the noise of few units.
-
-    effects: two halves of each of k models, (k, …, 2, d) → (…). Models may share their seeds, so that their noise goes
-    together: that of δ and δ' does not, and the covariance over models is free of it. Root as of `Strength`.
-    Source: query by committee (Seung et al. 1992, doi 10.1145/130385.130417). Raises ValueError for one model.
-    """
-    k = len(effects)
-    if k < 2:
-        raise ValueError(f"{k} model contradicts nobody: give two or more.")
-    apart = effects - effects.mean(0)
-    return signed_root((apart[..., 0, :] * apart[..., 1, :]).sum(0).mean(-1) / (k - 1))
 
 
 def interval(goal: Goal, effects: Sequence[Array], n_batches: int) -> Array:

@@ -184,8 +184,8 @@ def hits_table(
     return table.select(*first, pl.exclude(first))
 
 
-def warnings_of(trust: Trust, goal: Goal, models: int = 1) -> list[str]:
-    """What the screen could not find out, in words. models: that were asked."""
+def warnings_of(trust: Trust, goal: Goal) -> list[str]:
+    """What the screen could not find out, in words."""
     told: list[str] = []
     if len(trust.inactive) < FEWEST_INACTIVE:
         told.append(
@@ -216,10 +216,10 @@ def warnings_of(trust: Trust, goal: Goal, models: int = 1) -> list[str]:
             f"The training images give each compound doses within a factor of {trust.dose_spread:g}: the model cannot "
             "tell what a dose does from what the compound does. Do not trust its potencies, nor doses unlike those."
         )
-    if isinstance(goal, Disagreement) and models < 2:
+    if isinstance(goal, Disagreement):
         told.append(
-            "One model was asked what it is unsure of, and cells of one treatment differ though a model be sure: its "
-            "errors follow better what several models contradict each other on (others=[…])."
+            "On simulated drugs, compounds proposed in this way taught a model no more than as many drawn at random "
+            "from the library: measure some of both."
         )
     if any(context.state is not None for context in goal.contexts):
         told.append("Compounds are tried on a state as combinations of two, which training may never have shown.")

@@ -20,7 +20,7 @@ from virtassay.flow.time import TimeGrid
 from virtassay.precision import best_device, bf16_pays
 from virtassay.screening.bench import Bench
 from virtassay.screening.effects import Instrument
-from virtassay.screening.goals import Disagreement, Goal, halves, interval
+from virtassay.screening.goals import Goal, interval
 from virtassay.screening.wanted import Wanted
 
 Array = NDArray[np.float64]
@@ -128,7 +128,7 @@ class Scorer:
         return cls(made, recipe.wanted.goal(made))
 
     def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Score compounds (compound, smiles), in the columns of `at_best_dose`; a `Disagreement` adds `halves`.
+        """Score compounds (compound, smiles), in the columns of `at_best_dose`.
 
         Some compounds are asked for at once at all doses, so that each molecule is read once; how many depends on the
         recipe alone, so that neither memory nor a score depends on what else is at work.
@@ -136,7 +136,6 @@ class Scorer:
         instrument, doses, contexts = self.bench.instrument, self.bench.doses_um, self.goal.contexts
         molecules = rows["smiles"].to_list()
         scores, lowers, uppers = np.empty((3, len(molecules), len(doses)))
-        means: list[list[float]] = []
         asked = list(dict.fromkeys(contexts))  # two goals in one context need its images once
         images = len(doses) * len(asked) * len(instrument.units)
         step = max(1, MINIBATCHES * instrument.minibatch_size // images)
@@ -149,12 +148,7 @@ class Scorer:
             lower, upper = interval(self.goal, effects, len(instrument.batches))
             for values, found in ((scores, self.goal(*effects)), (lowers, lower), (uppers, upper)):
                 values[first : first + step] = found.T
-            if isinstance(self.goal, Disagreement):
-                means += halves(effects[0]).swapaxes(0, 1).reshape(len(some), -1).tolist()
-        table = at_best_dose(rows["compound"], doses, scores, lowers, uppers)
-        if isinstance(self.goal, Disagreement):
-            table = table.with_columns(pl.Series("halves", means, pl.List(pl.Float64)))
-        return table
+        return at_best_dose(rows["compound"], doses, scores, lowers, uppers)
 
 
 def at_best_dose(

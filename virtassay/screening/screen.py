@@ -160,24 +160,22 @@ def _finish(
     bench = passes[-1].bench()
     goal = recipe.wanted.goal(bench)
     trust = trust_of(bench, goal, real, inactives)
-    asks_doubt = isinstance(goal, Disagreement)
     scores, checks = Scores(last, trust.null), []
     if others:
         members = [Member.of(one, best, trust.inactive) for one in (passes[-1], *others)]
-        scores = Scores.of(last, goal, bench.doses_um, members)
-        checks.append(agreement(members, doubted=asks_doubt))
+        scores = Scores.of(last, bench.doses_um, members)
+        checks.append(agreement(members))
     checks.append(survival(scores(best).join(rows_of(library, best), on="compound"), counting, trust.known))
     ranked = scores.ranked(library.compounds)
     hits = _written(out, ranked, scores, library, bench, trust, recipe.seed, checks)
     if plate is not None:
-        measured = trust.known.smiles if asks_doubt else ()  # the next experiment shall not repeat the last
+        measured = trust.known.smiles if isinstance(goal, Disagreement) else ()  # that nothing is measured twice
         picked = diverse(hits, plate["compounds"], plate["among"], measured)
         with whole(out / "plate.csv") as file:
             file.write(plate_map(picked, plate["wells"], plate["controls"]).write_csv().encode())
     if images is not None:
         images(out / "images", hits, bench, goal.contexts[0])
-    told_of = warnings_of(trust, goal, 1 + len(others))
-    warnings = [*_of_the_model(verdict), *told_of, *(w for check in checks for w in check.warnings)]
+    warnings = [*_of_the_model(verdict), *warnings_of(trust, goal), *(w for check in checks for w in check.warnings)]
     for warning in warnings:
         log.warning("%s", warning)
     sentences = [check.sentence for check in checks]

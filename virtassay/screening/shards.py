@@ -68,17 +68,14 @@ class Shards:
         with whole(self.file(number)) as file:
             file.write(as_parquet(scores))
 
-    def scores(self, columns: Sequence[str] | None, only: Numbers | None = None) -> pl.DataFrame:
-        """Scores of a finished stage in the order of the library, of all compounds or of some (sorted numbers).
-
-        columns: None for all of them.
-        """
+    def scores(self, columns: Sequence[str], only: Numbers | None = None) -> pl.DataFrame:
+        """Scores of a finished stage in the order of the library, of all compounds or of some (sorted numbers)."""
         parts: list[pl.DataFrame] = []
         for number in range(self.count):
             mine = self.compounds[number * self.size : (number + 1) * self.size]
             wanted = None if only is None else np.isin(mine, only, assume_unique=True)
             if wanted is None or wanted.any():
-                part = pl.read_parquet(self.file(number), columns=None if columns is None else list(columns))
+                part = pl.read_parquet(self.file(number), columns=list(columns))
                 parts.append(part if wanted is None else part.filter(wanted))
         return pl.concat(parts)
 

@@ -1,9 +1,9 @@
 """Do the compounds that a screen proposes to measure teach most? python benchmarks/next_experiment.py runs/screening 0
 
 Two models (seeds 0 and 1) have learned 32 simulated drugs. Of the planted library (benchmarks/screening.py) each way of
-choosing picks PICKS compounds; their simulated wells join the training data, and a model of the given seed is trained
-anew, as long as before. Judged on the compounds that no way has picked: effect explained, 1 − Σ‖δ̂ − δ‖²/Σ‖δ‖², by the
-images that simulated cells of them would give, and ROC AUC of strength. Runs that are finished are kept.
+choosing picks PICKS compounds; their simulated wells join the training data, and a model of the given seed, 0 or 1, is
+trained anew, as long as before. Judged on the compounds that no way has picked: effect explained, 1 − Σ‖δ̂ − δ‖²/Σ‖δ‖²,
+by the images that simulated cells of them would give, and ROC AUC of strength. Runs that are finished are kept.
 """
 
 import sys
@@ -44,17 +44,17 @@ def picks(models: list[Screened], seed: int) -> dict[str, list[str]]:
     def best(score: Array, n: int = PICKS) -> pl.DataFrame:
         return table[[i for i in np.argsort(-score, kind="stable").tolist() if may[i]][:n]]
 
-    return {
-        "random": best(-chance)["name"].to_list(),
-        "unlike training and each other": diverse(best(chance, table.height), PICKS, table.height, known)[
-            "name"
-        ].to_list(),
-        "what one model is unsure of": diverse(best(alone, AMONG), PICKS, AMONG, known)["name"].to_list(),
-        "what two models contradict each other on": diverse(best(between, AMONG), PICKS, AMONG, known)[
-            "name"
-        ].to_list(),
-        "drawn by contradiction": best(drawn)["name"].to_list(),
+    def plate(score: Array, among: int = AMONG) -> pl.DataFrame:
+        return diverse(best(score, among), PICKS, among, known)
+
+    ways = {
+        "random": best(-chance),
+        "unlike training and each other": plate(chance, table.height),
+        "what one model is unsure of": plate(alone),
+        "what two models contradict each other on": plate(between),
+        "drawn by contradiction": best(drawn),
     }
+    return {way: picked["name"].to_list() for way, picked in ways.items()}
 
 
 def taught(folder: Path, way: str, names: list[str], library: Planted, seed: int) -> Path:

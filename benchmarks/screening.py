@@ -258,10 +258,10 @@ def report_discoveries(screened: Screened, trust: Trust, splits: int = 100) -> N
     """The share of inactives among hits, by a null of seen inactives and by one of new ones."""
     scores = screened.scores(Strength())[0].max(1)
     nothing = screened.planted.table["moa"].eq("inactive").to_numpy()
-    p = p_values(scores, trust.null)
-    least = 1 / (1 + len(trust.null))
+    p = p_values(scores, trust.null["score"].to_numpy())
+    least = 1 / (1 + trust.null.height)
     print(  # noqa: T201
-        f"null of the screen: {len(trust.null)} seen compounds that do nothing in training images; p is {least:.2f} "
+        f"null of the screen: {trust.null.height} seen compounds that do nothing in training images; p is {least:.2f} "
         f"or more, and {(p[nothing] <= least + 1e-9).mean():.0%} of new inactives reach that"
     )
     rng = np.random.default_rng(0)

@@ -31,7 +31,7 @@ from virtassay.screening.elsewhere import identity, published
 from virtassay.screening.engines import Engine
 from virtassay.screening.ensemble import Member, Scores, recipes_of_others
 from virtassay.screening.goals import Disagreement
-from virtassay.screening.hits import LISTS, Check, Trust, hits_table, trust_of, warnings_of
+from virtassay.screening.hits import COLUMNS, LISTS, Check, Trust, hits_table, trust_of, warnings_of
 from virtassay.screening.images import Images
 from virtassay.screening.library import Library, molecules, prepare_library, rows_of
 from virtassay.screening.passes import Pass, Work
@@ -71,14 +71,13 @@ def screen(
 
     stages: cheap first; each but the last says how many compounds go on, and the last may say how many of the best are
     looked at once more. others: run folders of the same data, which score those too, as in the last stage: they are
-    ranked by the mean of all models. shard: "k/n"
-    does the k-th of n shares, for arrays of jobs: the one that finds all of a stage done goes on to the next. dataset:
-    the real images that the model was trained on, for inactive and held-out compounds. verdict: verdict.json of its
-    evaluation. plate: {wells, controls, compounds, among} of the plate map. images: of the best, in some format.
-    publish: the URL of a folder that results are uploaded to. smiles, name: columns of the library, a file or its URL.
-    truth: its column that tells what is active, shown against the ranking. inactives: a file like the library, of
-    compounds known to do nothing, that p and q are held against. Raises ValueError, FileNotFoundError, OSError for a
-    URL that cannot be read, and BrokenRun before anything is scored.
+    ranked by the mean of all models. shard: "k/n" does the k-th of n shares, for arrays of jobs: the one that finds all
+    of a stage done goes on to the next. dataset: the real images that the model was trained on, for inactive and
+    held-out compounds. verdict: verdict.json of its evaluation. plate: {wells, controls, compounds, among} of the plate
+    map. images: of the best, in some format. publish: the URL of a folder that results are uploaded to. smiles, name:
+    columns of the library, a file or its URL. truth: its column that tells what is active, shown against the ranking.
+    inactives: a file like the library, of compounds known to do nothing, that p and q are held against. Raises
+    ValueError, FileNotFoundError, OSError for a URL that cannot be read, and BrokenRun before anything is scored.
     """
     out = Path(out)
     _check(stages, shard_size)
@@ -162,7 +161,8 @@ def _finish(
     trust = trust_of(bench, goal, real, inactives)
     scores, checks = Scores(last, trust.null), []
     if others:
-        members = [Member.of(one, best, trust.inactive) for one in (passes[-1], *others)]
+        own = Member(recipe.run, bench.instrument.assay.model_sha256[:12], last.scores(COLUMNS, best), trust.null)
+        members = [own, *(Member.of(one, best, trust.inactive) for one in others)]
         scores = Scores.of(last, bench.doses_um, members)
         checks.append(agreement(members))
     checks.append(survival(scores(best).join(rows_of(library, best), on="compound"), counting, trust.known))

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 @user_errors
 def main(cfg: DictConfig) -> None:
     """Compose, instantiate, judge or compare."""
-    from virtassay.data.foreign import open_folder
+    from virtassay.data.prepare.image_folder import open_folder
     from virtassay.evaluation.comparison.compare import names_of
 
     compared = [cfg.compare] if isinstance(cfg.compare, str) else cfg.compare

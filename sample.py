@@ -14,11 +14,19 @@ from virtassay.cli import user_errors
 def main(cfg: DictConfig) -> None:
     """Compose, instantiate, generate."""
     from virtassay.assay import VirtualAssay
-    from virtassay.data.pairing import ControlPool
-    from virtassay.data.store import open_dataset
+    from virtassay.data.dataset.store import open_dataset
+    from virtassay.data.loading.controls import ControlPool
+    from virtassay.generation.requests import (
+        KNOWN,
+        NAMING,
+        inline_requests,
+        like_dataset,
+        one_way,
+        read_requests,
+        which_channels,
+    )
+    from virtassay.generation.write import write_samples
     from virtassay.precision import best_device
-    from virtassay.requests import KNOWN, NAMING, inline_requests, like_dataset, one_way, read_requests, which_channels
-    from virtassay.sampling import write_samples
 
     one_way({name: cfg[name] for name in ("requests", "like", *NAMING)})
     guidance = hydra.utils.instantiate(cfg.guidance)

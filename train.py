@@ -16,11 +16,11 @@ def main(cfg: DictConfig) -> None:
     import torch
 
     from virtassay.assay import VirtualAssay
-    from virtassay.data.embeddings import with_sha256
-    from virtassay.data.module import AssayData
-    from virtassay.data.remote import is_remote
+    from virtassay.data.dataset.remote import is_remote
+    from virtassay.data.loading.datamodule import AssayData
+    from virtassay.data.molecules.embeddings import with_sha256
     from virtassay.training.fit import claim
-    from virtassay.training.start import start_from, take_scales
+    from virtassay.training.warm_start import start_from, take_scales
 
     first = None if cfg.start.run is None else VirtualAssay.load(cfg.start.run)
     run = claim(Path(cfg.run), resume=cfg.resume, overwrite=cfg.overwrite)

@@ -17,18 +17,18 @@ import polars as pl
 from hydra import compose, initialize_config_dir
 
 from virtassay.assay import VirtualAssay
-from virtassay.data.pairing import ControlPool
-from virtassay.data.store import Dataset, open_dataset
+from virtassay.data.dataset.store import Dataset, open_dataset
+from virtassay.data.loading.controls import ControlPool
 from virtassay.evaluation.baselines import mean_treated
 from virtassay.evaluation.featurizers.cache import Cached
 from virtassay.evaluation.featurizers.features import Texture
 from virtassay.evaluation.featurizers.pretrained import EfficientNetLite0
 from virtassay.evaluation.judge import assess
 from virtassay.evaluation.judgement import CEILING, MODEL, POOLED
+from virtassay.evaluation.leaderboard import cell, over_seeds
 from virtassay.evaluation.measure.pools import distances
-from virtassay.leaderboard import cell, over_seeds
-from virtassay.requests import like_dataset
-from virtassay.sampling import write_samples
+from virtassay.generation.requests import like_dataset
+from virtassay.generation.write import write_samples
 
 REPO = Path(__file__).resolve().parents[1]
 BASE = (

@@ -18,8 +18,8 @@ import polars as pl
 import torch
 from scipy import ndimage
 
-from virtassay.data.fields.nuclei import dna_channel, foreground, label_nuclei
-from virtassay.data.store import Dataset, open_dataset
+from virtassay.data.dataset.store import Dataset, open_dataset
+from virtassay.data.prepare.fields.nuclei import dna_channel, foreground, label_nuclei
 
 log = logging.getLogger("dose_response")
 DIAMETER_PX, GAP_PX, RING_PX = 16.0, 1, 4

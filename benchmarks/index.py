@@ -14,13 +14,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import polars as pl
 
-from virtassay.data.store import DatasetInfo, DatasetWriter
+from virtassay.data.dataset.store import DatasetInfo, DatasetWriter
 
 OPEN = """
 import json, sys, time
 from pathlib import Path
 import polars as pl
-from virtassay.data.store import open_dataset
+from virtassay.data.dataset.store import open_dataset
 
 def peak():
     status = Path("/proc/self/status").read_text()
@@ -36,8 +36,8 @@ WAYS = {
     "polars reads the file": "kept = pl.read_parquet(sys.argv[1] + '/index.parquet')",
     "open_dataset": "kept = open_dataset(sys.argv[1], verify=False)",
     "the first minibatch": """
-from virtassay.data.module import AssayData
-from virtassay.data.molecules import Morgan
+from virtassay.data.loading.datamodule import AssayData
+from virtassay.data.molecules.descriptors import Morgan
 kept = AssayData(
     folder=sys.argv[1], minibatch_size=256, images_total=256, molecules=Morgan(size=1024), standardise=False,
     needs_control=True, verify=False,

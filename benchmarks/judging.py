@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from virtassay.data.store import Dataset, DatasetInfo, open_dataset, write_dataset
+from virtassay.data.dataset.store import Dataset, DatasetInfo, open_dataset, write_dataset
 from virtassay.evaluation import baselines
 from virtassay.evaluation.featurizers import features
 from virtassay.evaluation.judge import assess

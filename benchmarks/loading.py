@@ -16,9 +16,9 @@ import polars as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from virtassay.data.module import AssayData
-from virtassay.data.resident import Resident
-from virtassay.data.store import DatasetInfo, open_dataset, write_dataset
+from virtassay.data.dataset.store import DatasetInfo, open_dataset, write_dataset
+from virtassay.data.loading.datamodule import AssayData
+from virtassay.data.loading.resident import Resident
 
 try:
     import lmdb

@@ -18,12 +18,12 @@ from planted import Planted
 from screening import DOSES, IMAGES, LADDER, STAGE, Screened, recipe_of, screened_by, still
 from screening_models import between_models, halves, real_effects
 
-from virtassay.data.simulator.pharmacology import DRUG, compounds
 from virtassay.screening.bench import Bench
 from virtassay.screening.enrichment import roc_auc
 from virtassay.screening.goals import Disagreement, Strength
 from virtassay.screening.plate import diverse
 from virtassay.screening.recipe import Recipe
+from virtassay.simulator.pharmacology import DRUG, compounds
 
 Array = NDArray[np.float64]
 PICKS, AMONG = 24, 72  # a plate's worth, and what it is picked from

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import BRICS, rdChemReactions, rdMolDescriptors
 
-from virtassay.data.simulator.pharmacology import Perturbation, compounds, made
+from virtassay.screening.confidence import Known
 from virtassay.screening.library import parent, prepare_library
-from virtassay.screening.trust import Known
+from virtassay.simulator.pharmacology import Perturbation, compounds, made
 
 Array = NDArray[np.float64]
 EDITS = (  # atom by atom: methyl, halogens, ethers, chains

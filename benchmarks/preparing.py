@@ -50,15 +50,15 @@ def paint(folder: Path, plate: str) -> list[dict[str, object]]:
 
 def prepare(folder: Path, plates: int) -> None:
     """Prepare the first `plates` plates; write seconds, peak memory and how many images came of it."""
-    from virtassay.data.fields.cells import Cells
-    from virtassay.data.fields.find import Nuclei
-    from virtassay.data.fields.illumination import Illumination
-    from virtassay.data.fields.quality import Quality
-    from virtassay.data.scaling import Percentile
-    from virtassay.data.sources import FilePerChannel
-    from virtassay.data.splits import split_by_well
-    from virtassay.data.store import open_dataset
-    from virtassay.data.table import prepare_table
+    from virtassay.data.dataset.store import open_dataset
+    from virtassay.data.prepare.fields.cells import Cells
+    from virtassay.data.prepare.fields.find import Nuclei
+    from virtassay.data.prepare.fields.illumination import Illumination
+    from virtassay.data.prepare.fields.quality import Quality
+    from virtassay.data.prepare.scaling import Percentile
+    from virtassay.data.prepare.sources import FilePerChannel
+    from virtassay.data.prepare.splits import split_by_well
+    from virtassay.data.prepare.table import prepare_table
 
     start = time.perf_counter()
     out = prepare_table(

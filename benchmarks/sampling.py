@@ -15,9 +15,9 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from virtassay.assay import VirtualAssay
-from virtassay.data.store import open_dataset
-from virtassay.requests import like_dataset
-from virtassay.sampling import write_samples
+from virtassay.data.dataset.store import open_dataset
+from virtassay.generation.requests import like_dataset
+from virtassay.generation.write import write_samples
 
 CONF = str(Path(__file__).resolve().parents[1] / "conf")
 ROWS = (

@@ -21,21 +21,21 @@ from numpy.typing import NDArray
 from planted import Planted, planted
 from scipy.stats import spearmanr
 
-from virtassay.data.simulator.pharmacology import AXES, compounds
-from virtassay.data.store import open_dataset
+from virtassay.data.dataset.store import open_dataset
 from virtassay.evaluation.featurizers.features import Texture
 from virtassay.flow.guidance import Guidance
 from virtassay.flow.solver import ab2
 from virtassay.flow.time import cosine_grid
 from virtassay.screening.bench import Bench
+from virtassay.screening.confidence import Known, p_values, q_values
+from virtassay.screening.dose_response import hill
 from virtassay.screening.effects import Ask
 from virtassay.screening.enrichment import actives, enrichment_factor, roc_auc
 from virtassay.screening.goals import Goal, Likeness, Novelty, Rescue, Selectivity, Strength, interval
 from virtassay.screening.hits import FAR, Trust, trust_of
-from virtassay.screening.potency import hill
 from virtassay.screening.recipe import Recipe, Stage
-from virtassay.screening.trust import Known, p_values, q_values
 from virtassay.screening.wanted import Effect, Rescued
+from virtassay.simulator.pharmacology import AXES, compounds
 
 Array = NDArray[np.float64]
 LADDER = (  # the drugs of the design space over the whole of their curves, so that doses can be learnt

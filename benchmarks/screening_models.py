@@ -18,12 +18,12 @@ from planted import Planted
 from scipy.stats import spearmanr
 from screening import DOSES, IMAGES, LADDER, Screened, goals, recipe_of, screened_by, still
 
-from virtassay.data.simulator.grow import grow_all
-from virtassay.data.simulator.plan import Treatment, plan_wells
 from virtassay.screening.bench import Bench
 from virtassay.screening.effects import Ruler
 from virtassay.screening.enrichment import actives, roc_auc
 from virtassay.screening.goals import Disagreement, signed_root
+from virtassay.simulator.grow import grow_all
+from virtassay.simulator.plan import Treatment, plan_wells
 
 Array = NDArray[np.float64]
 TOXICITY = 0.3  # of conf/data/design.yaml

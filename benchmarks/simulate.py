@@ -5,8 +5,8 @@ The first figure is by the clock, the second by the processor time of one core: 
 
 import time
 
-from virtassay.data.simulator.grow import grow_all
-from virtassay.data.simulator.plan import plan_treatments, plan_wells
+from virtassay.simulator.grow import grow_all
+from virtassay.simulator.plan import plan_treatments, plan_wells
 
 CELLS_PER_WELL = 60
 

@@ -15,11 +15,11 @@ ALLOWED = {
     "schema": (),
     "flow": ("flow",),
     "networks": ("networks", "schema", "flow"),
-    "data": ("data", "schema", "pictures", "download"),
-    "card": ("card", "data", "evaluation", "pictures", "heatmaps", "__version__"),
+    "data": ("data", "schema", "report", "files"),
+    "card": ("card", "data", "evaluation", "report", "__version__"),
 }
 THIRD_PARTY_OF_FLOW = {"torch", "jaxtyping", "scipy", "torchdiffeq"}  # solvers of assignment and of equations
-LIGHTNING = ("data/module.py", "training/")
+LIGHTNING = ("data/loading/datamodule.py", "training/")
 
 
 def imports(path: Path) -> set[str]:

@@ -14,13 +14,13 @@ import yaml
 from tests.toy_screen import write_screen
 from tests.training.test_runs import train
 from virtassay.assay import BrokenRun, VirtualAssay, build
-from virtassay.data.store import open_dataset
-from virtassay.data.vocabulary import UnknownToModel
+from virtassay.data.dataset.store import open_dataset
+from virtassay.data.loading.vocabulary import UnknownToModel
 from virtassay.flow.guidance import Guidance
 from virtassay.flow.solver import heun, midpoint
 from virtassay.flow.time import cosine_grid
-from virtassay.requests import expand, inline_requests, like_dataset, read_requests
-from virtassay.sampling import image_seeds, write_samples
+from virtassay.generation.requests import expand, inline_requests, like_dataset, read_requests
+from virtassay.generation.write import image_seeds, write_samples
 from virtassay.schema import InvalidIndex
 
 
@@ -156,7 +156,7 @@ def test_a_run_folder_with_a_missing_or_damaged_file_is_named(run, tmp_path, nam
 
 @pytest.mark.parametrize(
     "target",
-    ["os.system", "builtins.eval", "virtassay.assay.importlib.import_module", "virtassay.data.store.shutil.rmtree",
+    ["os.system", "builtins.eval", "virtassay.assay.importlib.import_module", "virtassay.data.dataset.rows.pl.read_csv",
      "virtassay.assay.build", "virtassay.flow.source.torch.load", "torch.nn.Linear", "virtassay.no.such.Class", "x"],
 )  # fmt: skip
 def test_a_run_folder_cannot_name_anything_but_classes_of_virtassay(run, tmp_path, target):

@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from tests.test_profiles import run
 from tests.toy_screen import train_overrides, write_screen
 from virtassay.assay import VirtualAssay, build
-from virtassay.data.pairing import ControlPool
-from virtassay.data.store import open_dataset
-from virtassay.data.vocabulary import UnknownToModel
+from virtassay.data.dataset.store import open_dataset
+from virtassay.data.loading.controls import ControlPool
+from virtassay.data.loading.vocabulary import UnknownToModel
 from virtassay.flow.solver import midpoint
-from virtassay.requests import inline_requests
+from virtassay.generation.requests import inline_requests
 
 TINY = ("network.depth=2", "network.width=16", "network.heads=2", "network.patch=4", "optimizer.lr=3e-3")
 

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from evaluate import main
 from tests.conftest import REPO
 from tests.evaluation import toy
-from virtassay.data.store import open_dataset
+from virtassay.data.dataset.store import open_dataset
 
 LITTLE = [
     "~evaluation.featurizers.efficientnet_lite0", "~evaluation.featurizers.untrained_network", "verify=false",

@@ -7,7 +7,7 @@ from tests.toy_screen import write_screen
 from tests.training.test_runs import train
 from virtassay.assay import VirtualAssay
 from virtassay.flow.solver import midpoint
-from virtassay.requests import inline_requests
+from virtassay.generation.requests import inline_requests
 
 pytestmark = pytest.mark.gpu
 

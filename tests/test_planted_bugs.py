@@ -127,7 +127,7 @@ def test_a_planted_bug_is_caught(bug: str):
 
 def test_training_permutes_the_source_and_keeps_each_target_with_its_condition():
     """The same as above through the real training step: each target's pixels say which perturbation it belongs to."""
-    from virtassay.data.images import Normalisation
+    from virtassay.data.loading.normalisation import Normalisation
     from virtassay.flow.source import Noise
     from virtassay.schema import Minibatch
     from virtassay.training.module import FlowTraining

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from tests.toy_profiles import COLUMNS, FEATURES, profiles
-from virtassay.data.store import open_dataset
+from virtassay.data.dataset.store import open_dataset
 
 REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO))

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from virtassay.data.splits import split_by_well
-from virtassay.data.store import DatasetInfo, write_dataset
+from virtassay.data.dataset.store import DatasetInfo, write_dataset
+from virtassay.data.prepare.splits import split_by_well
 from virtassay.schema import validate
 
 SMILES = {"DMSO": None, "taxol": "CCN(CC)CC", "ethanol": "CCO"}

@@ -23,16 +23,16 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from virtassay.data.molecules import Descriptor
-from virtassay.data.pairing import ControlPool
-from virtassay.data.rows import Rows
-from virtassay.data.vocabulary import Vocabulary
+from virtassay.data.dataset.rows import Rows
+from virtassay.data.loading.controls import ControlPool
+from virtassay.data.loading.vocabulary import Vocabulary
+from virtassay.data.molecules.descriptors import Descriptor
 from virtassay.flow.guidance import Guidance
 from virtassay.flow.solver import Solver, dopri5, jump, method, stochastic
 from virtassay.flow.source import SeededRandom, Source
 from virtassay.flow.time import TimeGrid, uniform_grid
 from virtassay.flow.velocity import Counted
-from virtassay.networks.channels import ChannelDiT
+from virtassay.networks.channel_dit import ChannelDiT
 from virtassay.schema import Condition
 
 FILES = ("config.yaml", "vocabulary.json", "model.safetensors")

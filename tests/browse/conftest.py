@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from virtassay.data.store import DatasetInfo, write_dataset
+from virtassay.data.dataset.store import DatasetInfo, write_dataset
 from virtassay.schema import validate
 
 pytest.importorskip("starlette", reason="needs the extra `browse`")

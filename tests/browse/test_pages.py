@@ -14,8 +14,8 @@ from virtassay.browse.app import open_folder
 from virtassay.browse.asked import Asked, BadQuery
 from virtassay.browse.datasets import ON_A_PAGE, Shelf
 from virtassay.browse.hits import BrokenScreen
-from virtassay.data.store import DatasetInfo, open_dataset, write_dataset
-from virtassay.pictures import composite, display_limits
+from virtassay.data.dataset.store import DatasetInfo, open_dataset, write_dataset
+from virtassay.report.pictures import composite, display_limits
 
 
 def picture(answer) -> np.ndarray:

@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from tests.toy_screen import write_screen
 from virtassay import card
 from virtassay.card.writer import KEYS
-from virtassay.data.store import BrokenDataset, DatasetInfo, open_dataset, write_dataset
+from virtassay.data.dataset.store import BrokenDataset, DatasetInfo, open_dataset, write_dataset
 from virtassay.schema import validate
 
 EVIL = "<script>alert(1)</script> & $x^{$"

@@ -7,7 +7,7 @@ import polars as pl
 
 from virtassay.card.contrast import asked, drawn, shares
 from virtassay.card.measured import measure
-from virtassay.data.store import Dataset, DatasetInfo, open_dataset, write_dataset
+from virtassay.data.dataset.store import Dataset, DatasetInfo, open_dataset, write_dataset
 from virtassay.schema import validate
 
 WELLS, CROPS, SIZE = 4, 12, 24

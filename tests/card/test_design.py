@@ -9,7 +9,7 @@ import pytest
 from tests.toy_screen import write_screen
 from virtassay.card import design
 from virtassay.card.duplicates import duplicates
-from virtassay.data.store import Dataset, open_dataset, write_dataset
+from virtassay.data.dataset.store import Dataset, open_dataset, write_dataset
 from virtassay.schema import treatment, validate
 
 

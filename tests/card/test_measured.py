@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from virtassay.card import measured
 from virtassay.card.measured import draw, measure
 from virtassay.card.plates import plates
-from virtassay.data.store import Dataset, DatasetInfo, open_dataset, write_dataset
+from virtassay.data.dataset.store import Dataset, DatasetInfo, open_dataset, write_dataset
 from virtassay.schema import validate
 
 

@@ -1,8 +1,7 @@
 import pytest
 
-from virtassay.data.store import open_dataset
-
-from . import toy
+from tests.evaluation import toy
+from virtassay.data.dataset.store import open_dataset
 
 
 @pytest.fixture(scope="session")

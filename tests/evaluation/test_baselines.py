@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from virtassay.data.store import open_dataset
+from tests.evaluation import toy
+from virtassay.data.dataset.store import open_dataset
 from virtassay.evaluation import baselines, strata
-
-from . import toy
 
 
 def world_of(real, generated):

@@ -4,15 +4,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from virtassay.data.store import open_dataset
+from tests.evaluation import toy
+from virtassay.data.dataset.store import open_dataset
 from virtassay.evaluation import baselines, strata
 from virtassay.evaluation.featurizers.cells import CellStatistics
 from virtassay.evaluation.featurizers.features import PixelStatistics
 from virtassay.evaluation.measure import explained, single_cells
 from virtassay.evaluation.measure.findings import findings
 from virtassay.evaluation.measure.space import space
-
-from . import toy
 
 D = 8
 SIZES = {"max_images": 100, "max_controls": 60, "max_training": 60, "max_memory": 0}

@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from virtassay.data.store import DatasetInfo, open_dataset, write_dataset
+from tests.evaluation import toy
+from virtassay.data.dataset.store import DatasetInfo, open_dataset, write_dataset
 from virtassay.evaluation import baselines
 from virtassay.evaluation.featurizers import features
 from virtassay.evaluation.judge import assess, judge
@@ -16,8 +17,6 @@ from virtassay.evaluation.judgement import BASELINES, GENERATORS, INFORMED
 from virtassay.evaluation.measure.pools import distances
 from virtassay.evaluation.measure.within import moved
 from virtassay.evaluation.verdict import IncomparableScores, comparable, verdict
-
-from . import toy
 
 BESIDE = {name: getattr(baselines, name) for name in (*BASELINES, *INFORMED)}
 SETTINGS = {"split": "test", "seed": 0, "resamples": 200, "repeats": 5, "baselines": BESIDE, "metrics": [distances]}

@@ -6,13 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from virtassay.data.store import open_dataset
+from tests.evaluation import toy
+from virtassay.data.dataset.store import open_dataset
 from virtassay.evaluation.featurizers.features import PixelStatistics
 from virtassay.evaluation.judge import assess
 from virtassay.evaluation.judgement import MODEL, POOLED
 from virtassay.evaluation.measure.maps import on_target, related
-
-from . import toy
 
 GENES, COMPOUNDS = ([f"{kind}{i}" for i in range(24)] for kind in ("GENE", "drug"))  # 20 others, and some more
 

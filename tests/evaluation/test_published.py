@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
-from virtassay.data.store import open_dataset
+from tests.evaluation import toy
+from virtassay.data.dataset.store import open_dataset
 from virtassay.evaluation import baselines, strata
 from virtassay.evaluation.featurizers import features
 from virtassay.evaluation.measure.published import cellflux2025, jones2026
 from virtassay.evaluation.measure.space import space
 from virtassay.evaluation.metrics import distance
-
-from . import toy
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from hydra import compose, initialize_config_dir
 
-from virtassay.data.store import Dataset, open_dataset, write_dataset
+from virtassay.data.dataset.store import Dataset, open_dataset, write_dataset
 from virtassay.evaluation.featurizers.features import PixelStatistics, Texture
 from virtassay.evaluation.judge import assess
 from virtassay.evaluation.judgement import CEILING, MODEL, POOLED

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from virtassay.data.store import DatasetInfo, write_dataset
+from virtassay.data.dataset.store import DatasetInfo, write_dataset
 
 CHANNELS = ("dna", "actin")
 PERTURBATIONS = ("a", "b", "c", "d", "e", "f")

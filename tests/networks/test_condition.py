@@ -8,7 +8,7 @@ import torch
 
 from tests.networks.toy import WIDTH, conditions, encoder
 from virtassay.networks.condition import ConditionEncoder, Structure
-from virtassay.networks.control_set import ControlSet
+from virtassay.networks.encoders.control_set import ControlSet
 from virtassay.schema import NULL, Condition
 
 

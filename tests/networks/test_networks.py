@@ -6,11 +6,11 @@ import torch
 from tests.networks.toy import conditions
 from tests.networks.toy_networks import away_from_zero, every_network, picture_networks, wide_encoder
 from virtassay.networks.adm import ADM
-from virtassay.networks.channels import ChannelDiT
+from virtassay.networks.channel_dit import ChannelDiT
 from virtassay.networks.dit import DiT
 from virtassay.networks.layers import TimeEmbedding
+from virtassay.networks.set_transformer import SetTransformer
 from virtassay.networks.unet import UNet
-from virtassay.networks.vectors import SetTransformer
 from virtassay.schema import Condition
 
 

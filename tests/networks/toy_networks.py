@@ -5,11 +5,11 @@ from torch import nn
 
 from tests.networks.toy import WIDTH, encoder
 from virtassay.networks.adm import ADM
-from virtassay.networks.channels import ChannelDiT
+from virtassay.networks.channel_dit import ChannelDiT
 from virtassay.networks.condition import ConditionEncoder, OneHot
 from virtassay.networks.dit import DiT
+from virtassay.networks.set_transformer import SetTransformer
 from virtassay.networks.unet import UNet
-from virtassay.networks.vectors import SetTransformer
 
 Shape = tuple[int, int, int]
 

@@ -8,7 +8,7 @@ import pytest
 from tifffile import TiffFile
 
 from tests.screening.test_screen import LAST, recipe
-from virtassay.data.store import open_dataset
+from virtassay.data.dataset.store import open_dataset
 from virtassay.screening import engines, images
 from virtassay.screening.bench import Bench
 from virtassay.screening.goals import Context

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from rdkit import Chem
 
+from virtassay.files.elsewhere import identity
 from virtassay.screening import library
-from virtassay.screening.elsewhere import identity
 from virtassay.screening.library import InvalidLibrary, parent, prepare_library, rows_of
 
 ROWS = [

@@ -9,18 +9,18 @@ import polars as pl
 import pytest
 
 from tests.screening.test_screen import done
-from virtassay.data.simulator.simulate import simulate
-from virtassay.data.store import DatasetInfo, open_dataset, write_dataset
+from virtassay.data.dataset.store import DatasetInfo, open_dataset, write_dataset
 from virtassay.evaluation.featurizers.cells import CellStatistics
 from virtassay.schema import validate
 from virtassay.screening import survival as module
 from virtassay.screening.bench import Bench
+from virtassay.screening.confidence import Known
 from virtassay.screening.effects import Ruler
 from virtassay.screening.goals import Context, interval
 from virtassay.screening.recipe import Stage
 from virtassay.screening.survival import CellsLeft, Counting, Following, Left, following, survival
-from virtassay.screening.trust import Known
 from virtassay.screening.wells import at_dose, cells_in_wells
+from virtassay.simulator.simulate import simulate
 
 STAGES = (Stage(seeds=2, steps=2, keep=8), Stage(seeds=4, steps=3, keep=5))
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from virtassay.schema import NULL, Condition
+from virtassay.training.condition_use import ConditionUse, partner, treatments, warn_if_ignored
 from virtassay.training.ema import EMA, power_function_exponent
-from virtassay.training.monitor import ConditionUse, partner, treatments, warn_if_ignored
 
 
 def test_exponents_of_the_published_widths():

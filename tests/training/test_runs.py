@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from tests.toy_screen import train_overrides, write_screen
-from virtassay.data.module import AssayData
-from virtassay.data.store import DatasetInfo, open_dataset, write_dataset
+from virtassay.data.dataset.store import DatasetInfo, open_dataset, write_dataset
+from virtassay.data.loading.datamodule import AssayData
 from virtassay.training.module import FlowTraining, NonFiniteLoss
 
 REPO = Path(__file__).resolve().parents[2]

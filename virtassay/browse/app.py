@@ -15,7 +15,7 @@ from starlette.routing import Route
 from virtassay.browse.asked import BadQuery
 from virtassay.browse.datasets import Shelf
 from virtassay.browse.hits import BrokenScreen, Screen
-from virtassay.evaluation.report.pages import page
+from virtassay.report.pages import page
 
 HERE = Path(__file__).parent
 STYLES = (HERE.parent / "evaluation" / "report" / "report.css", HERE / "browse.css")

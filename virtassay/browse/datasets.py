@@ -16,8 +16,8 @@ from starlette.routing import Route
 from virtassay.browse.asked import Asked
 from virtassay.browse.collection import Collection
 from virtassay.browse.wells import colourable, draw_plate
-from virtassay.data.store import open_dataset
-from virtassay.evaluation.report.pages import page
+from virtassay.data.dataset.store import open_dataset
+from virtassay.report.pages import page
 
 ON_A_PAGE, IN_A_STRIP, BATCHES, OPTIONS = 50, 9, 6, 500
 THUMBNAIL = 192  # pixels

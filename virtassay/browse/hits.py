@@ -15,7 +15,7 @@ from starlette.routing import Route
 from virtassay.browse.asked import Asked
 from virtassay.browse.datasets import turn
 from virtassay.browse.wells import colourable, draw_plate
-from virtassay.evaluation.report.pages import page
+from virtassay.report.pages import page
 from virtassay.screening.figures import dose_curves, structure
 from virtassay.screening.hits import LISTS
 

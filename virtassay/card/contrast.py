@@ -10,7 +10,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from virtassay.card.measured import Measured
-from virtassay.data.store import Dataset
+from virtassay.data.dataset.store import Dataset
+from virtassay.evaluation.evaluation_set import at_most, generator_for
 from virtassay.evaluation.featurizers.cells import CellStatistics
 from virtassay.evaluation.measure.explained import (
     BATCHES,
@@ -22,7 +23,6 @@ from virtassay.evaluation.measure.explained import (
     explained,
 )
 from virtassay.evaluation.measure.space import Space
-from virtassay.evaluation.world import at_most, generator_for
 
 SEED = 0
 FIELD = 3.0  # nuclei in the median image: of fewer, the count says how a cell was cropped

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from tqdm.auto import tqdm
 
-from virtassay.data.store import Dataset
+from virtassay.data.dataset.store import Dataset
 
 CHUNK = 512
 SHOWN = 20

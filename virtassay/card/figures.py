@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from virtassay.card.batches import ControlWells
 from virtassay.card.measured import Measured
-from virtassay.evaluation.report.figures import BAND, FAINT, MODEL, REAL, SOFT, matplotlib, new_figure, style, svg_uri
+from virtassay.report.figures import BAND, FAINT, MODEL, REAL, SOFT, matplotlib, new_figure, style, svg_uri
 
 Array = NDArray[np.float64]
 NAMED = 30  # plates whose names fit under an axis

@@ -9,10 +9,18 @@ import polars as pl
 from matplotlib.ticker import MaxNLocator
 
 from virtassay.card.measured import Measured
-from virtassay.data.store import Dataset
-from virtassay.evaluation.report.figures import BAND, new_figure, style, svg_uri
+from virtassay.data.dataset.store import Dataset
 from virtassay.evaluation.report.sheets import Picture, grid
-from virtassay.pictures import composite, display_limits, greys, placed_wells, plate_format, plate_layout, row_letters
+from virtassay.report.figures import BAND, new_figure, style, svg_uri
+from virtassay.report.pictures import (
+    composite,
+    display_limits,
+    greys,
+    placed_wells,
+    plate_format,
+    plate_layout,
+    row_letters,
+)
 
 MAPPED = 12  # plates
 COUNTED = ("images", "vectors")

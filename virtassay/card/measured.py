@@ -8,9 +8,9 @@ import polars as pl
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from virtassay.data.store import Dataset
+from virtassay.data.dataset.store import Dataset
 from virtassay.evaluation.featurizers.features import Images, PixelStatistics, Texture, Vectors
-from virtassay.heatmaps import are_vectors
+from virtassay.report.heatmaps import are_vectors
 
 Array = NDArray[np.float64]
 IMAGES, FEWEST = 4000, 500

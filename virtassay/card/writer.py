@@ -16,10 +16,10 @@ from virtassay.card.duplicates import duplicates
 from virtassay.card.measured import Measured, draw, measure
 from virtassay.card.plates import plates
 from virtassay.card.words import warnings
-from virtassay.data.store import Dataset, open_dataset
-from virtassay.evaluation.report.pages import as_json, page, write_whole
+from virtassay.data.dataset.store import Dataset, open_dataset
 from virtassay.evaluation.report.tables import flat
-from virtassay.heatmaps import are_vectors
+from virtassay.report.heatmaps import are_vectors
+from virtassay.report.pages import as_json, page, write_whole
 
 log = logging.getLogger(__name__)
 LISTED = 3000  # lines of a table on the page; card.json has all

@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from virtassay.data.molecules import Morgan
-from virtassay.evaluation.world import NO_ROWS, Images, Rows, Stratum, World, at_most, divide, generator_for
+from virtassay.data.molecules.descriptors import Morgan
+from virtassay.evaluation.evaluation_set import NO_ROWS, Images, Rows, Stratum, World, at_most, divide, generator_for
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from importlib import metadata
 from typing import Any
 
-from virtassay.data.store import Dataset
+from virtassay.data.dataset.store import Dataset
 from virtassay.evaluation.featurizers.features import Featurizer
 
 

@@ -9,11 +9,11 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from virtassay.data.store import Dataset
-from virtassay.download import cache_folder
+from virtassay.data.dataset.store import Dataset
 from virtassay.evaluation import baselines as generators
 from virtassay.evaluation import strata
 from virtassay.evaluation.baselines import Draw
+from virtassay.evaluation.evaluation_set import World, named
 from virtassay.evaluation.featurizers.cache import Cached
 from virtassay.evaluation.featurizers.features import Featurizer
 from virtassay.evaluation.fingerprint import fingerprint, version
@@ -26,7 +26,7 @@ from virtassay.evaluation.measure.single_cells import single_cells
 from virtassay.evaluation.measure.space import Space, space
 from virtassay.evaluation.report.results import write_results
 from virtassay.evaluation.verdict import anchored, verdict
-from virtassay.evaluation.world import World, named
+from virtassay.files.download import cache_folder
 
 log = logging.getLogger(__name__)
 REPEATED = ("label_shuffled", CEILING)  # how labels fall, or wells, is chance: averaged

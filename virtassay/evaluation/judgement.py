@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from virtassay.data.store import Dataset
+from virtassay.data.dataset.store import Dataset
 
 Row = dict[str, Any]
 

@@ -9,8 +9,18 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from virtassay.data.store import Dataset
-from virtassay.evaluation.world import NO_ROWS, Controls, Rows, Stratum, World, at_most, divide, generator_for, named
+from virtassay.data.dataset.store import Dataset
+from virtassay.evaluation.evaluation_set import (
+    NO_ROWS,
+    Controls,
+    Rows,
+    Stratum,
+    World,
+    at_most,
+    divide,
+    generator_for,
+    named,
+)
 from virtassay.schema import require_controls
 
 POOLED_BATCHES = 8  # training batches that stand in for a batch that is not in training

@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from virtassay.data.store import Dataset
-from virtassay.data.vocabulary import Vocabulary
+from virtassay.data.dataset.store import Dataset
+from virtassay.data.loading.vocabulary import Vocabulary
 from virtassay.screening.effects import Ask, Instrument, Ruler
 from virtassay.screening.goals import Context
 

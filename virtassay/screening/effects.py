@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from virtassay.assay import VirtualAssay
-from virtassay.data.pairing import ControlPool
-from virtassay.data.rows import Rows
+from virtassay.data.dataset.rows import Rows
+from virtassay.data.loading.controls import ControlPool
 from virtassay.evaluation.featurizers.features import Featurizer
 from virtassay.flow.guidance import Guidance
 from virtassay.flow.solver import Solver
 from virtassay.flow.time import TimeGrid
-from virtassay.sampling import image_seeds
+from virtassay.generation.write import image_seeds
 from virtassay.schema import validate
 
 Array = NDArray[np.float64]

@@ -10,8 +10,8 @@ from rdkit import Chem, DataStructs
 from rdkit.Chem.Draw import rdMolDraw2D
 from sklearn.manifold import TSNE
 
-from virtassay.data.likeness import fingerprints
-from virtassay.evaluation.report.figures import BASELINE, FAINT, MODEL, REAL, SOFT, new_figure, style, svg_uri
+from virtassay.data.molecules.similarity import fingerprints
+from virtassay.report.figures import BASELINE, FAINT, MODEL, REAL, SOFT, new_figure, style, svg_uri
 from virtassay.screening.enrichment import Curve
 
 Array = NDArray[np.float64]

@@ -13,12 +13,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from virtassay.data.store import Dataset
+from virtassay.data.dataset.store import Dataset
 from virtassay.screening.bench import FEWEST_IMAGES, Bench
+from virtassay.screening.confidence import Calibration, Known, p_values, q_values, taken_for
+from virtassay.screening.dose_response import FEWEST_DOSES, hill
 from virtassay.screening.goals import Context, Disagreement, Goal, half_width, squared_length
-from virtassay.screening.potency import FEWEST_DOSES, hill
 from virtassay.screening.recipe import Scorer
-from virtassay.screening.trust import Calibration, Known, p_values, q_values, taken_for
 
 Array = NDArray[np.float64]
 LISTS = ("scores", "lowers", "uppers")  # of all doses; not in the csv

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from tifffile import TiffWriter
 
 from virtassay import __version__
-from virtassay.data.store import DatasetInfo, DatasetWriter
-from virtassay.data.vocabulary import Vocabulary
+from virtassay.data.dataset.store import DatasetInfo, DatasetWriter
+from virtassay.data.loading.vocabulary import Vocabulary
 from virtassay.screening.bench import Bench
 from virtassay.screening.goals import Context
 

@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem.MolStandardize import rdMolStandardize
 
-from virtassay.data.remote import is_remote
-from virtassay.screening.elsewhere import fetched
+from virtassay.data.dataset.remote import is_remote
+from virtassay.files.elsewhere import fetched
 
 CHUNK = 10_000
 ENDINGS = (".smi", ".csv", ".tsv", ".sdf", ".parquet")  # the first three and sdf also as .gz

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import polars as pl
 from rdkit.SimDivFilters.rdSimDivPickers import MaxMinPicker
 
-from virtassay.data.likeness import fingerprints
+from virtassay.data.molecules.similarity import fingerprints
 
 ROWS, COLUMNS = {96: 8, 384: 16, 1536: 32}, {96: 12, 384: 24, 1536: 48}
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from virtassay import __version__
 from virtassay.assay import VirtualAssay
-from virtassay.data.pairing import ControlPool
-from virtassay.data.store import open_dataset
+from virtassay.data.dataset.store import open_dataset
+from virtassay.data.loading.controls import ControlPool
 from virtassay.evaluation.featurizers.features import Featurizer
 from virtassay.flow.guidance import Guidance
 from virtassay.flow.solver import Solver

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from virtassay.evaluation.report.figures import png_uri
-from virtassay.evaluation.report.pages import as_json, page, write_whole
-from virtassay.pictures import composite, display_limits
+from virtassay.report.figures import png_uri
+from virtassay.report.pages import as_json, page, write_whole
+from virtassay.report.pictures import composite, display_limits
 from virtassay.screening.bench import Bench
 from virtassay.screening.enrichment import actives, enrichment_curve, enrichment_factor, roc_auc
 from virtassay.screening.figures import chemical_space, dose_curves, enrichment_figure, scores_figure, structure

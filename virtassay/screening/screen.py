@@ -24,10 +24,10 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 
 from virtassay.assay import VirtualAssay
-from virtassay.data.store import Dataset, open_dataset
+from virtassay.data.dataset.store import Dataset, open_dataset
+from virtassay.files.elsewhere import identity, published
 from virtassay.screening.agreement import agreement
 from virtassay.screening.bench import Bench
-from virtassay.screening.elsewhere import identity, published
 from virtassay.screening.engines import Engine
 from virtassay.screening.ensemble import Member, Scores, recipes_of_others
 from virtassay.screening.goals import Disagreement

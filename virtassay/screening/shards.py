@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from virtassay.screening.elsewhere import reason
+from virtassay.files.elsewhere import reason
 from virtassay.screening.library import Library, rows_of
 
 Numbers = NDArray[np.int64]

@@ -15,14 +15,14 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import pearsonr
 
-from virtassay.data.store import Dataset
+from virtassay.data.dataset.store import Dataset
 from virtassay.evaluation.featurizers.cells import CellStatistics
 from virtassay.screening.bench import Bench
+from virtassay.screening.confidence import Known
 from virtassay.screening.goals import Context, Goal
 from virtassay.screening.hits import FAR, LISTS, Check
 from virtassay.screening.passes import Pass
 from virtassay.screening.shards import Shards
-from virtassay.screening.trust import Known
 from virtassay.screening.wells import at_dose, cells_in_wells
 
 Array = NDArray[np.float64]

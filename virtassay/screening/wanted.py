@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from virtassay.data.store import open_dataset
+from virtassay.data.dataset.store import open_dataset
 from virtassay.screening.bench import Bench, seen_treatment
 from virtassay.screening.goals import Context, Disagreement, Goal, Likeness, Novelty, Rescue, Selectivity, Strength
 

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from virtassay.data.store import Dataset
+from virtassay.data.dataset.store import Dataset
 
 FEWEST_WELLS = 3  # of controls
 DECADE = 1.0  # log10 of doses that are held against each other

@@ -19,11 +19,11 @@ from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
 from virtassay.assay import GUIDE, VirtualAssay
-from virtassay.data.pairing import ControlPool
-from virtassay.data.store import Dataset
+from virtassay.data.dataset.store import Dataset
+from virtassay.data.loading.controls import ControlPool
 from virtassay.flow.solver import Solver
 from virtassay.flow.time import TimeGrid
-from virtassay.pictures import contact_sheet, display_limits
+from virtassay.report.pictures import contact_sheet, display_limits
 from virtassay.training.ema import EMA
 
 log = logging.getLogger(__name__)

@@ -16,17 +16,17 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from virtassay import __version__
 from virtassay.assay import FILES, GUIDE, VirtualAssay
-from virtassay.data.joined import JoinedDataset
-from virtassay.data.module import AssayData
-from virtassay.data.store import Dataset
+from virtassay.data.dataset.joined import JoinedDataset
+from virtassay.data.dataset.store import Dataset
+from virtassay.data.loading.datamodule import AssayData
 from virtassay.flow.coupling import independent
 from virtassay.flow.solver import Solver, method
 from virtassay.flow.time import TimeGrid
 from virtassay.precision import bf16_pays
-from virtassay.training.assess import Assess
 from virtassay.training.callbacks import ImagesBar, MetricsCSV, RunCheckpoint, SampleGrids, Stopped
 from virtassay.training.ema import EMA
 from virtassay.training.module import FlowTraining
+from virtassay.training.validation import Assess
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import lightning
 import torch
 from torch import Tensor, nn
 
-from virtassay.data.images import Normalisation, flip
+from virtassay.data.loading.normalisation import Normalisation, flip
 from virtassay.flow.coupling import Coupling
 from virtassay.flow.diagnostics import curvature, transport_ratio
 from virtassay.flow.objective import Objective, squared_error
@@ -17,7 +17,7 @@ from virtassay.flow.source import Source
 from virtassay.flow.time import TimeLaw, uniform_grid
 from virtassay.networks.condition import ConditionEncoder
 from virtassay.schema import Condition, Minibatch
-from virtassay.training.monitor import ConditionUse, partner, swap_perturbation, treatments, warn_if_ignored
+from virtassay.training.condition_use import ConditionUse, partner, swap_perturbation, treatments, warn_if_ignored
 
 
 class NonFiniteLoss(RuntimeError):

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from virtassay.data.rows import Rows
-from virtassay.data.store import Dataset
-from virtassay.download import cache_folder
+from virtassay.data.dataset.rows import Rows
+from virtassay.data.dataset.store import Dataset
 from virtassay.evaluation import baselines as generators
 from virtassay.evaluation import strata
 from virtassay.evaluation.baselines import Draw
 from virtassay.evaluation.comparison.record import HEADLINES, Comparison, write_comparison
+from virtassay.evaluation.evaluation_set import World, named
 from virtassay.evaluation.featurizers.cache import Cached
 from virtassay.evaluation.featurizers.features import Featurizer
 from virtassay.evaluation.fingerprint import fingerprint
@@ -34,7 +34,7 @@ from virtassay.evaluation.measure.needed import features_of, require_own_names, 
 from virtassay.evaluation.measure.space import space
 from virtassay.evaluation.report import glossary
 from virtassay.evaluation.verdict import IncomparableScores, anchored, comparable
-from virtassay.evaluation.world import World, named
+from virtassay.files.download import cache_folder
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from virtassay.evaluation.report.figures import BAND, BASELINE, REAL, new_figure, style, svg_uri
 from virtassay.evaluation.report.plots import Mark
+from virtassay.report.figures import BAND, BASELINE, REAL, new_figure, style, svg_uri
 
 COLOURS = (
     "#0072b2",

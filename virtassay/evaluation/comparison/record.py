@@ -10,9 +10,9 @@ from typing import Any
 from virtassay.evaluation.comparison.contests import Contest, contest_figure
 from virtassay.evaluation.judgement import CEILING, GENERATORS, POOLED, Row
 from virtassay.evaluation.report import glossary, tables
-from virtassay.evaluation.report.pages import as_json, page, write_whole
 from virtassay.evaluation.report.plots import Mark
 from virtassay.evaluation.report.tables import Cell, name, number
+from virtassay.report.pages import as_json, page, write_whole
 
 HEADLINES = ("effect_explained", "pds", "fd")
 PLOTTED = ("effect_explained", "pds")  # fd has another unit in each featurizer

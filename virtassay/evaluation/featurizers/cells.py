@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from virtassay.data.fields.nuclei import CONTRAST, dna_channel, foreground, label_nuclei
+from virtassay.data.prepare.fields.nuclei import CONTRAST, dna_channel, foreground, label_nuclei
 from virtassay.evaluation.featurizers.features import Features, Images, in_minibatches
 from virtassay.evaluation.featurizers.structure import blurred
 

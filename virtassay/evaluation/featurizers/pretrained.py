@@ -16,10 +16,10 @@ from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariable
 from torch import Tensor
 from torch.nn import functional
 
-from virtassay.download import RemoteFile, fetch
 from virtassay.evaluation.featurizers.features import Features, Images, in_minibatches
 from virtassay.evaluation.featurizers.views import View, rgb_or_grey
 from virtassay.evaluation.featurizers.weights import digest
+from virtassay.files.download import RemoteFile, fetch
 from virtassay.precision import best_device
 
 INCEPTION = RemoteFile(

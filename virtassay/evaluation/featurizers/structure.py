@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from virtassay.data.fields.nuclei import otsu
+from virtassay.data.prepare.fields.nuclei import otsu
 from virtassay.evaluation.featurizers.features import Features, Images, in_minibatches, spectra
 
 

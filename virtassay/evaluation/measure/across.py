@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from virtassay.evaluation.baselines import Draw
+from virtassay.evaluation.evaluation_set import Stratum, World
 from virtassay.evaluation.intervals import Score, Scores, over_perturbations
 from virtassay.evaluation.judgement import MODEL, POOLED
 from virtassay.evaluation.measure.sides import labels_of, rows_of
 from virtassay.evaluation.measure.space import NAN, Space
 from virtassay.evaluation.metrics.classify import batch_leak, cross_accuracy
 from virtassay.evaluation.metrics.recall import retrieval_map
-from virtassay.evaluation.world import Stratum, World
 
 Array = NDArray[np.float64]
 

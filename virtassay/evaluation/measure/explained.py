@@ -8,13 +8,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from virtassay.evaluation.baselines import Draw
+from virtassay.evaluation.evaluation_set import NO_ROWS, Rows, World, at_most, generator_for
 from virtassay.evaluation.featurizers.cells import CellStatistics
 from virtassay.evaluation.featurizers.features import Featurizer
 from virtassay.evaluation.measure.single_cells import one_a_treatment
 from virtassay.evaluation.measure.space import Space
 from virtassay.evaluation.metrics.confounders import explained_by
-from virtassay.evaluation.world import NO_ROWS, Rows, World, at_most, generator_for
-from virtassay.heatmaps import are_vectors
+from virtassay.report.heatmaps import are_vectors
 
 Array = NDArray[np.float64]
 TREATMENTS, BATCHES, IMAGES = 12, 4, 100  # of a treatment at most four batches, of those together 100 images a side

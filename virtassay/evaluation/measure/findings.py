@@ -8,12 +8,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from virtassay.evaluation.baselines import Draw, Sides
+from virtassay.evaluation.evaluation_set import World
 from virtassay.evaluation.measure.space import NAN, Space
 from virtassay.evaluation.measure.treatments import finite_mean
 from virtassay.evaluation.measure.within import FEWEST
 from virtassay.evaluation.metrics import effect, recall
 from virtassay.evaluation.metrics.spread import ControlTail, control_tail, variance_ratio
-from virtassay.evaluation.world import World
 
 Array = NDArray[np.float64]
 NUMBERS = ("slope", "direction", "pds", "variance_ratio", "real_rare", "generated_rare")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from virtassay.evaluation.baselines import Draw
+from virtassay.evaluation.evaluation_set import Stratum, World
 from virtassay.evaluation.intervals import Score, Scores, jackknifed, over_perturbations, percentiles
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.measure.sides import labels_of, rows_of
@@ -21,7 +22,6 @@ from virtassay.evaluation.metrics.maps import (
     relation_recall,
 )
 from virtassay.evaluation.metrics.relations import Pairs, pairs_by_seen, pairs_of_label, read_pairs, read_targets
-from virtassay.evaluation.world import Stratum, World
 
 Array = NDArray[np.float64]
 JACKKNIFE_GROUPS = 20

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from virtassay.evaluation import intervals
 from virtassay.evaluation.baselines import Draw
+from virtassay.evaluation.evaluation_set import World
 from virtassay.evaluation.intervals import Score, Scores
 from virtassay.evaluation.judgement import MODEL, POOLED
 from virtassay.evaluation.measure.space import NAN, Space, measure_part
 from virtassay.evaluation.measure.treatments import dense, effect_scores, finite_mean
-from virtassay.evaluation.world import World
 
 Array = NDArray[np.float64]
 WORST_EXPLAINED = -1.0  # of a stratum that cannot be measured: an effect of the right size the wrong way

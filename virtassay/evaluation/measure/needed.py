@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from virtassay.evaluation.baselines import Draw
+from virtassay.evaluation.evaluation_set import Rows, World
 from virtassay.evaluation.featurizers.features import Features, Featurizer
-from virtassay.evaluation.world import Rows, World
 
 CHUNK = 4096  # images in memory at once
 

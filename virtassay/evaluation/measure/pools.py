@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from virtassay.evaluation.baselines import Draw
+from virtassay.evaluation.evaluation_set import Rows, World
 from virtassay.evaluation.intervals import Score, Scores, jackknifed, over_perturbations
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.measure.space import NAN, Space
 from virtassay.evaluation.metrics import distance
 from virtassay.evaluation.metrics.manifold import manifold
 from virtassay.evaluation.metrics.memorisation import memorisation
-from virtassay.evaluation.world import Rows, World
 
 Array = NDArray[np.float64]
 JACKKNIFE_GROUPS = 20

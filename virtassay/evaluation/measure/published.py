@@ -14,11 +14,11 @@ from sklearn.pipeline import Pipeline  # pyright: ignore[reportMissingTypeStubs]
 from sklearn.preprocessing import StandardScaler  # pyright: ignore[reportMissingTypeStubs]
 
 from virtassay.evaluation.baselines import Draw
+from virtassay.evaluation.evaluation_set import NO_ROWS, Rows, World
 from virtassay.evaluation.intervals import Score, Scores, over_perturbations
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.measure.space import NAN, Space
 from virtassay.evaluation.metrics import distance
-from virtassay.evaluation.world import NO_ROWS, Rows, World
 
 Array = NDArray[np.float64]
 INCEPTION = "inception"  # the featurizer; in any other one these protocols say nothing

@@ -3,7 +3,7 @@
 import numpy as np
 
 from virtassay.evaluation.baselines import Draw
-from virtassay.evaluation.world import Rows, World
+from virtassay.evaluation.evaluation_set import Rows, World
 
 
 def rows_of(draw: Draw, world: World, side: str) -> Rows:

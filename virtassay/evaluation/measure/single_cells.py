@@ -5,8 +5,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from virtassay.evaluation.baselines import Draw
+from virtassay.evaluation.evaluation_set import Stratum, World, at_most, generator_for
 from virtassay.evaluation.measure.space import Space
-from virtassay.evaluation.world import Stratum, World, at_most, generator_for
 
 Array = NDArray[np.float64]
 TREATMENTS = 60

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from virtassay.evaluation import intervals
 from virtassay.evaluation.baselines import Sides
+from virtassay.evaluation.evaluation_set import NO_ROWS, Rows, World
 from virtassay.evaluation.metrics import effect
-from virtassay.evaluation.world import NO_ROWS, Rows, World
 
 Array = NDArray[np.float64]
 NAN = float("nan")

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from virtassay.evaluation import intervals
+from virtassay.evaluation.evaluation_set import Stratum, World
 from virtassay.evaluation.intervals import Score
 from virtassay.evaluation.judgement import MODEL, POOLED
 from virtassay.evaluation.measure.space import NAN, Part, Space
 from virtassay.evaluation.metrics import effect, recall
-from virtassay.evaluation.world import Stratum, World
 
 Array = NDArray[np.float64]
 

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from virtassay.evaluation.baselines import Draw, Sides
+from virtassay.evaluation.evaluation_set import World
 from virtassay.evaluation.intervals import Scores, over_perturbations
 from virtassay.evaluation.judgement import MODEL, POOLED
 from virtassay.evaluation.measure.space import NAN, Space
 from virtassay.evaluation.metrics.c2st import c2st_conditional
 from virtassay.evaluation.metrics.counterfactual import paired_effect
 from virtassay.evaluation.metrics.spread import control_tail, rare_fraction_error, variance_ratio
-from virtassay.evaluation.world import World
 
 Array = NDArray[np.float64]
 FEWEST = 10  # images on either side: fewer say nothing about a spread

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from virtassay.evaluation.report.figures import BAND, BASELINE, FAINT, MODEL, REAL, SOFT, new_figure, style, svg_uri
 from virtassay.evaluation.report.plots import Mark
+from virtassay.report.figures import BAND, BASELINE, FAINT, MODEL, REAL, SOFT, new_figure, style, svg_uri
 
 LOW, HIGH = -1.0, 2.0  # scaled scores beyond are arrows
 JITTER = 0.16

@@ -12,12 +12,12 @@ import polars as pl
 from virtassay.evaluation.judgement import BASELINES, INFORMED, POOLED, Judgement
 from virtassay.evaluation.report import dot_plots, glossary, pictures, plots, sheets, tables
 from virtassay.evaluation.report import words as report_words
-from virtassay.evaluation.report.pages import page
 from virtassay.evaluation.report.ridges import Ridge, ridges
 from virtassay.evaluation.report.selftest import selftest
 from virtassay.evaluation.report.tables import name, number
 from virtassay.evaluation.report.words import Finding
 from virtassay.evaluation.selftest.last_run import last_run
+from virtassay.report.pages import page
 
 RIDGES = 6  # treatments whose single cells are shown
 FINDINGS = 100  # lines of the table of what is right and wrong

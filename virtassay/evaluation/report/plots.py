@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from virtassay.evaluation.report.figures import (
+from virtassay.report.figures import (
     BAND,
     BASELINE,
     FAINT,

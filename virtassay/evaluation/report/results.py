@@ -7,7 +7,7 @@ from virtassay.evaluation.judgement import Judgement
 from virtassay.evaluation.report import tables
 from virtassay.evaluation.report.html import html
 from virtassay.evaluation.report.markdown import markdown
-from virtassay.evaluation.report.pages import as_json, write_whole
+from virtassay.report.pages import as_json, write_whole
 
 
 def write_results(judgement: Judgement, folder: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from virtassay.evaluation.report.figures import BASELINE, FAINT, MODEL, REAL, SOFT, new_figure, style, svg_uri
+from virtassay.report.figures import BASELINE, FAINT, MODEL, REAL, SOFT, new_figure, style, svg_uri
 
 Array = NDArray[np.float64]
 BANDWIDTH = 0.3  # of every curve, in the controls' s.d.: a narrower curve is then a narrower distribution

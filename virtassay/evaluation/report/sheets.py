@@ -14,10 +14,10 @@ import polars as pl
 from numpy.typing import NDArray
 from PIL import Image
 
-from virtassay.data.store import Dataset
-from virtassay.evaluation.report.figures import png_uri
-from virtassay.heatmaps import Shift, are_vectors, heat_map
-from virtassay.pictures import composite, display_limits, greys
+from virtassay.data.dataset.store import Dataset
+from virtassay.report.figures import png_uri
+from virtassay.report.heatmaps import Shift, are_vectors, heat_map
+from virtassay.report.pictures import composite, display_limits, greys
 
 WIDTH = 1000  # pixels of the page that a row of pictures may fill
 LARGEST = 96  # larger images are shrunk for display, so that the file stays small

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage as scipy_ndimage  # pyright: ignore[reportMissingTypeStubs]
 
-from virtassay.data.simulator.plan import Well
+from virtassay.evaluation.evaluation_set import generator_for
 from virtassay.evaluation.featurizers.untrained import UntrainedNetwork
 from virtassay.evaluation.selftest.screen import Images, Screen, drug_of, population, treated
-from virtassay.evaluation.world import generator_for
+from virtassay.simulator.plan import Well
 
 ndimage: Any = scipy_ndimage  # untyped in scipy
 Generator = Callable[[Screen, Well], Images]

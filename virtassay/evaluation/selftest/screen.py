@@ -14,12 +14,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from virtassay.data.simulator.anatomy import MITOSIS, STAGES
-from virtassay.data.simulator.grow import grow
-from virtassay.data.simulator.pharmacology import Perturbation, class_direction, compounds
-from virtassay.data.simulator.plan import COMBINED_TYPES, Treatment, Well, plan_wells
-from virtassay.data.simulator.render import CHANNELS
-from virtassay.data.store import Dataset, DatasetInfo, open_dataset, write_dataset
+from virtassay.data.dataset.store import Dataset, DatasetInfo, open_dataset, write_dataset
+from virtassay.simulator.anatomy import MITOSIS, STAGES
+from virtassay.simulator.grow import grow
+from virtassay.simulator.pharmacology import Perturbation, class_direction, compounds
+from virtassay.simulator.plan import COMBINED_TYPES, Treatment, Well, plan_wells
+from virtassay.simulator.render import CHANNELS
 
 Images = NDArray[np.uint8]
 MECHANISMS = (

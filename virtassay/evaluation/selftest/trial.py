@@ -10,6 +10,7 @@ import numpy as np
 
 from virtassay.evaluation import baselines, strata
 from virtassay.evaluation.baselines import Draw, Sides
+from virtassay.evaluation.evaluation_set import World
 from virtassay.evaluation.featurizers.features import Featurizer
 from virtassay.evaluation.judgement import BASELINES, CEILING, INFORMED, MODEL, POOLED, Row
 from virtassay.evaluation.measure import across, maps, pools, within
@@ -18,7 +19,6 @@ from virtassay.evaluation.measure.space import space
 from virtassay.evaluation.selftest.generators import Generator, oracle
 from virtassay.evaluation.selftest.screen import Screen, drug_of, write
 from virtassay.evaluation.verdict import anchored, verdict
-from virtassay.evaluation.world import World
 
 METRICS: tuple[Metric, ...] = (
     pools.distances,

@@ -1,0 +1,218 @@
+"""Several folders read as one: a minibatch of one folder, in proportion; what they share by name; what is refused."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from tests.toy_screen import write_screen
+from virtassay.data.dataset.joined import JoinedDataset, JoinedOrder, measured, open_images
+from virtassay.data.loading.datamodule import AssayData
+from virtassay.data.loading.normalisation import Normalisation
+from virtassay.data.loading.order import MinibatchOrder
+from virtassay.schema import Minibatch
+
+THREE, TWO = ("DNA", "actin", "tubulin"), ("ER", "DNA")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> list[Path]:
+    place = tmp_path_factory.mktemp("joined")
+    return [
+        write_screen(place / "a", 8, channels=THREE),
+        write_screen(place / "b", 4, channels=TWO, batches=("week3", "week4", "week5")),
+    ]
+
+
+@pytest.fixture(scope="module")
+def joined(folders) -> JoinedDataset:
+    return JoinedDataset.of([one for one in map(open_images, folders) if not isinstance(one, JoinedDataset)])
+
+
+class Trainer:
+    world_size, global_rank, global_step = 1, 0, 0
+
+    def __init__(self, accumulate: int = 1) -> None:
+        self.accumulate_grad_batches = accumulate
+
+
+def minibatches(folder: Sequence[Path], accumulate: int = 1, **options) -> list[Minibatch]:
+    settings = {"minibatch_size": 8, "images_total": 160, "molecules": None, "seed": 3}
+    data = AssayData(folder=folder, **(settings | options))
+    data.trainer = Trainer(accumulate)  # pyright: ignore[reportAttributeAccessIssue]
+    return list(data.train_dataloader())
+
+
+def test_what_folders_share_by_name_is_one_and_images_are_those_of_their_folder(folders, joined):
+    assert joined.info.channels == ("DNA", "actin", "tubulin", "ER") and joined.info.image_shape == (4, 12, 12)
+    assert len(joined) == sum(map(len, joined.folders))
+    for number, (channels, one) in enumerate(zip(([0, 1, 2], [3, 0]), joined.folders, strict=True)):
+        part = joined.where(pl.col("folder") == number)
+        rows = np.array([5, 2, 40])
+        assert part.stain(rows).tolist() == channels
+        assert np.array_equal(part.images(rows), one.images(rows))
+        assert part.index["image_id"][5] == f"{folders[number]}/{one.index['image_id'][5]}"
+    held_out = joined.split("test").apart()
+    for ours, one in zip(held_out, joined.folders, strict=True):
+        theirs = one.split("test")
+        assert ours.index.equals(theirs.index) and np.array_equal(ours.images(), theirs.images())
+    with pytest.raises(ValueError, match="one folder at a time"):
+        joined.images(np.array([0, len(joined) - 1]))
+
+
+def test_one_folder_is_read_as_it_always_was(folders):
+    alone, listed = open_images(folders[0]), open_images([str(folders[0])])
+    assert not isinstance(alone, JoinedDataset) and not isinstance(listed, JoinedDataset)
+    assert alone.index.equals(listed.index)
+    for one, other in zip(minibatches([folders[0]]), minibatches(folders[0]), strict=True):  # pyright: ignore
+        assert torch.equal(one.target, other.target) and one.condition.stain is None
+
+
+def test_a_channel_is_standardised_over_all_images_that_show_it(joined):
+    found = measured(joined, seed=0)
+    scaled = [one.images().astype(np.float64) * 2 / 255 - 1 for one in joined.folders]
+    shows = {"DNA": [(0, 0), (1, 1)], "actin": [(0, 1)], "tubulin": [(0, 2)], "ER": [(1, 0)]}
+    for number, name in enumerate(joined.info.channels):
+        pixels = np.concatenate([scaled[folder][:, channel].ravel() for folder, channel in shows[name]])
+        assert found.mean[number] == pytest.approx(pixels.mean(), abs=1e-12)
+        assert found.spread[number] == pytest.approx(pixels.std(), rel=1e-12)
+    few = measured(joined, seed=0, most=20)  # of each: its weight is still its whole number of images
+    assert few.mean == pytest.approx(found.mean, abs=0.05) and few.mean != found.mean
+    alone = joined.folders[0]
+    assert measured(alone, seed=0) == Normalisation.of(alone.images())
+
+
+def test_a_scale_is_taken_by_channel():
+    scale = Normalisation((0.0, 1.0, 2.0), (1.0, 2.0, 3.0))
+    assert scale.take(None) == scale
+    assert scale.take(torch.tensor([[2, 0]] * 4)) == Normalisation((2.0, 0.0), (3.0, 1.0))
+
+
+def test_minibatches_are_of_one_folder_in_proportion_and_an_epoch_sees_each_image_at_most_once():
+    random = np.random.default_rng(0)
+    folder = random.permutation(np.repeat([0, 1, 2], [83, 40, 21]))
+    group = random.integers(0, 5, len(folder))
+    order = JoinedOrder.of(folder, MinibatchOrder(144, 8, 1, 7, group))
+    assert order.turns == [10, 5, 2]
+    epochs = [[order.rows(17 * epoch + step, 0) for step in range(17)] for epoch in range(3)]
+    for epoch in epochs:
+        numbers = [set(folder[rows]) for rows in epoch]
+        assert all(len(one) == 1 for one in numbers)
+        assert np.bincount([one.pop() for one in numbers]).tolist() == [10, 5, 2]
+    assert len(np.unique(np.concatenate(epochs[0]))) == 17 * 8
+    of_a = np.concatenate([rows for epoch in epochs for rows in epoch if folder[rows[0]] == 0])
+    assert np.array_equal(np.sort(of_a[:83]), np.flatnonzero(folder == 0)), "each once, before any of them again"
+    assert np.array_equal(np.sort(of_a[83:166]), np.flatnonzero(folder == 0))
+    turns = [[folder[rows[0]] for rows in epoch] for epoch in epochs]
+    assert turns[0] != turns[1] and turns[0] != sorted(turns[0]), "shuffled, and differently in each epoch"
+    other = JoinedOrder.of(folder, MinibatchOrder(144, 8, 1, 8, group))
+    assert not np.array_equal(other.rows(0, 0), order.rows(0, 0))
+
+
+def test_a_step_does_not_depend_on_the_parts_it_is_shared_by():
+    folder = np.repeat([0, 1], [50, 30])
+    whole, parted = (JoinedOrder.of(folder, MinibatchOrder(80, 8, parts, 1)) for parts in (1, 4))
+    for step in (0, 7, 23):
+        assert np.array_equal(np.concatenate([parted.rows(step, part) for part in range(4)]), whole.rows(step, 0))
+
+
+def test_a_folder_with_fewer_images_than_a_minibatch_has_its_turn():
+    order = JoinedOrder.of(np.repeat([0, 1], [64, 5]), MinibatchOrder(69, 8, 1, 0))
+    seen = np.concatenate([order.rows(step, 0) for step in range(9)])
+    assert np.bincount((seen >= 64).astype(int)).tolist() == [64, 8]
+
+
+def test_groups_stand_together_within_a_folder():
+    group = np.tile(np.arange(4), 32)
+    order = JoinedOrder.of(np.repeat([0, 1], 64), MinibatchOrder(128, 16, 1, 0, group, 4))
+    for step in range(8):
+        counts = np.unique(group[order.rows(step, 0)], return_counts=True)[1]
+        assert counts.max() >= 4 and (counts % 4 == 0).all()
+
+
+def test_what_a_minibatch_shows_and_its_controls_are_of_its_folder(folders, joined):
+    train = joined.split("train")
+    served = minibatches(folders, needs_control=True, control_set=2)
+    seen: set[int] = set()
+    for batch in served:
+        (number,) = np.unique(train.folder[batch.row.numpy()])
+        seen.add(number)
+        stain = batch.condition.stain
+        assert stain is not None and stain.tolist() == [[[0, 1, 2], [3, 0]][number]] * 8
+        assert np.array_equal(batch.target.numpy(), train.images(batch.row.numpy()))
+        assert batch.control is not None and batch.control.shape == batch.target.shape
+        assert batch.control_set is not None and batch.control_set.shape == (8, 2, *batch.target.shape[1:])
+        pool = train.folders[number].split("train")
+        controls = pool.images()[pool.index["is_control"].to_numpy()]
+        batches = pool.index.filter("is_control")["batch"].to_numpy()
+        for control, row in zip(batch.control.numpy(), batch.row.tolist(), strict=True):
+            found = (controls == control).all((1, 2, 3))
+            assert set(batches[found]) == {train.index["batch"][row]}
+    assert seen == {0, 1}
+
+
+def test_accumulation_serves_the_same_images(folders):
+    whole, parted = minibatches(folders, channel_subsets=True), minibatches(folders, 2, channel_subsets=True)
+    assert len(parted) == 2 * len(whole)
+    for step, batch in enumerate(whole):
+        halves = parted[2 * step : 2 * step + 2]
+        assert torch.equal(torch.cat([half.target for half in halves]), batch.target)
+
+
+def test_validation_sees_each_folder_and_no_image_twice(folders):
+    data = AssayData(folder=folders, minibatch_size=8, images_total=80, molecules=None, validation_images=1000)
+    rows = [batch.row for batch in data.val_dataloader()]
+    held_out = data.validation
+    assert isinstance(held_out, JoinedDataset)
+    assert set(held_out.folder[torch.cat(rows).numpy()]) == {0, 1}
+    assert len(torch.cat(rows).unique()) == len(torch.cat(rows))
+    assert [len(part) // 8 for part in data.validation_parts] == np.bincount(
+        [held_out.folder[one[0]] for one in rows]
+    ).tolist()
+
+
+def test_perturbations_are_shared_and_batches_are_not(folders):
+    data = AssayData(folder=folders, minibatch_size=8, images_total=80, molecules=None)
+    assert data.vocabulary.perturbations == ("DMSO", "ethanol", "taxol")
+    assert data.vocabulary.batches == ("week1", "week2", "week3", "week4", "week5")
+    assert data.vocabulary.channels == ("DNA", "actin", "tubulin", "ER")
+    assert data.mixed_folders and data.mixed_channels
+
+
+def test_subsets_of_the_channels_come_up_by_size_and_keep_their_names(folders):
+    options = {"images_total": 8 * 900, "needs_control": True, "control_set": 1}
+    shown = minibatches(folders[0], channel_subsets=True, **options)  # pyright: ignore[reportArgumentType]
+    whole = minibatches(folders[0], **options)  # pyright: ignore[reportArgumentType]
+    sizes = np.zeros(4)
+    for some, every in zip(shown, whole, strict=True):
+        assert some.condition.stain is not None and some.control is not None and every.control is not None
+        kept = some.condition.stain[0]
+        sizes[len(kept)] += 1
+        assert torch.equal(some.target, every.target[:, kept]) and torch.equal(some.control, every.control[:, kept])
+        assert torch.equal(some.control_set, every.control_set)  # pyright: ignore[reportArgumentType]
+    assert sizes[1:] / sizes.sum() == pytest.approx([1 / 3] * 3, abs=0.06), "each size alike"
+    singles = [int(batch.condition.stain[0, 0]) for batch in shown if batch.condition.stain.shape[1] == 1]  # pyright: ignore
+    assert np.bincount(singles) / len(singles) == pytest.approx([1 / 3] * 3, abs=0.1), "each channel alike"
+    joined = minibatches(folders, channel_subsets=True)
+    assert {int(s) for batch in joined for s in batch.condition.stain.ravel()} == {0, 1, 2, 3}  # pyright: ignore
+
+
+def test_folders_that_do_not_fit_together_are_named(folders, tmp_path):
+    large = write_screen(tmp_path / "large", 1, channels=TWO, batches=("week8",), size=16)
+    with pytest.raises(ValueError, match=r"a has \(12, 12\) uint8, .*large has \(16, 16\) uint8"):
+        open_images([folders[0], large])
+    same = write_screen(tmp_path / "same", 1, batches=("week2", "week9"))
+    with pytest.raises(ValueError, match=r"a and .*same both have batch\(es\) \['week2'\]"):
+        open_images([folders[0], same])
+    with pytest.raises(ValueError, match="names no dataset folder"):
+        open_images([])
+    untrained = open_images(write_screen(tmp_path / "test_only", 1, batches=("week7",)))
+    assert not isinstance(untrained, JoinedDataset)
+    first = open_images(folders[0])
+    assert not isinstance(first, JoinedDataset)
+    of_test = JoinedDataset.of([first, untrained.where(pl.col("split") == "test")])
+    with pytest.raises(ValueError, match="test_only: no images in split 'train'"):
+        of_test.split("train")

@@ -1,0 +1,343 @@
+"""Splits hold out whole wells, perturbations and batches, and nothing leaks."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from virtassay.data.prepare import splits
+from virtassay.schema import InvalidIndex, validate
+
+DRUGS = ["DMSO", "DMSO", "DMSO", "DMSO", "taxol", "taxol", "taxol", "nocodazole", "nocodazole", "ALLN"]
+
+
+@pytest.fixture(scope="module")
+def index() -> pl.DataFrame:
+    """Two batches of one plate each, ten wells a plate, five images a well; the last well holds a combination."""
+    table = []
+    for batch in ("b1", "b2"):
+        for number, drug in enumerate([*DRUGS, "both"]):
+            parts = ["taxol", "ALLN"] if drug == "both" else [drug]
+            for site in range(5):
+                table.append(
+                    {
+                        "image_id": f"{batch}-{number}-{site}", "plate": f"{batch}P1", "well": f"A{number + 1:02d}",
+                        "batch": batch, "perturbation": parts, "is_control": drug == "DMSO", "site": str(site),
+                        "dose_um": [None if drug == "DMSO" else 1.0] * len(parts),
+                    }
+                )  # fmt: skip
+    return validate(pl.DataFrame(table))
+
+
+def sides(index: pl.DataFrame, *by: str) -> dict:
+    found = index.group_by(*by).agg(pl.col("split").unique().sort())
+    return {row[:-1] if len(by) > 1 else row[0]: row[-1] for row in found.iter_rows()}
+
+
+def check(before: pl.DataFrame, after: pl.DataFrame) -> None:
+    assert after["image_id"].equals(before["image_id"])  # nothing lost, doubled or reordered
+    assert after["split"].is_in(["train", "val", "test"]).all()
+
+
+def test_by_well_whole_wells_are_held_out_in_every_stratum_that_can_spare_them(index: pl.DataFrame):
+    split = splits.split_by_well(index, seed=1, val=0.1, test=0.25)
+    check(index, split)
+    assert all(len(names) == 1 for names in sides(split, "plate", "well").values())
+    strata = split.with_columns(drug=pl.col("perturbation").list.join("+"))
+    for (_, drug), names in sides(strata, "batch", "drug").items():
+        wells = DRUGS.count(drug) or 1
+        assert names == {1: ["train"], 2: ["test", "train"]}.get(wells, ["test", "train", "val"])
+
+
+def test_by_well_depends_on_the_seed_and_not_on_the_order_of_rows(index: pl.DataFrame):
+    first = splits.split_by_well(index, seed=1)
+    again = splits.split_by_well(index.sample(fraction=1, shuffle=True, seed=3), seed=1)
+    assert sides(first, "image_id") == sides(again, "image_id")
+    assert sides(first, "image_id") != sides(splits.split_by_well(index, seed=2), "image_id")
+
+
+@pytest.mark.parametrize(("val", "test"), [(0.5, 0.5), (-0.1, 0.2), (0.1, 1.0)])
+def test_fractions_must_leave_something_to_learn_from(index: pl.DataFrame, val: float, test: float):
+    with pytest.raises(ValueError, match="leave some for training"):
+        splits.split_by_well(index, val=val, test=test)
+
+
+@pytest.mark.parametrize("val", [(), ("nocodazole",)])
+def test_an_unseen_perturbation_is_unseen_in_combinations_too(index: pl.DataFrame, val: tuple[str, ...]):
+    split = splits.split_unseen_perturbation(index, test=["ALLN"], val=val)
+    check(index, split)
+    holds = pl.col("perturbation").list.contains("ALLN")
+    assert split.filter(holds)["split"].unique().to_list() == ["test"]
+    assert split.filter(~holds & ~pl.col("is_control") & (pl.col("split") == "test")).is_empty()
+    if val:
+        assert split.filter(pl.col("perturbation").list.contains("nocodazole"))["split"].unique().to_list() == ["val"]
+    for batch in ("b1", "b2"):
+        controls = split.filter(pl.col("is_control") & (pl.col("batch") == batch))
+        assert set(controls["split"]) == {"train", "val", "test"}
+    assert all(len(names) == 1 for names in sides(split, "plate", "well").values())
+
+
+def test_an_unseen_batch_is_unseen(index: pl.DataFrame):
+    split = splits.split_unseen_batch(index, test=["b2"])
+    check(index, split)
+    assert sides(split, "batch") == {"b1": ["train", "val"], "b2": ["test"]}
+    assert all(len(names) == 1 for names in sides(split, "plate", "well").values())
+    assert sides(splits.split_unseen_batch(index, test=["b2"], val=["b1"]), "batch") == {"b1": ["val"], "b2": ["test"]}
+
+
+def test_by_values_every_named_column_must_match(index: pl.DataFrame):
+    split = splits.split_by_values(index, test={"batch": ["b2"], "well": ["A05", "A06"]}, val={"site": [4]})
+    check(index, split)
+    tested = (pl.col("batch") == "b2") & pl.col("well").is_in(["A05", "A06"])
+    assert split.filter(tested)["split"].unique().to_list() == ["test"]
+    assert split.filter(~tested & (pl.col("site") == "4"))["split"].unique().to_list() == ["val"]
+    assert split.filter(~tested & (pl.col("site") != "4"))["split"].unique().to_list() == ["train"]
+
+
+def test_names_that_are_not_there_are_told_with_those_that_are(index: pl.DataFrame):
+    with pytest.raises(InvalidIndex, match=r"\['taxl'\] to hold out are not in the index; there are .*'taxol'"):
+        splits.split_unseen_perturbation(index, test=["taxl"])
+    with pytest.raises(InvalidIndex, match=r"\['b3'\] to hold out are not in the index; there are \['b1', 'b2'\]"):
+        splits.split_unseen_batch(index, test=["b3"])
+    with pytest.raises(InvalidIndex, match="no column 'plat' to split by"):
+        splits.split_by_values(index, test={"plat": ["b1P1"]})
+    with pytest.raises(InvalidIndex, match="name what to hold out"):
+        splits.split_by_values(index, test={})
+    with pytest.raises(InvalidIndex, match=r"treated perturbation \['DMSO'\] to hold out are not in the index"):
+        splits.split_unseen_perturbation(index, test=["DMSO"])
+    with pytest.raises(InvalidIndex, match=r"\['ALLN'\] cannot be held out for both test and val"):
+        splits.split_unseen_perturbation(index, test=["ALLN"], val=["ALLN", "taxol"])
+    with pytest.raises(InvalidIndex, match="holds out every image, which leaves none for training"):
+        splits.split_unseen_batch(index, test=["b1", "b2"])
+    with pytest.raises(InvalidIndex, match="are needed"):
+        splits.split_unseen_perturbation(index, test=[])
+
+
+def test_wells_perturbations_and_batches_are_held_out_together_and_it_is_said_why(index: pl.DataFrame):
+    split = splits.split_unseen(index, perturbations=["ALLN"], batches=["b2"], seed=0)
+    check(index, split)
+    why = split.with_columns(drug=pl.col("perturbation").list.join("+"))
+    assert (why.filter(pl.col("held_out").is_not_null())["split"] == "test").all()
+    there = why.filter(pl.col("batch") == "b2")
+    both = there["drug"].str.contains("ALLN")
+    assert set(there.filter(both)["held_out"]) == {"perturbation+batch"}
+    assert set(there.filter(~both)["held_out"]) == {"batch"}
+    here = why.filter(pl.col("batch") == "b1")
+    assert set(here.filter(pl.col("drug").str.contains("ALLN"))["held_out"]) == {"perturbation"}, "combinations too"
+    rest = here.filter(~pl.col("drug").str.contains("ALLN"))
+    assert (
+        set(rest["held_out"]) == {"well", None}
+        and rest.filter(pl.col("held_out").is_null())["split"].is_in(["train", "val"]).all()
+    )
+    assert not {"b2"} & set(split.filter(split="train")["batch"])
+
+
+@pytest.mark.parametrize("wrong", [{"perturbations": ["taxoll"]}, {"batches": ["b9"]}, {"perturbations": ["DMSO"]}])
+def test_unknown_names_cannot_be_held_out(index: pl.DataFrame, wrong: dict):
+    with pytest.raises(InvalidIndex, match="are not in the index"):
+        splits.split_unseen(index, **wrong)
+
+
+def compounds(**smiles: str) -> pl.DataFrame:
+    """Each compound at 0.1, 1 and 10 µM in two wells, in two batches of two cell types; and controls."""
+    rows = []
+    for batch, cell_type in (("b1", "U2OS"), ("b2", "A549")):
+        for name, text in {"DMSO": None, **smiles}.items():
+            for dose in (0.1, 1.0, 10.0):
+                for repeat in range(2):
+                    rows.append(
+                        {
+                            "image_id": f"{batch}-{name}-{dose}-{repeat}", "plate": batch,
+                            "well": f"{name}-{dose}-{repeat}", "batch": batch, "cell_type": cell_type,
+                            "perturbation": name, "is_control": name == "DMSO", "smiles": text,
+                            "dose_um": None if name == "DMSO" else dose,
+                        }
+                    )  # fmt: skip
+    return validate(pl.DataFrame(rows))
+
+
+DRUG_LIKE = {  # two of benzene, two of pyridine, two without rings, one of naphthalene
+    "toluene": "Cc1ccccc1", "phenol": "Oc1ccccc1", "picoline": "Cc1ccncc1", "aminopyridine": "Nc1ccncc1",
+    "hexane": "CCCCCC", "glycine": "NCC(=O)O", "naphthol": "Oc1ccc2ccccc2c1",
+}  # fmt: skip
+SCAFFOLDS = [{"toluene", "phenol"}, {"picoline", "aminopyridine"}, {"hexane", "glycine"}, {"naphthol"}]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whole_scaffolds_are_held_out(seed: int):
+    index = compounds(**DRUG_LIKE)
+    held = splits.by_scaffold(index, fraction=0.4, seed=seed)
+    assert 2 <= len(held) <= 3 and held == splits.by_scaffold(index.reverse(), fraction=0.4, seed=seed)
+    assert all(group <= set(held) or not group & set(held) for group in SCAFFOLDS)
+    split = splits.split_unseen(index, perturbations=lambda i: splits.by_scaffold(i, fraction=0.4, seed=seed))
+    unseen = split.filter(held_out="perturbation")["perturbation"].explode(empty_as_null=False)
+    assert set(unseen) == set(held) and set(split.filter(pl.col("perturbation").list.first().is_in(held))["split"]) == {
+        "test"
+    }
+
+
+def test_whole_clusters_are_held_out():
+    alike = {"a": "CCCCCCCCO", "b": "CCCCCCCCCO", "c": "CCCCCCCCCCO", "d": "c1ccc2ccccc2c1", "e": "O=C(O)c1ccncc1"}
+    for seed in range(5):
+        held = set(splits.by_cluster(compounds(**alike), fraction=0.6, similarity=0.5, seed=seed))
+        assert held and ({"a", "b", "c"} <= held or not {"a", "b", "c"} & held)
+
+
+def test_two_names_of_one_molecule_are_held_out_together():
+    index = compounds(one="Cc1ccccc1", two="c1ccccc1C", three="CCO", four="c1ccncc1")
+    held = [set(splits.by_scaffold(index, fraction=0.5, seed=seed)) for seed in range(8)]
+    assert all({"one", "two"} <= names or not {"one", "two"} & names for names in held)
+    assert any({"one", "two"} <= names for names in held)
+
+
+def test_what_the_audit_takes_for_one_compound_is_held_out_together():
+    index = compounds(Amine="NC1CCCCC1", amine="CCCCCCN", salt="CCCCCCN.Cl", other="c1ccncc1", last="c1ccccc1")
+    for choose in (splits.by_scaffold, splits.by_cluster):
+        held = [set(choose(index, fraction=0.6, seed=seed)) for seed in range(8)]
+        group = {"Amine", "amine", "salt"}  # by name, and by parent
+        assert all(group <= names or not group & names for names in held) and any(group <= names for names in held)
+
+
+def test_structures_are_needed_to_group_by_structure(index: pl.DataFrame):
+    for choose in (splits.by_scaffold, splits.by_cluster):
+        with pytest.raises(InvalidIndex, match="there is no column 'smiles'"):
+            choose(index)
+        with pytest.raises(InvalidIndex, match="1 have SMILES: 2 are needed"):
+            choose(compounds(one="CCO"))
+        with pytest.raises(ValueError, match=r"fraction=1\.5"):
+            choose(compounds(**DRUG_LIKE), fraction=1.5)
+    with pytest.raises(InvalidIndex, match="all 2 compounds fall into one group"):
+        splits.by_scaffold(compounds(one="CCO", two="CCC"))
+
+
+def test_the_highest_doses_of_each_compound_are_held_out():
+    index = compounds(**DRUG_LIKE).filter(
+        (pl.col("perturbation").list.first() != "phenol") | (pl.col("dose_um").list.first() < 5)
+    )
+    split = splits.split_unseen(index, highest_doses=1)
+    new = split.filter(held_out="dose").explode("perturbation", "dose_um")
+    highest = dict(new.select("perturbation", "dose_um").unique().iter_rows())
+    assert highest == dict.fromkeys(DRUG_LIKE, 10.0) | {"phenol": 1.0}
+    assert not split.filter(pl.col("held_out") == "dose")["is_control"].any()
+    named = splits.split_unseen(index, doses_um=[0.1 + 1e-9])
+    assert set(named.filter(held_out="dose")["dose_um"].explode(empty_as_null=False)) == {0.1}
+    with pytest.raises(
+        InvalidIndex, match=r"dose\(s\) \[3.0\] µM to hold out are not in the index; there are \[0.1, 1.0, 10.0\]"
+    ):
+        splits.split_unseen(index, doses_um=[3.0])
+    with pytest.raises(InvalidIndex, match="highest_doses=3: no compound has more doses"):
+        splits.split_unseen(index, highest_doses=3)
+    with pytest.raises(InvalidIndex, match="the index gives none"):
+        splits.split_unseen(index.drop("dose_um"), highest_doses=1)
+
+
+def test_a_dose_of_one_part_of_a_combination_is_unseen():
+    both = {"perturbation": [["phenol", "hexane"]], "dose_um": [[1.0, 10.0]], "smiles": [["Oc1ccccc1", "CCCCCC"]]}
+    index = compounds(**DRUG_LIKE)
+    mixed = index.head(1).with_columns(
+        image_id=pl.lit("mix"), well=pl.lit("mix"), is_control=False, **{k: pl.Series(v) for k, v in both.items()}
+    )
+    split = splits.split_unseen(pl.concat([index, mixed]), highest_doses=1)
+    assert split.filter(image_id="mix").select("split", "held_out").row(0) == ("test", "dose")
+
+
+def test_what_is_unseen_is_combined_and_named():
+    index = compounds(**DRUG_LIKE)
+    split = splits.split_unseen(
+        index, perturbations=["phenol"], highest_doses=1, cell_types=["A549"], test=0.4, val=0.1
+    )
+    check(index, split)
+    name, top = pl.col("perturbation").list.first(), pl.col("dose_um").list.first() == 10
+    for cell_type, drug, high, expected in (
+        ("A549", "phenol", True, "perturbation+dose+cell_type"),
+        ("A549", "hexane", False, "cell_type"),
+        ("U2OS", "phenol", False, "perturbation"),
+        ("U2OS", "phenol", True, "perturbation+dose"),
+        ("U2OS", "hexane", True, "dose"),
+    ):
+        here = split.filter((name == drug) & (top == high) & (pl.col("cell_type") == cell_type))
+        assert set(here["held_out"]) == {expected} and set(here["split"]) == {"test"}
+    seen = split.filter((pl.col("cell_type") == "U2OS") & (name == "hexane") & ~top)
+    assert set(seen["held_out"]) == {"well", None} and set(seen["split"]) == {"train", "test"}
+    assert (split["held_out"].is_not_null() == (split["split"] == "test")).all()
+    assert set(split.filter((pl.col("cell_type") == "A549") & pl.col("is_control"))["held_out"]) == {"cell_type"}
+    with pytest.raises(InvalidIndex, match="leaves no treated images for training"):
+        splits.split_unseen(index, batches=["b1"], cell_types=["A549"])
+
+
+def test_a_split_file_is_read_back_as_it_was(tmp_path: Path):
+    index = compounds(**DRUG_LIKE)
+    split = splits.split_unseen(index, perturbations=["phenol"], batches=["b2"], seed=3)
+    made = partial(splits.split_unseen, perturbations=partial(splits.by_scaffold, seed=3), batches=["b2"])
+    splits.write_split(tmp_path / "split.csv", split, "own", made)
+    again = splits.split_from_file(index.reverse(), path=tmp_path / "split.csv")
+    assert again.reverse().equals(split)
+    lines = (tmp_path / "split.csv").read_text().splitlines()
+    assert lines[:2] == ["# virtassay split, version 1", "# dataset: own"] and lines[4] == "plate,well,split,held_out"
+    settings = json.loads(lines[3].removeprefix("# settings: "))
+    assert settings["function"].endswith("split_unseen") and settings["batches"] == ["b2"]
+    assert settings["perturbations"]["function"].endswith("by_scaffold") and settings["perturbations"]["seed"] == 3
+
+
+def test_settings_that_a_yaml_gave_are_told_as_they_were(index: pl.DataFrame, tmp_path: Path):
+    made = partial(splits.split_by_values, **OmegaConf.create({"test": {"site": ["4"]}}))  # pyright: ignore
+    splits.write_split(tmp_path / "split.csv", made(index), "own", made)
+    settings = json.loads((tmp_path / "split.csv").read_text().splitlines()[3].removeprefix("# settings: "))
+    assert settings["test"] == {"site": ["4"]}
+
+
+def test_a_split_inside_wells_is_kept_by_field_or_image(index: pl.DataFrame, tmp_path: Path):
+    for split, key in (
+        (splits.split_by_values(index, test={"site": ["4"]}), "plate,well,site,split"),
+        (splits.split_by_values(index.with_columns(site=pl.lit("1")), test={"image_id": ["b1-0-0"]}), "image_id,split"),
+    ):
+        splits.write_split(tmp_path / "split.csv", split, "own", None)
+        assert (tmp_path / "split.csv").read_text().splitlines()[4] == key
+        assert splits.split_from_file(split.drop("split"), path=tmp_path / "split.csv").equals(
+            split.select(pl.exclude("split"), "split")
+        )
+
+
+def test_a_split_file_of_another_screen_is_refused(index: pl.DataFrame, tmp_path: Path):
+    path = tmp_path / "split.csv"
+    splits.write_split(path, splits.split_by_well(index), "own", splits.split_by_well)
+    part = index.filter(pl.col("well") > "A06").with_columns(plate=pl.col("plate").replace("b1P1", "p1"))
+    with pytest.raises(
+        InvalidIndex,
+        match=r"it lacks 5 well\(s\) .*p1 A07, .*p1 A11\) and names 17 well\(s\) .*\(b1P1 A01, .*b1P1 A05, …\)",
+    ):
+        splits.split_from_file(part, path=path)
+    text = path.read_text()
+    for wrong, message in (
+        (text.replace("version 1", "version 9"), "no split file of this version"),
+        (text.rsplit("\n", 4)[0] + "\n", "was cut or edited"),
+        (text.replace(",train", ",trian"), r"names split\(s\) \['trian'\]"),
+        (text.replace("plate,well,split", "plate,wells,split"), "needs the columns plate, well"),
+    ):
+        path.write_text(wrong)
+        with pytest.raises(InvalidIndex, match=message):
+            splits.split_from_file(index, path=path)
+    with pytest.raises(FileNotFoundError, match="there is no split file"):
+        splits.split_from_file(index, path=tmp_path / "nowhere.csv")
+
+
+def test_the_published_lists_fit_the_published_table(shared_data: Path, repo: Path):
+    table = pl.read_csv(shared_data / "bbbc021" / "BBBC021_v1_image.csv", infer_schema_length=None).with_row_index()
+    drug, plate = pl.col("Image_Metadata_Compound"), pl.col("Image_Metadata_Plate_DAPI")
+    index = validate(
+        table.select(
+            image_id=pl.format("{}", "index"), plate=plate, well="Image_Metadata_Well_DAPI", perturbation=drug,
+            batch=plate.str.split("_").list.first(), is_control=drug == "DMSO",
+            dose_um=pl.when(drug != "DMSO").then(pl.col("Image_Metadata_Concentration").cast(pl.Float64)),
+        )
+    )  # fmt: skip
+    for name, n in (("bbbc021_cellflux", 8), ("bbbc021_impa", 10)):
+        config = OmegaConf.load(repo / "conf" / "split" / f"{name}.yaml")
+        split = instantiate(config)(index)
+        names = set(split.filter((pl.col("split") == "test") & ~pl.col("is_control"))["perturbation"].explode())
+        assert names == set(config.test) and len(names) == n
+        assert not names & set(split.filter(pl.col("split") != "test")["perturbation"].explode())

@@ -1,0 +1,169 @@
+"""BBBC021 as the Broad gives it out: whole fields of MCF7 cells, one TIFF a channel, under 113 compounds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from virtassay.data.prepare.annotation import kept, read_table
+from virtassay.data.prepare.fields.cells import Cells
+from virtassay.data.prepare.public.files import (
+    Part,
+    absent_files,
+    missing,
+    obtain,
+    report,
+    require_columns,
+    require_images,
+    require_tables,
+)
+from virtassay.data.prepare.scaling import Scaling
+from virtassay.data.prepare.sources import FilePerChannel
+from virtassay.data.prepare.table import prepare_table
+
+ADDRESS = "https://data.broadinstitute.org/bbbc/BBBC021"  # from the set's page, bbbc.broadinstitute.org/BBBC021
+IMAGES, COMPOUNDS, MOA = "BBBC021_v1_image.csv", "BBBC021_v1_compound.csv", "BBBC021_v1_moa.csv"
+TABLES = {IMAGES: 3_965_784, COMPOUNDS: 8_179, MOA: 4_404}  # bytes
+ARCHIVE, UNPACKED = 839_000_000, 1_900_000_000  # bytes, about, of a plate: 720 TIFFs of 1280 × 1024 pixels, 16 bit
+CHANNELS = ("DAPI", "tubulin", "actin")
+STAINS = ("DAPI", "Tubulin", "Actin")  # as the table calls them; w1, w2 and w4 in the names of the files
+PLATES = {  # of a week, as in BBBC021_v1_image.csv: known before that is here
+    1: "22123 22141 22161 22361 22381 22401", 2: "24121 24141 24161 24361 24381 24401",
+    3: "25421 25441 25461 25681 25701 25721", 4: "27481 27521 27542 27801 27821 27861",
+    5: "28901 28921 28961 29301 29321 29341", 6: "31641 31661 31681 32061 32121 32161",
+    7: "34341 34381 34641 34661 34681", 8: "38203 38221 38241 38341 38342",
+    9: "39206 39221 39222 39282 39283 39301", 10: "40111 40115 40119",
+}  # fmt: skip
+LICENCE = "see https://bbbc.broadinstitute.org/BBBC021 (not confirmed by us)"
+CITATION = (
+    "We used image set BBBC021v1 (Caie et al. 2010, Molecular Cancer Therapeutics, doi 10.1158/1535-7163.MCT-09-1148), "
+    "available from the Broad Bioimage Benchmark Collection (Ljosa et al. 2012, Nature Methods, doi 10.1038/nmeth.2083)"
+)
+
+
+def prepare_bbbc021(
+    *,
+    root: str | Path,
+    folder: str | Path,
+    scaling: Scaling | None,
+    split: Callable[[pl.DataFrame], pl.DataFrame],
+    keep: Mapping[str, Sequence[Any]] | None = None,
+    crop: int | None = None,
+    size: int | None = None,
+    pixel_size_um: float | None = None,
+    address: str = ADDRESS,
+    download: bool = False,
+    dry_run: bool = False,
+    cells: Cells | None = None,
+    accept: Sequence[str] = (),
+    on_error: str = "raise",
+    overwrite: bool = False,
+) -> Path | None:
+    """Prepare the 13,200 fields (1280×1024, 16 bit) of BBBC021v1, an image a field; None after a dry run.
+
+    folder: the three official tables and Week1_22123/….tif, as the zip files unpack (or Week1/Week1_22123/…, as the
+    table has it). keep: {column of the table, or plate, well, site, compound, dose_um: values}; of the zip files, only
+    those of these plates are fetched. download: fetch from `address` what is missing; dry_run: log what that is and
+    how large, and write nothing. Doses are in µM; DMSO is the negative control and taxol, on every plate, the positive.
+    cells, accept: as in `virtassay.data.prepare.table.prepare_table`.
+    Raises FileNotFoundError, InvalidIndex and UnreadableImage naming tables, columns and plates.
+    """
+    folder, keep = Path(folder), keep or {}
+    tables = [Part(name, f"{address}/{name}", size) for name, size in TABLES.items()]
+    if dry_run:
+        report([*missing(tables, folder), *_archives(folder, keep, address)], folder)
+        return None
+    if download:
+        obtain(missing(tables, folder), folder)
+        obtain(_archives(folder, keep, address), folder)
+    require_tables(tables, folder, "BBBC021's tables")
+    table = kept(fields(folder), keep, str(folder / IMAGES))
+    require_images(folder, _needed(table), on_error)
+    return prepare_table(
+        root=root,
+        table=table,
+        columns={"perturbation": "compound"},
+        constants={"cell_type": "MCF7"},
+        controls=["DMSO"],
+        images=FilePerChannel(str(folder), "{channel}", [f"{{{stain}_file}}" for stain in STAINS]),
+        channels=CHANNELS,
+        scaling=scaling,
+        keep=keep,  # applied already: says that files of others are no concern
+        split=split,
+        crop=crop,
+        size=size,
+        pixel_size_um=pixel_size_um,
+        licence=LICENCE,
+        citation=CITATION,
+        cells=cells,
+        accept=accept,
+        on_error=on_error,
+        overwrite=overwrite,
+    )
+
+
+def fields(folder: Path) -> pl.DataFrame:
+    """Map the official tables onto the index, a row a field: plate, well, site, batch (the week), compound, dose, …"""
+    stem = "Image_FileName_{}", "Image_PathName_{}"
+    path = folder / IMAGES
+    table = read_table(path, {}, {})
+    names = [form.format(stain) for stain in STAINS for form in stem]
+    plate, well = "Image_Metadata_Plate_DAPI", "Image_Metadata_Well_DAPI"
+    compound, dose = "Image_Metadata_Compound", "Image_Metadata_Concentration"
+    require_columns(table, [*names, plate, well, compound, dose], path, "BBBC021's table of images")
+    unpacked = pl.col(plate).is_in([p for p in table[plate].unique() if not (folder / _week(p) / p).is_dir()])
+    place = pl.when(unpacked).then(pl.col(plate)).otherwise(pl.col("Image_PathName_DAPI"))
+    table = table.select(
+        plate=plate,
+        well=well,
+        site=pl.col("Image_FileName_DAPI").str.extract(r"_s(\d+)_w1"),
+        batch=pl.col(plate).str.extract(r"^(Week\d+)_"),
+        replicate="Replicate",
+        compound=compound,
+        dose_um=pl.col(dose).cast(pl.Float64),
+        **kinds(pl.col(compound)),
+        **{f"{stain}_file": place + "/" + pl.col(f"Image_FileName_{stain}") for stain in STAINS},
+    )
+    moa = read_table(folder / MOA, {}, {})
+    require_columns(moa, ["compound", "concentration", "moa"], folder / MOA, "BBBC021's table of mechanisms")
+    moa = moa.select("compound", "moa", nM=(pl.col("concentration") * 1e3).round().cast(pl.Int64))
+    table = table.with_columns(nM=(pl.col("dose_um") * 1e3).round().cast(pl.Int64))
+    table = table.join(moa, on=["compound", "nM"], how="left", maintain_order="left")
+    table = table.join(smiles(folder / COMPOUNDS), on="compound", how="left", maintain_order="left")
+    return table.drop("nM").with_columns(image_id=pl.format("{}_{}_s{}", "plate", "well", "site"))
+
+
+def smiles(path: Path) -> pl.DataFrame:
+    """Read the SMILES of the compounds, a row a compound; those that AstraZeneca kept to itself are null."""
+    table = read_table(path, {}, {})
+    require_columns(table, ["compound", "smiles"], path, "BBBC021's table of compounds")
+    return table.select("compound", "smiles").unique("compound", maintain_order=True)
+
+
+def kinds(compound: pl.Expr) -> dict[str, pl.Expr]:
+    """Say of which kind each treatment is: perturbation_type, and control_type of DMSO and taxol."""
+    return {
+        "perturbation_type": pl.when(compound == "DMSO").then(pl.lit("none")).otherwise(pl.lit("compound")),
+        "control_type": compound.replace_strict({"DMSO": "negative", "taxol": "positive"}, default=None),
+    }
+
+
+def _week(plate: str) -> str:
+    return plate.split("_")[0]
+
+
+def _needed(table: pl.DataFrame) -> pl.DataFrame:
+    return pl.concat([table.select("plate", path=f"{stain}_file") for stain in STAINS])
+
+
+def _archives(folder: Path, keep: Mapping[str, Sequence[Any]], address: str) -> list[Part]:
+    """The zip files of the plates that lack images; of all plates (those named by keep), where the table is missing."""
+    if (folder / IMAGES).is_file() and not missing([Part(name, "", 0) for name in TABLES], folder):
+        needed = _needed(kept(fields(folder), keep, str(folder / IMAGES)))
+        plates = needed.filter(absent_files(folder, needed["path"]))["plate"].unique(maintain_order=True).to_list()
+    else:
+        every = [f"Week{week}_{number}" for week, numbers in PLATES.items() for number in numbers.split()]
+        plates = [plate for plate in every if plate in keep.get("plate", every)]
+    names = [f"BBBC021_v1_images_{plate}.zip" for plate in plates]
+    return [Part(name, f"{address}/{name}", ARCHIVE, UNPACKED) for name in names]

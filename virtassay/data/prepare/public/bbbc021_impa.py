@@ -1,0 +1,169 @@
+"""BBBC021 in the crops of IMPA, which CellFlux and Jones et al. train on: one 96×96×3 uint8 npy file a cell."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from virtassay.data.prepare.annotation import kept, read_table
+from virtassay.data.prepare.public import bbbc021
+from virtassay.data.prepare.public.files import (
+    Part,
+    absent_files,
+    obtain,
+    report,
+    require_columns,
+    require_images,
+    require_tables,
+)
+from virtassay.data.prepare.sources import FilePerCrop
+from virtassay.data.prepare.splits import split_by_well
+from virtassay.data.prepare.table import prepare_table
+from virtassay.schema import InvalidIndex
+
+ADDRESS = "https://zenodo.org/records/8307629/files"  # of Palma et al.; IMPA's repository names the record
+ARCHIVE, BYTES, UNPACKED = "IMPA_reproducibility.zip", 12_500_000_000, 15_000_000_000  # about, as others report
+IMPA_TABLE = "bbbc021_df_all.csv"
+IMPA_COLUMNS = ("SAMPLE_KEY", "CPD_NAME", "ANNOT", "STATE", "SPLIT", "BATCH", "DOSE")
+# Week1_22123_1_11_3.0 is week, plate, table, image (field) and cell; the file is Week1/22123/1_11_3.0.npy
+IMPA_KEY = r"^(?<week>[^_]+)_(?<number>[^_]+)_(?<table>\d+)_(?<image>\d+)_(?<cell>.+)$"
+LICENCE = (
+    "of the crops: see https://zenodo.org/records/8307629; of the images: see https://bbbc.broadinstitute.org/BBBC021"
+)
+CITATION = f"{bbbc021.CITATION}; crops by Palma et al. 2025 (IMPA, doi 10.1038/s41467-024-55707-8), Zenodo 8307629"
+
+
+def split_published(index: pl.DataFrame, *, seed: int = 0, val: float = 0.05) -> pl.DataFrame:
+    """Keep the test split of IMPA's drop, in column `published`; hold out `val` of its training wells to watch."""
+    watched = split_by_well(index, seed=seed, val=val, test=0.0)
+    return watched.with_columns(split=pl.when(pl.col("published") == "test").then(pl.lit("test")).otherwise("split"))
+
+
+def prepare_bbbc021_impa(
+    *,
+    root: str | Path,
+    folder: str | Path,
+    compounds: str | Path | None = None,
+    fields: str | Path | None = None,
+    split: Callable[[pl.DataFrame], pl.DataFrame] = split_published,
+    keep: Mapping[str, Sequence[Any]] | None = None,
+    address: str = ADDRESS,
+    download: bool = False,
+    dry_run: bool = False,
+    accept: Sequence[str] = (),
+    on_error: str = "raise",
+    overwrite: bool = False,
+) -> Path | None:
+    """Prepare BBBC021 from IMPA's drop: `bbbc021_df_all.csv` and one 96×96×3 uint8 npy file a crop.
+
+    Source: Ljosa et al. 2012 (BBBC021v1); crops by Palma et al. 2023 (Zenodo 8307629). `compounds`: the official table
+    BBBC021_v1_compound.csv, joined for the SMILES. `fields`: the official BBBC021_v1_image.csv, joined for the wells;
+    without it each field counts as a well. `split`: the drop's own, or one of `data.prepare.splits`. `accept`: checks
+    of the leak audit that may fail. folder: of the table, or of the zip file and what it unpacks to. keep: {column of
+    the table, or plate: values}. download: fetch from `address` what is missing; dry_run: log what that is and how
+    large, write nothing and return None. Raises FileNotFoundError, InvalidIndex, LeakFound and UnreadableImage naming
+    what does not fit.
+    """
+    folder, keep = Path(folder), keep or {}
+    archive = Part(ARCHIVE, f"{address}/{ARCHIVE}?download=1", BYTES, UNPACKED)
+    if dry_run or download:
+        parts = [archive] if _incomplete(folder, keep) else []
+        if dry_run:
+            report(parts, folder)
+            return None
+        obtain(parts, folder)
+    path = _find(folder)
+    require_tables([Part(IMPA_TABLE, archive.url, 0)], path.parent, "IMPA's drop of BBBC021")
+    table = kept(crops(path), keep, str(path))
+    base = _base(folder, table["source_file"][0])
+    require_images(base, table.select("plate", path="source_file"), on_error)
+    if compounds is not None:
+        table = table.drop("smiles").join(
+            bbbc021.smiles(Path(compounds)).rename({"compound": "CPD_NAME"}),
+            on="CPD_NAME",
+            how="left",
+            maintain_order="left",
+        )
+    if fields is not None:
+        table = table.rename({"well": "field"}).join(
+            _wells(Path(fields)), on=["plate", "field"], how="left", maintain_order="left"
+        )
+        lost = table.filter(pl.col("well").is_null())["SAMPLE_KEY"].head(5).to_list()
+        if lost:
+            raise InvalidIndex(f"{path}: {fields} has no field for SAMPLE_KEY {lost}.")
+
+    return prepare_table(
+        root=root,
+        table=table,
+        columns={
+            "image_id": "SAMPLE_KEY",
+            "batch": "BATCH",
+            "perturbation": "CPD_NAME",
+            "dose_um": "DOSE",
+            "moa": "ANNOT",
+        },
+        constants={"cell_type": "MCF7"},
+        controls=["DMSO"],
+        images=FilePerCrop(str(base)),
+        channels=("actin", "tubulin", "DAPI"),
+        scaling=None,  # already 8 bit, scaled by IMPA
+        keep=keep,  # applied already: says that files of others are no concern
+        split=split,
+        licence=LICENCE,
+        citation=CITATION,
+        accept=accept,
+        on_error=on_error,
+        overwrite=overwrite,
+    )
+
+
+def crops(path: Path) -> pl.DataFrame:
+    """Map IMPA's table onto the index, a row a crop; `published` is its split, and each field counts as a well."""
+    table = read_table(path, {"image_id": "SAMPLE_KEY", "batch": "BATCH", "perturbation": "CPD_NAME"}, {})
+    require_columns(table, IMPA_COLUMNS, path, "IMPA's table")
+    key = table["SAMPLE_KEY"].str.extract_groups(IMPA_KEY).struct.unnest()
+    if key["cell"].null_count():
+        bad = table.filter(key["cell"].is_null())["SAMPLE_KEY"].head(5).to_list()
+        raise InvalidIndex(f"{path}: SAMPLE_KEY {bad} is not like Week1_22123_1_11_3.0.")
+    rest = key["table"] + "_" + key["image"] + "_" + key["cell"]
+    return table.with_columns(
+        plate=key["week"] + "_" + key["number"],
+        well=key["table"] + "_" + key["image"],
+        site=key["image"],
+        smiles=pl.lit(None, pl.String),
+        source_file=key["week"] + "/" + key["number"] + "/" + rest + ".npy",
+        published=table["SPLIT"],
+        **bbbc021.kinds(pl.col("CPD_NAME")),
+    )
+
+
+def _incomplete(folder: Path, keep: Mapping[str, Sequence[Any]]) -> bool:
+    path = _find(folder)
+    if not path.is_file():
+        return True
+    files = kept(crops(path), keep, str(path))["source_file"]
+    return bool(absent_files(_base(folder, files[0]), files).any())
+
+
+def _find(folder: Path) -> Path:
+    """Where the table lies: in the folder itself, or at some depth in what the zip file unpacks to."""
+    if (folder / IMPA_TABLE).is_file():
+        return folder / IMPA_TABLE
+    return next(iter(sorted(folder.rglob(IMPA_TABLE))), folder / IMPA_TABLE)
+
+
+def _base(folder: Path, first: str) -> Path:
+    """The folder that the names of the crops count from: it holds Week1/22123, at any depth of the zip file."""
+    if (folder / first).parent.is_dir():
+        return folder
+    plate = str(Path(first).parent)
+    return next((path.parents[1] for path in sorted(folder.rglob(plate)) if path.is_dir()), folder)
+
+
+def _wells(path: Path) -> pl.DataFrame:
+    return read_table(path, {}, {}).select(
+        plate=pl.col("Image_Metadata_Plate_DAPI").cast(pl.String),
+        field=pl.format("{}_{}", "TableNumber", "ImageNumber"),
+        well=pl.col("Image_Metadata_Well_DAPI").cast(pl.String),
+    )

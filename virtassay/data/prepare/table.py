@@ -1,0 +1,173 @@
+"""Anybody's screen → a dataset folder: a table that says what was done to each image, and the images."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from virtassay.data.dataset.store import DatasetInfo, DatasetWriter
+from virtassay.data.prepare import leaks
+from virtassay.data.prepare.annotation import make_index, one_pixel_size, read_table
+from virtassay.data.prepare.fields.cells import Cells, FieldReader
+from virtassay.data.prepare.inventory import take_inventory
+from virtassay.data.prepare.reader import Reader, scalars
+from virtassay.data.prepare.scaling import Scaling, rescale
+from virtassay.data.prepare.sources import Described, ImageSource
+from virtassay.data.prepare.splits import write_split
+from virtassay.files.space import require_space
+from virtassay.report.pictures import plate_layout, treatment_sheet
+from virtassay.schema import InvalidIndex, require_controls
+
+log = logging.getLogger(__name__)
+
+
+def prepare_table(
+    *,
+    root: str | Path,
+    table: str | Path | pl.DataFrame,
+    images: ImageSource,
+    channels: Sequence[str] | None,
+    scaling: Scaling | None,
+    split: Callable[[pl.DataFrame], pl.DataFrame] | None,
+    columns: Mapping[str, str] | None = None,
+    constants: Mapping[str, Any] | None = None,
+    keep: Mapping[str, Sequence[Any]] | None = None,
+    controls: Sequence[str] | None = None,
+    separator: str | None = None,
+    crop: int | None = None,
+    size: int | None = None,
+    cells: Cells | None = None,
+    dtype: str = "uint8",
+    pixel_size_um: float | None = None,
+    licence: str | None = None,
+    citation: str | None = None,
+    accept: Sequence[str] = (),
+    on_error: str = "raise",
+    overwrite: bool = False,
+) -> Path:
+    """Write the dataset folder of a screen, with a contact sheet and a plate layout.
+
+    table: csv, tsv or parquet, a row an image. columns: {column of the index: column of the table, or a pattern of its
+    columns such as "{experiment}_{plate}"}; unmapped columns are kept under their own names. constants: {column of the
+    index: one value for all}. keep: {column of the table: values} of the rows to keep. controls: names of perturbations
+    that are controls (instead of a column is_control); their dose is left out. separator: what stands between the
+    perturbations (SMILES, genes, doses) of a combination. channels: their names, in order; None where the files say
+    them (OME). crop: edge, in raw pixels, of what is cut out around the image's centre, or around each cell; size: edge
+    that it is resized to. cells: where a row of the table is a whole field, each of whose cells becomes an image.
+    scaling: None where the images are stored as they are (already 8 or 16 bit and scaled). split: None where the table
+    has a column for it; split.csv keeps it. pixel_size_um: of the raw images, by default from a column of that name, or
+    as the files say. licence, citation: of the data. accept: checks of the leak audit (`leaks.LEAKS`) that may fail,
+    which audit.json then says. on_error: "raise", or "skip" to leave missing and unreadable images out (skipped.csv
+    names them). Image files that no row names are listed in unlisted.csv. Raises InvalidIndex, LeakFound,
+    UnreadableImage and ValueError naming rows, files and the fix, and OSError where the disk is too small.
+    """
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error={on_error!r}: give raise or skip.")
+    for name, value in (("crop", crop), ("size", size)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name}={value}: give pixels, 1 or more, or null to leave the images as they are.")
+    provenance: dict[str, Any] = {"source": "a table in memory"}
+    if not isinstance(table, pl.DataFrame):
+        path, table = Path(table), read_table(Path(table), columns or {}, constants or {})
+        provenance = {"source": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    source = provenance["source"]
+    index = make_index(table, source, columns or {}, constants or {}, keep or {}, controls, separator)
+    index = _split(index, split, source)
+    checks = leaks.judge(leaks.audit_index(index), accept, source)
+    pixel_size_um = one_pixel_size(index, pixel_size_um, source)
+    channels, pixel_size_um = _described(images, index, channels, pixel_size_um)
+    unlisted = take_inventory(images, index, everything=not keep, skip=on_error == "skip", pixel_size_um=pixel_size_um)
+    reader = Reader(images, channels, crop, size, on_error == "skip", pixel_size_um)
+    if cells is not None:
+        if crop is None:
+            raise ValueError("cells are cut out of whole fields: give crop, the edge of a cell's image in raw pixels.")
+        reader = FieldReader(reader, cells, crop, index)
+    raw, shape, raw_dtype = reader.look(index)
+    limits = None if scaling is None else scaling.limits(reader.some_controls(index))
+    if scaling is None and raw_dtype != dtype:
+        raise ValueError(
+            f"the images are {raw_dtype} and shall be stored as {dtype}: choose a scaling, or dtype={raw_dtype}."
+        )
+    if pixel_size_um is not None:
+        pixel_size_um *= (crop or raw[1]) / shape[1]
+    provenance |= {"raw": f"{raw_dtype} {raw}", "crop": crop, "skipped": 0}
+    info = DatasetInfo(
+        name=Path(root).name,
+        channels=channels,
+        image_shape=shape,
+        dtype=dtype,
+        pixel_size_um=pixel_size_um,
+        scaling=None if limits is None else {"kind": type(scaling).__name__, **_ranges(limits)},
+        provenance=provenance,
+        licence=licence,
+        citation=citation,
+    )
+    needed = index.height * int(np.prod(shape)) * np.dtype(dtype).itemsize
+    require_space(root, needed, f"a dataset of {index.height} images")
+    clipped = np.zeros(len(channels))
+    with DatasetWriter(root, info, overwrite=overwrite) as writer:
+        for part, rows in reader.chunks(index):
+            stored = part if limits is None else rescale(part, limits, dtype)
+            clipped += 0 if limits is None else (part > limits[:, 1, None, None]).mean((2, 3)).sum(0)
+            writer.append(stored, rows.drop("_number"))
+        if reader.skipped:
+            provenance["skipped"] = len(reader.skipped)
+            skipped = pl.DataFrame(reader.skipped, schema=["image_id", "reason"], orient="row")
+            (writer.folder / "skipped.csv").write_text(skipped.write_csv(), encoding="utf-8")
+            log.warning("%d images were left out; %s/skipped.csv names them", len(reader.skipped), root)
+        dataset = writer.preview()
+        if reader.skipped:  # they may have been all the controls of a batch
+            left_out = f"{len(reader.skipped)} images were left out, the first because {reader.skipped[0][1]}"
+            require_controls(dataset.index, f"{source} ({left_out.rstrip('.')})")
+        if isinstance(reader, FieldReader):
+            require_controls(dataset.index, f"{source} (cells found)")
+            reader.draw_flagged(writer.folder / "flagged.png")
+            provenance["cells"] = dict(reader.counts)
+            log.info("%s", ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in reader.counts.items()))
+        checks += leaks.judge(leaks.audit_images(dataset), accept, source)
+        leaks.write_audit(writer.folder / "audit.json", checks, dataset.index)
+        write_split(writer.folder / "split.csv", index, info.name, split)
+        if unlisted:
+            pl.DataFrame({"file": unlisted}).write_csv(writer.folder / "unlisted.csv")
+            log.warning("%d image files are named by no row; %s/unlisted.csv lists them", len(unlisted), root)
+        treatment_sheet(writer.folder / "contact_sheet.png", dataset, title=info.name)
+        plate_layout(writer.folder / "plate_layout.png", dataset.index)
+    for name, fraction in zip(channels, clipped / len(dataset), strict=True):
+        if fraction > 0.01:
+            log.warning("%.1f %% of the pixels of %s are brighter than its scaling: raise it", 100 * fraction, name)
+    for what, text in (("licence", licence), ("please cite", citation)):
+        if text is not None:
+            log.info("%s: %s", what, text)
+    log.info("wrote %d images to %s; look at contact_sheet.png and plate_layout.png there", len(dataset), root)
+    return Path(root)
+
+
+def _described(
+    images: ImageSource, index: pl.DataFrame, channels: Sequence[str] | None, pixel_size_um: float | None
+) -> tuple[tuple[str, ...], float | None]:
+    """Complete the channels' names and the pixel size by what the first image's file says of itself."""
+    said = images.describe(next(scalars(index[:1]))) if isinstance(images, Described) else (None, None)
+    names = channels or said[0]
+    if names is None:
+        raise ValueError("channels=null, and the images do not say what theirs are: name them.")
+    if not 1 <= len(names) <= 12:
+        raise ValueError(f"{len(names)} channels: an image has 1 to 12.")
+    if len(set(names)) < len(names):
+        raise ValueError(f"channels {list(names)}: each needs a name of its own.")
+    return tuple(names), pixel_size_um or said[1]
+
+
+def _ranges(limits: np.ndarray) -> dict[str, list[float]]:
+    return {"low": limits[:, 0].tolist(), "high": limits[:, 1].tolist()}
+
+
+def _split(index: pl.DataFrame, split: Callable[[pl.DataFrame], pl.DataFrame] | None, source: str) -> pl.DataFrame:
+    if split is not None:
+        return split(index)
+    if "split" not in index.columns or index["split"].null_count():
+        raise InvalidIndex(f"{source}: without a split function, each row needs train, val or test in column 'split'.")
+    return index

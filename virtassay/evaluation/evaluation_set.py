@@ -1,0 +1,120 @@
+"""The world that a judgement looks at: strata, controls and training images by row number, and how they are drawn.
+
+Images have one row number: real images come first, then generated ones, and then those that baselines make.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from virtassay.data.dataset.store import Dataset
+
+Rows = NDArray[np.int64]
+Images = NDArray[Any]
+NO_ROWS: Rows = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """One batch and treatment: its real and its generated images, by row number."""
+
+    name: str
+    batch: str
+    treatment: str
+    perturbation: str
+    dose_um: float | None
+    moa: str | None
+    smiles: str | None  # of all its parts, as one SMILES; None where one of them has none
+    seen: bool  # its perturbation has training images, at whatever dose
+    real: Rows
+    generated: Rows
+
+
+@dataclass(frozen=True)
+class Controls:
+    """One batch's real controls, in three disjoint parts."""
+
+    real: Rows
+    generated: Rows
+    copy: Rows
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything a baseline may draw from. `controls[k]` is the k-th seeded division of each batch's controls."""
+
+    strata: list[Stratum]
+    controls: list[dict[str, Controls]]
+    treated_training: dict[str, Rows]  # batch → treated training images (other batches' where it has none)
+    training: pl.DataFrame  # all treated training images and what was done to them
+    serves: dict[str, list[str]]  # batch → the training batches that serve it: itself, or others where it has none
+    control_share: dict[str, float]  # batch → share of controls in those training images
+    memory: Rows  # training images, treated or not, in which copies are looked for
+    begun_at: dict[int, int]  # generated image → the real control that it began at, where it says so
+    other_splits: dict[str, Rows]  # stratum → its real images in wells of other splits
+    well: NDArray[np.int64]  # number of the (plate, well) of each real image
+    seed: int
+    warnings: list[str]
+    real: Dataset
+    generated: Dataset
+    made: list[Images] = field(default_factory=list[Images])  # by baselines
+
+    def images(self, rows: Rows) -> Images:
+        """The images of rows of any kind, in the order asked for."""
+        ours, theirs = len(self.real), len(self.real) + len(self.generated)
+        shape, dtype = self.real.info.image_shape, self.real.info.dtype
+        found = np.empty((len(rows), *shape), dtype)
+        for start, stop, read in (
+            (0, ours, self.real.images),
+            (ours, theirs, self.generated.images),
+            (theirs, self.n_images, self._made),
+        ):
+            here = (rows >= start) & (rows < stop)
+            if here.any():
+                found[here] = read(rows[here] - start)
+        return found
+
+    def _made(self, rows: Rows) -> Images:
+        return np.concatenate(self.made)[rows]
+
+    @property
+    def n_images(self) -> int:
+        return len(self.real) + len(self.generated) + sum(map(len, self.made))
+
+    def add(self, images: Images) -> Rows:
+        """Take in images that a baseline made, and return their rows."""
+        start = self.n_images
+        self.made.append(images)
+        return np.arange(start, start + len(images), dtype=np.int64)
+
+
+def generator_for(seed: int, *parts: object) -> np.random.Generator:
+    """A random generator that depends on the seed and on names, not on the order in which strata come."""
+    return np.random.default_rng([seed, *(crc32(str(part).encode()) for part in parts)])
+
+
+def at_most(rows: Rows, n: int, rng: np.random.Generator) -> Rows:
+    """`rows`, or n of them drawn without replacement, in their order."""
+    return rows if len(rows) <= n else np.sort(rng.choice(rows, n, replace=False))
+
+
+def divide(rows: Rows, wells: NDArray[np.int64], parts: int, rng: np.random.Generator) -> tuple[list[Rows], bool]:
+    """Divide images into disjoint parts by whole wells; by image, and False, where there are fewer wells than parts."""
+    names = rng.permutation(np.unique(wells))
+    by_well = len(names) >= parts
+    if by_well:
+        part = {name: i % parts for i, name in enumerate(names.tolist())}
+        label = np.array([part[well] for well in wells.tolist()], np.int64)
+    else:
+        label = rng.permutation(np.arange(len(rows)) % parts)
+    return [rows[label == i] for i in range(parts)], by_well
+
+
+def named(names: list[str], limit: int = 5) -> str:
+    """The first few names, and how many there are."""
+    more = f", … {len(names)} in all" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

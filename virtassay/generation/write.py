@@ -1,0 +1,122 @@
+"""Generate requested images into a dataset folder, the same format as the real ones, with a contact sheet."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from tqdm.auto import tqdm
+
+from virtassay import __version__
+from virtassay.assay import VirtualAssay
+from virtassay.data.dataset.store import DatasetInfo, DatasetWriter, open_dataset
+from virtassay.data.loading.controls import ControlPool
+from virtassay.flow.guidance import Guidance
+from virtassay.flow.solver import Solver, dopri5, method
+from virtassay.flow.time import TimeGrid
+from virtassay.precision import bf16_pays
+from virtassay.report.pictures import paired_sheet, treatment_sheet
+
+log = logging.getLogger(__name__)
+
+
+def image_seeds(image_ids: pl.Series, seed: int) -> np.ndarray:
+    """Give each image a seed of its own, from `seed` and its image_id alone: 63 bits of their SHA-256."""
+    digests = (hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in image_ids)
+    return np.array([int.from_bytes(digest[:8], "little") >> 1 for digest in digests], np.int64)
+
+
+def write_samples(
+    assay: VirtualAssay,
+    requests: pl.DataFrame,
+    *,
+    root: Path,
+    solver: Solver,
+    steps: int,
+    grid: TimeGrid,
+    guidance: Guidance,
+    channels: Sequence[str] | None = None,
+    controls: ControlPool | None = None,
+    counterfactual: bool = False,
+    minibatch_size: int,
+    seed: int,
+    precision: str = "auto",
+    overwrite: bool = False,
+) -> Path:
+    """Generate the requests (an index in normal form) and write them to the dataset folder `root`.
+
+    channels: what the images show, by default all that the model knows. The index gains `seed`, the seed of each image,
+    and `control_id`, the control that it began at, if any. Raises UnknownToModel before anything is written.
+    """
+    device = next(assay.network.parameters()).device.type
+    bf16 = bf16_pays(device) if precision == "auto" else "bf16" in precision
+    vocabulary = assay.vocabulary
+    requests = requests.with_columns(seed=pl.Series(image_seeds(requests["image_id"], seed)))
+    begins = controls is not None and (assay.source.needs_control or counterfactual)
+    if controls is not None and begins:  # the first that each image's seed draws, as in generate
+        rows = controls.draw(requests["batch"].to_list(), requests["seed"].to_numpy(), 1)[:, 0]
+        requests = requests.with_columns(control_id=controls.controls.index["image_id"].gather(rows))
+    made = assay.generate(
+        requests,
+        requests["seed"].to_numpy(),
+        solver=solver,
+        steps=steps,
+        grid=grid,
+        guidance=guidance,
+        channels=channels,
+        controls=controls,
+        counterfactual=counterfactual,
+        minibatch_size=minibatch_size,
+        bf16=bf16,
+    )
+    provenance = {
+        "generated_by": f"virtassay {__version__}",
+        "model_sha256": assay.model_sha256,
+        "run": assay.config.get("run"),
+        "solver": _name(solver),
+        "steps": steps,
+        "grid": _name(grid),
+        "guidance": {"scale": guidance.scales, "against": guidance.against, "interval": list(guidance.interval)},
+        "counterfactual": counterfactual,
+        "controls": controls.source if controls is not None else None,
+        "guide_sha256": assay.guide_sha256,
+        "precision": "bf16" if bf16 and method(solver) is not dopri5 else "float32",
+        "seed": seed,
+    }
+    shown = vocabulary.channels if channels is None else tuple(channels)
+    info = DatasetInfo(
+        name=root.name,
+        channels=shown,
+        image_shape=(len(shown), *vocabulary.image_shape[1:]),
+        dtype=vocabulary.dtype,
+        pixel_size_um=vocabulary.pixel_size_um,
+        scaling=vocabulary.scaling if shown == vocabulary.channels else None,  # it has one range for each channel
+        provenance=provenance,
+    )
+    nfe = 0
+    with (
+        DatasetWriter(root, info, overwrite=overwrite) as writer,
+        tqdm(total=requests.height, unit="img", desc="sample", dynamic_ncols=True) as bar,
+    ):
+        done = 0
+        for images, calls in made:
+            nfe = calls
+            writer.append(images, requests[done : done + len(images)])
+            done += len(images)
+            bar.update(len(images))
+        provenance["nfe"] = nfe  # network calls for each image, guidance counted
+    dataset = open_dataset(root, verify=False)
+    title = f"generated · {nfe} network calls an image"
+    if controls is not None and begins:
+        paired_sheet(root / "contact_sheet.png", dataset, controls.controls, title)
+    else:
+        treatment_sheet(root / "contact_sheet.png", dataset, title=title)
+    log.info("wrote %d images to %s (%d network calls each)", requests.height, root, nfe)
+    return root
+
+
+def _name(function: object) -> str:
+    """Name a function, or the one inside a partial."""
+    return getattr(getattr(function, "func", function), "__name__", str(function))

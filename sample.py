@@ -26,12 +26,10 @@ def main(cfg: DictConfig) -> None:
         which_channels,
     )
     from virtassay.generation.write import write_samples
-    from virtassay.precision import best_device
 
     one_way({name: cfg[name] for name in ("requests", "like", *NAMING)})
-    guidance = hydra.utils.instantiate(cfg.guidance)
-    device = best_device() if cfg.device == "auto" else cfg.device
-    assay = VirtualAssay.load(cfg.run, device=device, guide=guidance.needs_guide)
+    sampler = hydra.utils.instantiate(cfg.sampler)
+    assay = VirtualAssay.load(cfg.run, device=cfg.device, guide=sampler.guidance.needs_guide)
     begins = assay.needs_controls or cfg.counterfactual
     reads = begins or cfg.like is not None
     dataset = open_dataset(cfg.dataset or assay.folder, verify=cfg.verify) if reads else None
@@ -46,10 +44,7 @@ def main(cfg: DictConfig) -> None:
         assay,
         requests,
         root=Path(cfg.out),
-        solver=hydra.utils.instantiate(cfg.solver),
-        steps=cfg.steps,
-        grid=hydra.utils.instantiate(cfg.grid),
-        guidance=guidance,
+        sampler=sampler,
         channels=which_channels(cfg.channels, dataset if assay.any_channels else None),
         controls=ControlPool.of(dataset, cfg.controls) if begins and dataset is not None else None,
         counterfactual=cfg.counterfactual,

@@ -21,9 +21,8 @@ import torch
 from screen_kill import shards, write_library
 
 from virtassay.evaluation.featurizers.features import PixelStatistics
-from virtassay.flow.guidance import Guidance
+from virtassay.flow.sampler import Sampler
 from virtassay.flow.solver import ab2
-from virtassay.flow.time import uniform_grid
 from virtassay.screening import screen as screening
 from virtassay.screening.bench import Bench
 from virtassay.screening.engines import Engine, Local, Ray
@@ -39,8 +38,8 @@ MODEL_UP_TO = 10_000  # larger libraries are scored by drawn numbers
 
 def recipe(run: Path) -> Recipe:
     return Recipe(
-        run=str(run), wanted=Effect(), featurizer=PixelStatistics(), doses_um=(1.0,), solver=ab2, grid=uniform_grid,
-        guidance=Guidance(), device="cpu",
+        run=str(run), wanted=Effect(), featurizer=PixelStatistics(), doses_um=(1.0,), sampler=Sampler(ab2),
+        device="cpu",
     )  # fmt: skip
 
 

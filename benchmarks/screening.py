@@ -23,7 +23,7 @@ from scipy.stats import spearmanr
 
 from virtassay.data.dataset.store import open_dataset
 from virtassay.evaluation.featurizers.features import Texture
-from virtassay.flow.guidance import Guidance
+from virtassay.flow.sampler import Sampler
 from virtassay.flow.solver import ab2
 from virtassay.flow.time import cosine_grid
 from virtassay.screening.bench import Bench
@@ -279,7 +279,7 @@ def report_discoveries(screened: Screened, trust: Trust, splits: int = 100) -> N
 
 
 def recipe_of(run: Path) -> Recipe:
-    return Recipe(str(run), Effect(), Texture(), DOSES, ab2, cosine_grid, Guidance())
+    return Recipe(str(run), Effect(), Texture(), DOSES, Sampler(ab2, grid=cosine_grid))
 
 
 def screened_by(recipe: Recipe, decoys: Path | None) -> Screened:

@@ -17,6 +17,7 @@ from virtassay.assay import BrokenRun, VirtualAssay, build
 from virtassay.data.dataset.store import open_dataset
 from virtassay.data.loading.vocabulary import UnknownToModel
 from virtassay.flow.guidance import Guidance
+from virtassay.flow.sampler import Sampler
 from virtassay.flow.solver import heun, midpoint
 from virtassay.flow.time import cosine_grid
 from virtassay.generation.requests import expand, inline_requests, like_dataset, read_requests
@@ -38,7 +39,7 @@ def assay(run) -> VirtualAssay:
 
 
 def made(assay: VirtualAssay, table: pl.DataFrame, seeds: np.ndarray, **options) -> np.ndarray:
-    parts = assay.generate(table, seeds, **{"solver": heun, "steps": 3, **options})
+    parts = assay.generate(table, seeds, **{"sampler": Sampler(heun, 3), **options})
     return np.concatenate([images for images, _ in parts])
 
 
@@ -59,8 +60,8 @@ def test_an_image_depends_on_its_seed_and_request_alone(assay):
 def test_guidance_counts_and_changes_treated_images(assay):
     table = inline_requests({"perturbation": "ethanol", "dose_um": 3.0, "n": 4}, assay.vocabulary)
     seeds = image_seeds(table["image_id"], 0)
-    ((plain, calls),) = assay.generate(table, seeds, solver=midpoint, steps=4)
-    ((guided, twice),) = assay.generate(table, seeds, solver=midpoint, steps=4, guidance=Guidance(3.0))
+    ((plain, calls),) = assay.generate(table, seeds, Sampler(midpoint, 4))
+    ((guided, twice),) = assay.generate(table, seeds, Sampler(midpoint, 4, guidance=Guidance(3.0)))
     assert (calls, twice) == (8, 16)
     assert (plain != guided).any()
 
@@ -75,14 +76,14 @@ def test_a_guide_is_the_average_of_its_moment_and_guides_away_from_it(assay, run
     table = inline_requests({"perturbation": "ethanol", "dose_um": 3.0, "n": 4}, assay.vocabulary)
     seeds = image_seeds(table["image_id"], 0)
     auto = Guidance(2.0, against="guide")
-    ((plain, calls),) = guided.generate(table, seeds, solver=midpoint, steps=4)
-    ((sharper, twice),) = guided.generate(table, seeds, solver=midpoint, steps=4, guidance=auto)
+    ((plain, calls),) = guided.generate(table, seeds, Sampler(midpoint, 4))
+    ((sharper, twice),) = guided.generate(table, seeds, Sampler(midpoint, 4, guidance=auto))
     assert (calls, twice) == (8, 16)
     assert (plain != sharper).any()
     itself = replace(guided, guide=guided.network)
-    assert (made(itself, table, seeds, guidance=auto) == made(assay, table, seeds)).all()
+    assert (made(itself, table, seeds, sampler=Sampler(heun, 3, guidance=auto)) == made(assay, table, seeds)).all()
     with pytest.raises(ValueError, match="guide_at"):
-        list(assay.generate(table, seeds, solver=midpoint, steps=4, guidance=auto))
+        list(assay.generate(table, seeds, Sampler(midpoint, 4, guidance=auto)))
 
 
 def test_samples_are_a_dataset_folder_with_seeds_and_provenance(assay, run, tmp_path):
@@ -92,10 +93,7 @@ def test_samples_are_a_dataset_folder_with_seeds_and_provenance(assay, run, tmp_
         assay,
         requests,
         root=tmp_path / "made",
-        solver=partial(heun),
-        grid=cosine_grid,
-        steps=2,
-        guidance=Guidance(),
+        sampler=Sampler(partial(heun), 2, cosine_grid),
         minibatch_size=32,
         seed=0,
     )

@@ -15,6 +15,7 @@ from virtassay.assay import VirtualAssay, build
 from virtassay.data.dataset.store import open_dataset
 from virtassay.data.loading.controls import ControlPool
 from virtassay.data.loading.vocabulary import UnknownToModel
+from virtassay.flow.sampler import Sampler
 from virtassay.flow.solver import midpoint
 from virtassay.generation.requests import inline_requests
 
@@ -51,7 +52,7 @@ def assay(trained) -> VirtualAssay:
 
 def painted(assay: VirtualAssay, channels: list[str] | None, **options) -> np.ndarray:
     table = inline_requests({"perturbation": "taxol", "dose_um": 3.0, "batch": "week1", "n": 3}, assay.vocabulary)
-    parts = assay.generate(table, np.arange(3), solver=midpoint, steps=2, channels=channels, **options)
+    parts = assay.generate(table, np.arange(3), Sampler(midpoint, 2), channels=channels, **options)
     return np.concatenate([images for images, _ in parts])
 
 
@@ -124,7 +125,7 @@ def test_flows_from_controls_begin_at_the_channels_asked_for(place):
 def test_given_cells_are_shown_treated_in_the_channels_asked_for(assay, place):
     pool = ControlPool.of(open_dataset(place / "b"), "train")
     table = inline_requests({"perturbation": "taxol", "dose_um": 3.0, "batch": "week3", "n": 2}, assay.vocabulary)
-    options = {"solver": midpoint, "steps": 2, "channels": ["ER"], "controls": pool, "counterfactual": True}
+    options = {"sampler": Sampler(midpoint, 2), "channels": ["ER"], "controls": pool, "counterfactual": True}
     ((images, _),) = assay.generate(table, np.arange(2), **options)
     assert images.shape == (2, 1, 12, 12)
 

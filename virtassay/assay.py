@@ -1,7 +1,7 @@
 """VirtualAssay: a trained model as an instrument. Load a run folder, ask for perturbations, get images.
 
     assay = VirtualAssay.load("runs/quickstart")
-    images, nfe = assay.generate(requests, seeds, solver=midpoint, steps=10)
+    images, nfe = assay.generate(requests, seeds, Sampler(midpoint, steps=10))
 
 Run folders come from strangers: weights are read from safetensors only, and config.yaml may name classes of virtassay
 only, so that nothing in the folder can execute code of its own.
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
@@ -27,12 +27,12 @@ from virtassay.data.dataset.rows import Rows
 from virtassay.data.loading.controls import ControlPool
 from virtassay.data.loading.vocabulary import Vocabulary
 from virtassay.data.molecules.descriptors import Descriptor
-from virtassay.flow.guidance import Guidance
-from virtassay.flow.solver import Solver, dopri5, jump, method, stochastic
+from virtassay.flow.sampler import Sampler
 from virtassay.flow.source import SeededRandom, Source
-from virtassay.flow.time import TimeGrid, uniform_grid
+from virtassay.flow.traits import name_of, trait
 from virtassay.flow.velocity import Counted
 from virtassay.networks.channel_dit import ChannelDiT
+from virtassay.precision import best_device
 from virtassay.schema import Condition
 
 FILES = ("config.yaml", "vocabulary.json", "model.safetensors")
@@ -58,7 +58,9 @@ class VirtualAssay:
 
     @classmethod
     def load(cls, run: str | Path, device: torch.device | str = "cpu", *, guide: bool = False) -> Self:
-        """Read a run folder, `guide`: with the weights for autoguidance, where it kept them.
+        """Read a run folder onto a device ("auto": a GPU where there is one).
+
+        guide: with the weights for autoguidance, where it kept them.
 
         Raises BrokenRun naming what is missing, damaged or not of virtassay.
         """
@@ -76,7 +78,7 @@ class VirtualAssay:
             vocabulary = Vocabulary.load(folder / "vocabulary.json")
             network = _network(config["network"], folder / "model.safetensors")
             guided = guide and (folder / GUIDE).is_file()
-            weaker = _network(config["network"], folder / GUIDE).to(device) if guided else None
+            weaker = _network(config["network"], folder / GUIDE) if guided else None
             source, molecules = build(config["source"]), build(config["molecules"])
         except BrokenRun:
             raise
@@ -84,9 +86,12 @@ class VirtualAssay:
             raise BrokenRun(
                 f"the run folder {folder} cannot be read: {error}. Is a file damaged, or of another run?"
             ) from error
+        device = best_device() if device == "auto" else device
         digest = _sha256(folder / "model.safetensors")
-        of_guide = None if weaker is None else _sha256(folder / GUIDE)
-        return cls(network.to(device), source, vocabulary, molecules, config, digest, weaker, of_guide)
+        if weaker is None:
+            return cls(network.to(device), source, vocabulary, molecules, config, digest)
+        of_guide = _sha256(folder / GUIDE)
+        return cls(network.to(device), source, vocabulary, molecules, config, digest, weaker.to(device), of_guide)
 
     @property
     def control_set(self) -> int:
@@ -118,11 +123,8 @@ class VirtualAssay:
         self,
         requests: pl.DataFrame,
         seeds: np.ndarray,
+        sampler: Sampler,
         *,
-        solver: Solver,
-        steps: int,
-        grid: TimeGrid = uniform_grid,
-        guidance: Guidance | None = None,
         minibatch_size: int = 256,
         channels: Sequence[str] | None = None,
         controls: ControlPool | None = None,
@@ -139,12 +141,12 @@ class VirtualAssay:
         "this cell, treated"; x0 = Φ⁻¹(x; own), x1 = Φ(x0; request), both along the same grid. Guidance acts forwards.
         Raises ValueError for what the model cannot do.
         """
-        self._check(solver, guidance or Guidance(), controls, counterfactual)
+        self._check(sampler, controls, counterfactual)
         shown, stain = self._shown(channels)
         scale = self.vocabulary.normalisation.take(stain)
         table = self.vocabulary.encode(Rows.of(requests), self.molecules, "requests")
-        times = grid(steps).to(self.device)
-        bf16 = bf16 and method(solver) is not dopri5  # whose control of the step takes rounding for error
+        times = sampler.times().to(self.device)
+        bf16 = bf16 and not trait(sampler.solver, "controls_error")
         begins = self.source.needs_control or counterfactual
         pool = controls if begins or self.control_set else None
         drawn = None if pool is None else pool.draw(requests["batch"].to_list(), seeds, begins + self.control_set)
@@ -167,8 +169,8 @@ class VirtualAssay:
             condition = condition.to(self.device)
             counted = Counted(_velocity(self.network, bf16))
             weaker = None if self.guide is None else Counted(_velocity(self.guide, bf16))
-            velocity = guidance(counted, weaker) if guidance else counted
-            solve = _seeded(solver, random)
+            velocity = sampler.guidance(counted, weaker)
+            solve = _seeded(sampler.solver, random)
             if own is not None and start is not None:
                 x0 = solve(counted, start, own, times.flip(0))
             else:
@@ -214,7 +216,7 @@ class VirtualAssay:
         scale = self.vocabulary.normalisation.take(self._shown(channels)[1])
         return scale.to_model(torch.from_numpy(images)).unflatten(0, rows.shape)
 
-    def _check(self, solver: Solver, guidance: Guidance, controls: ControlPool | None, counterfactual: bool) -> None:
+    def _check(self, sampler: Sampler, controls: ControlPool | None, counterfactual: bool) -> None:
         if controls is None and (self.needs_controls or counterfactual):
             raise ValueError("control images are needed, to begin at or to be told of: give `controls`.")
         if counterfactual and self.source.needs_control:
@@ -222,28 +224,31 @@ class VirtualAssay:
                 f"a counterfactual goes back to noise, and this model begins at controls ({self.source}), each of "
                 "which it shows treated as it is: leave counterfactual=true out."
             )
-        if guidance.needs_null and self.config["condition"]["dropout"] == 0:
+        if sampler.guidance.needs_null and self.config["condition"]["dropout"] == 0:
             raise ValueError(
                 "this model was trained without a null (condition.dropout=0), so that there is nothing to guide away "
                 "from: sample with guidance=none, or train with condition.dropout=0.1."
             )
-        if method(solver) is stochastic and (self.source.needs_control or not self._linear):
+        solver = name_of(sampler.solver)
+        if trait(sampler.solver, "from_noise") and (self.source.needs_control or not self._linear):
             raise ValueError(
-                "the stochastic solver is for models that go from noise along the linear path: use midpoint."
+                f"the {solver} solver is for models that go from noise along the linear path: use midpoint."
             )
-        if method(solver) is jump and not self.config["network"].get("average", False):
-            raise ValueError("solver=jump needs a model of mean velocities: train one with objective=self_distilled.")
+        if trait(sampler.solver, "mean_velocity") and not self.config["network"].get("average", False):
+            raise ValueError(
+                f"solver={solver} needs a model of mean velocities: train one with objective=self_distilled."
+            )
 
     @property
     def _linear(self) -> bool:
         return str(self.config["objective"]["path"]["_target_"]).endswith(".Linear")
 
 
-def _seeded(solver: Solver, random: SeededRandom) -> Solver:
+def _seeded(solver: Callable[..., Tensor], random: SeededRandom) -> Callable[..., Tensor]:
     """Give a solver that draws noise the generators of its images."""
-    if method(solver) is not stochastic:
+    if not trait(solver, "draws_noise"):
         return solver
-    return partial(cast(Callable[..., Tensor], solver), draw=lambda x: random.normal(tuple(x.shape[1:])).to(x))
+    return partial(solver, draw=lambda x: random.normal(tuple(x.shape[1:])).to(x))
 
 
 def _velocity(network: nn.Module, bf16: bool) -> Callable[..., Tensor]:

@@ -9,8 +9,9 @@ import torch
 from torchdiffeq import odeint
 
 from tests.flow.worlds import draw, from_noise, pair
-from virtassay.flow.solver import ab2, dopri5, euler, heun, jump, method, midpoint, rk4, stochastic
+from virtassay.flow.solver import ab2, dopri5, euler, heun, jump, midpoint, rk4, stochastic
 from virtassay.flow.time import cosine_grid, uniform_grid
+from virtassay.flow.traits import trait
 from virtassay.flow.velocity import Counted
 
 M = torch.tensor([[0.3, -1.2], [0.9, -0.4]], dtype=torch.float64)
@@ -123,5 +124,6 @@ def test_a_jump_with_the_true_mean_velocity_is_exact(steps: int):
     assert (x1 - X0 @ torch.linalg.matrix_exp(M).T).abs().max() < 1e-12
 
 
-def test_the_method_inside_a_partial_is_known():
-    assert method(partial(dopri5, rtol=1e-3)) is dopri5 and method(euler) is euler
+def test_a_trait_is_that_of_the_function_inside_a_partial():
+    assert trait(partial(dopri5, rtol=1e-3), "controls_error") and not trait(euler, "controls_error")
+    assert trait(stochastic, "draws_noise") and trait(jump, "mean_velocity") and trait(lambda: 0, "any", 3) == 3

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,8 +15,8 @@ from virtassay.assay import VirtualAssay
 from virtassay.data.dataset.store import open_dataset
 from virtassay.data.loading.controls import ControlPool
 from virtassay.flow.guidance import Guidance
+from virtassay.flow.sampler import Sampler
 from virtassay.flow.solver import ab2, dopri5, euler, heun, jump, midpoint, stochastic
-from virtassay.flow.time import uniform_grid
 from virtassay.generation.requests import inline_requests
 from virtassay.generation.write import image_seeds, write_samples
 
@@ -48,9 +49,13 @@ def requests(assay: VirtualAssay, n: int = 4, batch: str = "week1") -> pl.DataFr
     return inline_requests({"perturbation": "taxol", "dose_um": 3.0, "batch": batch, "n": n}, assay.vocabulary)
 
 
-def made(assay: VirtualAssay, solver=midpoint, steps: int = 2, seed: int = 0, n: int = 4, **options) -> np.ndarray:
+def made(
+    assay: VirtualAssay, solver: Any = midpoint, steps: int = 2, seed: int = 0, n: int = 4, guidance=None, **options
+) -> np.ndarray:
     table = requests(assay, n)
-    parts = assay.generate(table, image_seeds(table["image_id"], seed), solver=solver, steps=steps, **options)
+    parts = assay.generate(
+        table, image_seeds(table["image_id"], seed), Sampler(solver, steps, guidance=guidance or Guidance()), **options
+    )
     return np.concatenate([images for images, _ in parts])
 
 
@@ -84,7 +89,7 @@ def test_control_images_tell_the_model_the_batch(assays, pool):
     table = requests(assay)
     seeds = image_seeds(table["image_id"], 0)
     here, there = (
-        next(iter(assay.generate(t, seeds, solver=euler, steps=1, controls=pool)))[0]
+        next(iter(assay.generate(t, seeds, Sampler(euler, 1), controls=pool)))[0]
         for t in (table, requests(assay, batch="week2"))
     )
     assert (here != there).any(), "the same request and seed, told other controls"
@@ -94,7 +99,7 @@ def test_a_cell_carried_back_to_noise_and_forward_as_what_it_is_returns(assays, 
     assay = assays["noise"]
     table = inline_requests({"perturbation": "DMSO", "batch": "week1", "n": 4}, assay.vocabulary)
     seeds = image_seeds(table["image_id"], 0)
-    options = {"solver": midpoint, "steps": 60, "grid": uniform_grid, "controls": pool, "counterfactual": True}
+    options = {"sampler": Sampler(midpoint, 60), "controls": pool, "counterfactual": True}
     images, calls = next(iter(assay.generate(table, seeds, **options)))
     cells = pool.controls.images(pool.draw(["week1"] * 4, seeds, 1)[:, 0])
     assert calls == 240, "there and back"
@@ -106,7 +111,7 @@ def test_a_cell_carried_back_to_noise_and_forward_as_what_it_is_returns(assays, 
 def test_a_counterfactual_folder_names_its_cells(assays, pool, tmp_path: Path):
     assay = assays["noise"]
     root = write_samples(
-        assay, requests(assay), root=tmp_path / "made", solver=heun, steps=3, grid=uniform_grid, guidance=Guidance(),
+        assay, requests(assay), root=tmp_path / "made", sampler=Sampler(heun, 3),
         controls=pool, counterfactual=True, minibatch_size=2, seed=0,
     )  # fmt: skip
     folder = open_dataset(root)
@@ -130,7 +135,7 @@ def test_cheap_solvers_come_near_the_reference(assays):
 
 def test_jumps_take_one_call_each(assays):
     table = requests(assays["jumps"])
-    parts = assays["jumps"].generate(table, image_seeds(table["image_id"], 0), solver=jump, steps=2)
+    parts = assays["jumps"].generate(table, image_seeds(table["image_id"], 0), Sampler(jump, 2))
     assert next(iter(parts))[1] == 2
 
 

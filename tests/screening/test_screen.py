@@ -15,9 +15,8 @@ import polars as pl
 import pytest
 
 from virtassay.evaluation.featurizers.features import PixelStatistics
-from virtassay.flow.guidance import Guidance
+from virtassay.flow.sampler import Sampler
 from virtassay.flow.solver import ab2
-from virtassay.flow.time import uniform_grid
 from virtassay.screening.engines import Local
 from virtassay.screening.recipe import Recipe, Scorer, Stage
 from virtassay.screening.screen import screen
@@ -28,8 +27,8 @@ CHEAP, LAST = Stage(seeds=2, steps=2, keep=6), Stage(seeds=4, steps=3)
 
 
 def recipe(run, **other):
-    settings = {"wanted": Effect(), "featurizer": PixelStatistics(), "doses_um": (1.0, 3.0), "solver": ab2,
-                "grid": uniform_grid, "guidance": Guidance(), "minibatch_size": 64, "device": "cpu"}  # fmt: skip
+    settings = {"wanted": Effect(), "featurizer": PixelStatistics(), "doses_um": (1.0, 3.0), "sampler": Sampler(ab2),
+                "minibatch_size": 64, "device": "cpu"}  # fmt: skip
     return Recipe(run=str(run), **(settings | other))
 
 

@@ -12,8 +12,8 @@ from tests.training.test_runs import same, train, weights
 from virtassay.assay import VirtualAssay
 from virtassay.data.dataset.rows import Rows
 from virtassay.data.dataset.store import Dataset, open_dataset
+from virtassay.flow.sampler import Sampler
 from virtassay.flow.solver import midpoint
-from virtassay.flow.time import uniform_grid
 from virtassay.training.validation import Assess
 
 NAMES = [f"val/{metric}_{f}" for f in ("pixel_statistics", "texture") for metric in ("effect_explained", "pds")]
@@ -42,7 +42,7 @@ def assessment(folder, run, dataset=None, **settings):
     return Assess(
         VirtualAssay.load(run),
         open_dataset(folder / "screen") if dataset is None else dataset,
-        **{"solver": midpoint, "steps": 2, "grid": uniform_grid, "minibatch_size": 8, "every_images": 80} | settings,
+        **{"sampler": Sampler(midpoint, 2), "minibatch_size": 8, "every_images": 80} | settings,
     )
 
 
@@ -99,7 +99,7 @@ class Perfect:
     def __init__(self, images):
         self.images = images
 
-    def generate(self, requests, seeds, **settings):
+    def generate(self, requests, seeds, sampler, **settings):
         torch.rand(7)  # a model that draws from the global generator
         table, count = self.images.index.with_row_index("_row"), {}
         for batch, names in requests.select("batch", "perturbation").iter_rows():
@@ -115,7 +115,7 @@ def test_a_model_that_paints_the_truth_is_told_from_one_that_paints_controls(tmp
     named = [n for n in held.index["perturbation"].unique().to_list() if n != ["DMSO"]]
     pretending = [controls.index.with_columns(perturbation=pl.lit(name, pl.List(pl.String))) for name in named]
     blind = Dataset(held.root, held.info, Rows.of(pl.concat(pretending)), held.maps)
-    settings = {"solver": midpoint, "steps": 1, "grid": uniform_grid, "minibatch_size": 8, "every_images": 1}
+    settings = {"sampler": Sampler(midpoint, 1), "minibatch_size": 8, "every_images": 1}
     state = torch.get_rng_state()
     true, false = (Assess(cast("VirtualAssay", Perfect(part)), dataset, **settings).scores() for part in (held, blind))
     assert torch.equal(torch.get_rng_state(), state)

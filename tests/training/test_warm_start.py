@@ -22,6 +22,7 @@ from virtassay.data.dataset.store import open_dataset, write_dataset
 from virtassay.data.loading.datamodule import AssayData
 from virtassay.data.molecules.descriptors import Morgan
 from virtassay.flow.guidance import Guidance
+from virtassay.flow.sampler import Sampler
 from virtassay.flow.solver import euler
 from virtassay.schema import Condition
 from virtassay.training.warm_start import ROWS, start_from, take_scales
@@ -144,7 +145,7 @@ def test_unseen_molecules_are_generated_with_guidance(folder, adapted):
 
     def made(scale: float) -> np.ndarray:
         guidance = Guidance(scale=scale, against="null")
-        parts = assay.generate(requests, np.arange(4), solver=euler, steps=4, guidance=guidance)
+        parts = assay.generate(requests, np.arange(4), Sampler(euler, 4, guidance=guidance))
         return np.concatenate([images for images, _ in parts]).astype(int)
 
     assert made(1.0).shape == (4, 2, 12, 12)

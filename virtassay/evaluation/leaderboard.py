@@ -17,9 +17,7 @@ from virtassay.data.dataset.store import Dataset, open_dataset
 from virtassay.data.loading.controls import ControlPool
 from virtassay.evaluation.comparison.record import HEADLINES, markdown_table
 from virtassay.evaluation.judgement import MODEL, POOLED
-from virtassay.flow.guidance import Guidance
-from virtassay.flow.solver import Solver
-from virtassay.flow.time import TimeGrid
+from virtassay.flow.sampler import Sampler
 from virtassay.generation.requests import like_dataset
 from virtassay.generation.write import write_samples
 
@@ -30,10 +28,7 @@ def judge_run(
     run: Path,
     *,
     judge: Callable[[Dataset, Dataset, Path], Path],
-    solver: Solver,
-    steps: int,
-    grid: TimeGrid,
-    guidance: Guidance,
+    sampler: Sampler,
     most: int | None = 20,
     split: str = "test",
     minibatch_size: int = 256,
@@ -44,16 +39,13 @@ def judge_run(
     most: images of each batch and treatment. Control images, where the model needs them, are those of any split of the
     batch. Returns the path of the table.
     """
-    assay = VirtualAssay.load(run, guide=guidance.needs_guide)
+    assay = VirtualAssay.load(run, guide=sampler.guidance.needs_guide)
     real = open_dataset(assay.folder, verify=False)
     made = write_samples(
         assay,
         like_dataset(real, split, most),
         root=run / "generated",
-        solver=solver,
-        steps=steps,
-        grid=grid,
-        guidance=guidance,
+        sampler=sampler,
         controls=ControlPool.of(real) if assay.needs_controls else None,
         minibatch_size=minibatch_size,
         seed=seed,

@@ -13,6 +13,8 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 from torch import Tensor
 
+from virtassay.flow.traits import having
+
 Embedding = Callable[[Tensor], Tensor]  # (n, ...) → (n, d), between whose rows the cost is measured
 
 
@@ -64,6 +66,7 @@ def independent(
     return torch.arange(len(x0), device=x0.device)
 
 
+@having(needs_groups=True)
 def exact(
     x0: Float[Tensor, "n *shape"],
     x1: Float[Tensor, "n *shape"],
@@ -80,6 +83,7 @@ def exact(
     return _within(group, lambda rows: _assign(cost[rows][:, rows]))
 
 
+@having(needs_groups=True)
 def entropic(
     x0: Float[Tensor, "n *shape"],
     x1: Float[Tensor, "n *shape"],
@@ -110,6 +114,7 @@ def entropic(
     return _within(group, drawn)
 
 
+@having(needs_groups=True)
 def conditional(
     x0: Float[Tensor, "n *shape"],
     x1: Float[Tensor, "n *shape"],

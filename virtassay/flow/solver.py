@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torchdiffeq import odeint  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
+from virtassay.flow.traits import having
 from virtassay.flow.velocity import MeanVelocity, Velocity
 
 Field = Callable[[Tensor, Tensor], Tensor]  # (x, t) → dx/dt
@@ -28,11 +29,13 @@ class Solver(Protocol):
     def __call__(self, velocity: Velocity, x0: Tensor, condition: Any, times: Tensor) -> Tensor: ...
 
 
-def method(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Return the function itself, where it is a partial of one: which solver, or coupling, was chosen."""
-    return getattr(function, "func", function)
+class MeanSolver(Protocol):
+    """A solver along mean velocities, `jump`."""
+
+    def __call__(self, velocity: MeanVelocity, x0: Tensor, condition: Any, times: Tensor) -> Tensor: ...
 
 
+@having(usual_steps=50)
 def euler(
     velocity: Velocity, x0: Float[Tensor, "n *shape"], condition: Any, times: Float[Tensor, " k"]
 ) -> Float[Tensor, "n *shape"]:
@@ -40,6 +43,7 @@ def euler(
     return _solve(lambda v, x, t, h: x + h * v(x, t), velocity, x0, condition, times)
 
 
+@having(usual_steps=20)
 def midpoint(
     velocity: Velocity, x0: Float[Tensor, "n *shape"], condition: Any, times: Float[Tensor, " k"]
 ) -> Float[Tensor, "n *shape"]:
@@ -47,6 +51,7 @@ def midpoint(
     return _solve(_midpoint, velocity, x0, condition, times)
 
 
+@having(usual_steps=20)
 def heun(
     velocity: Velocity, x0: Float[Tensor, "n *shape"], condition: Any, times: Float[Tensor, " k"]
 ) -> Float[Tensor, "n *shape"]:
@@ -62,6 +67,7 @@ def heun(
     return _solve(step, velocity, x0, condition, times)
 
 
+@having(usual_steps=10)
 def rk4(
     velocity: Velocity, x0: Float[Tensor, "n *shape"], condition: Any, times: Float[Tensor, " k"]
 ) -> Float[Tensor, "n *shape"]:
@@ -79,6 +85,7 @@ def rk4(
     return _solve(step, velocity, x0, condition, times)
 
 
+@having(usual_steps=20)
 def ab2(
     velocity: Velocity, x0: Float[Tensor, "n *shape"], condition: Any, times: Float[Tensor, " k"]
 ) -> Float[Tensor, "n *shape"]:
@@ -100,6 +107,7 @@ def ab2(
     return _solve(step, velocity, x0, condition, times)
 
 
+@having(usual_steps=1, controls_error=True)
 def dopri5(
     velocity: Velocity,
     x0: Float[Tensor, "n *shape"],
@@ -138,6 +146,7 @@ def dopri5(
     return path[-1]
 
 
+@having(usual_steps=20, draws_noise=True, from_noise=True)
 def stochastic(
     velocity: Velocity,
     x0: Float[Tensor, "n *shape"],
@@ -168,6 +177,7 @@ def stochastic(
     return _solve(step, velocity, x0, condition, times)
 
 
+@having(usual_steps=2, mean_velocity=True)
 def jump(
     velocity: MeanVelocity, x0: Float[Tensor, "n *shape"], condition: Any, times: Float[Tensor, " k"]
 ) -> Float[Tensor, "n *shape"]:

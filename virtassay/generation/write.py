@@ -13,9 +13,8 @@ from virtassay import __version__
 from virtassay.assay import VirtualAssay
 from virtassay.data.dataset.store import DatasetInfo, DatasetWriter, open_dataset
 from virtassay.data.loading.controls import ControlPool
-from virtassay.flow.guidance import Guidance
-from virtassay.flow.solver import Solver, dopri5, method
-from virtassay.flow.time import TimeGrid
+from virtassay.flow.sampler import Sampler
+from virtassay.flow.traits import trait
 from virtassay.precision import bf16_pays
 from virtassay.report.pictures import paired_sheet, treatment_sheet
 
@@ -33,10 +32,7 @@ def write_samples(
     requests: pl.DataFrame,
     *,
     root: Path,
-    solver: Solver,
-    steps: int,
-    grid: TimeGrid,
-    guidance: Guidance,
+    sampler: Sampler,
     channels: Sequence[str] | None = None,
     controls: ControlPool | None = None,
     counterfactual: bool = False,
@@ -61,10 +57,7 @@ def write_samples(
     made = assay.generate(
         requests,
         requests["seed"].to_numpy(),
-        solver=solver,
-        steps=steps,
-        grid=grid,
-        guidance=guidance,
+        sampler,
         channels=channels,
         controls=controls,
         counterfactual=counterfactual,
@@ -75,14 +68,11 @@ def write_samples(
         "generated_by": f"virtassay {__version__}",
         "model_sha256": assay.model_sha256,
         "run": assay.config.get("run"),
-        "solver": _name(solver),
-        "steps": steps,
-        "grid": _name(grid),
-        "guidance": {"scale": guidance.scales, "against": guidance.against, "interval": list(guidance.interval)},
+        **sampler.describe(),
         "counterfactual": counterfactual,
         "controls": controls.source if controls is not None else None,
         "guide_sha256": assay.guide_sha256,
-        "precision": "bf16" if bf16 and method(solver) is not dopri5 else "float32",
+        "precision": "bf16" if bf16 and not trait(sampler.solver, "controls_error") else "float32",
         "seed": seed,
     }
     shown = vocabulary.channels if channels is None else tuple(channels)
@@ -115,8 +105,3 @@ def write_samples(
         treatment_sheet(root / "contact_sheet.png", dataset, title=title)
     log.info("wrote %d images to %s (%d network calls each)", requests.height, root, nfe)
     return root
-
-
-def _name(function: object) -> str:
-    """Name a function, or the one inside a partial."""
-    return getattr(getattr(function, "func", function), "__name__", str(function))

@@ -19,9 +19,7 @@ from virtassay.assay import VirtualAssay
 from virtassay.data.dataset.rows import Rows
 from virtassay.data.loading.controls import ControlPool
 from virtassay.evaluation.featurizers.features import Featurizer
-from virtassay.flow.guidance import Guidance
-from virtassay.flow.solver import Solver
-from virtassay.flow.time import TimeGrid
+from virtassay.flow.sampler import Sampler
 from virtassay.generation.write import image_seeds
 from virtassay.schema import validate
 
@@ -50,10 +48,7 @@ class Instrument:
     featurizer: Featurizer
     batches: tuple[str, ...]
     seeds: int
-    solver: Solver
-    steps: int
-    grid: TimeGrid
-    guidance: Guidance
+    sampler: Sampler
     seed: int
     minibatch_size: int
     controls: ControlPool | None = None
@@ -70,7 +65,7 @@ class Instrument:
 
         Instruments of other sizes draw others: who a cheap stage chose by luck is not confirmed by the same luck.
         """
-        names = [f"{self.seeds}×{self.steps}:{batch}:{k}" for batch, k in self.units]
+        names = [f"{self.seeds}×{self.sampler.n_steps}:{batch}:{k}" for batch, k in self.units]
         return image_seeds(pl.Series(names, dtype=pl.String), self.seed)
 
     def features(self, asks: Sequence[Ask]) -> Array:
@@ -116,10 +111,7 @@ class Instrument:
         made = self.assay.generate(
             self.requests(asks, units),
             np.tile(self.unit_seeds[units], len(asks)),
-            solver=self.solver,
-            steps=self.steps,
-            grid=self.grid,
-            guidance=self.guidance,
+            self.sampler,
             minibatch_size=self.minibatch_size,
             controls=self.controls,
             bf16=self.bf16,

@@ -59,7 +59,7 @@ class AsDataset(Best):
             dtype=vocabulary.dtype,
             pixel_size_um=vocabulary.pixel_size_um,
             scaling=vocabulary.scaling,
-            provenance=provenance | {"steps": bench.instrument.steps, "seed": bench.instrument.seed},
+            provenance=provenance | {"steps": bench.instrument.sampler.n_steps, "seed": bench.instrument.seed},
         )
         with DatasetWriter(folder, info, overwrite=True) as writer:
             for treatment in _treatments(self, hits, bench, context):

@@ -1,7 +1,7 @@
 """How each compound is scored: all that the scores depend on, in one object that other processes can be given."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,8 @@ from virtassay.assay import VirtualAssay
 from virtassay.data.dataset.store import open_dataset
 from virtassay.data.loading.controls import ControlPool
 from virtassay.evaluation.featurizers.features import Featurizer
-from virtassay.flow.guidance import Guidance
-from virtassay.flow.solver import Solver
-from virtassay.flow.time import TimeGrid
+from virtassay.flow.sampler import Sampler
+from virtassay.flow.traits import name_of
 from virtassay.precision import best_device, bf16_pays
 from virtassay.screening.bench import Bench
 from virtassay.screening.effects import Instrument
@@ -51,9 +50,7 @@ class Recipe:
     wanted: Wanted
     featurizer: Featurizer
     doses_um: Sequence[float]
-    solver: Solver
-    grid: TimeGrid
-    guidance: Guidance
+    sampler: Sampler
     batches: Sequence[str] | None = None
     controls: tuple[str, str] | None = None
     seed: int = 0
@@ -67,7 +64,7 @@ class Recipe:
     def instrument(self, stage: Stage) -> Instrument:
         """Load the model. Raises ValueError for batches that it does not know."""
         device = best_device() if self.device == "auto" else self.device
-        assay = VirtualAssay.load(self.run, device=device, guide=self.guidance.needs_guide)
+        assay = VirtualAssay.load(self.run, device=device, guide=self.sampler.guidance.needs_guide)
         known = assay.vocabulary.batches
         batches = known[:4] if self.batches is None else self.batches
         strange = sorted(set(batches) - set(known))
@@ -84,10 +81,7 @@ class Recipe:
             self.featurizer,
             tuple(batches),
             stage.seeds,
-            self.solver,
-            stage.steps,
-            self.grid,
-            self.guidance,
+            replace(self.sampler, steps=stage.steps),
             self.seed,
             self.minibatch_size,
             pool,
@@ -105,9 +99,9 @@ class Recipe:
             "featurizer": self.featurizer.fingerprint(),
             "doses_um": list(self.doses_um),
             "batches": list(instrument.batches),
-            "solver": getattr(getattr(self.solver, "func", self.solver), "__name__", str(self.solver)),
-            "guidance": repr(self.guidance),
-            "grid": getattr(getattr(self.grid, "func", self.grid), "__name__", str(self.grid)),
+            "solver": name_of(self.sampler.solver),
+            "guidance": repr(self.sampler.guidance),
+            "grid": name_of(self.sampler.grid),
             "stages": [repr(stage) for stage in stages],
             "seed": self.seed,
             "minibatch_size": self.minibatch_size,

@@ -21,8 +21,7 @@ from tqdm.auto import tqdm
 from virtassay.assay import GUIDE, VirtualAssay
 from virtassay.data.dataset.store import Dataset
 from virtassay.data.loading.controls import ControlPool
-from virtassay.flow.solver import Solver
-from virtassay.flow.time import TimeGrid
+from virtassay.flow.sampler import Sampler
 from virtassay.report.pictures import contact_sheet, display_limits
 from virtassay.training.ema import EMA
 
@@ -189,16 +188,14 @@ class SampleGrids(Callback):
         assay: VirtualAssay,
         images: Dataset,
         *,
-        solver: Solver,
-        steps: int,
-        grid: TimeGrid,
+        sampler: Sampler,
         minibatch_size: int,
         treatments: int = 5,
         columns: int = 8,
         bf16: bool = False,
     ) -> None:
         self.folder, self.assay, self.images = folder, assay, images
-        self.solver, self.steps, self.grid = solver, steps, grid
+        self.sampler = sampler
         self.minibatch_size, self.bf16 = minibatch_size, bf16
         self.rows = _rows_to_draw(images.index, treatments, columns)
         self.controls = ControlPool.of(images)
@@ -216,9 +213,7 @@ class SampleGrids(Callback):
             parts = self.assay.generate(
                 index,
                 seeds,
-                solver=self.solver,
-                steps=self.steps,
-                grid=self.grid,
+                self.sampler,
                 channels=self.images.info.channels,
                 controls=self.controls,
                 bf16=self.bf16,

@@ -19,9 +19,8 @@ from virtassay.assay import FILES, GUIDE, VirtualAssay
 from virtassay.data.dataset.joined import JoinedDataset
 from virtassay.data.dataset.store import Dataset
 from virtassay.data.loading.datamodule import AssayData
-from virtassay.flow.coupling import independent
-from virtassay.flow.solver import Solver, method
-from virtassay.flow.time import TimeGrid
+from virtassay.flow.sampler import Sampler
+from virtassay.flow.traits import trait
 from virtassay.precision import bf16_pays
 from virtassay.training.callbacks import ImagesBar, MetricsCSV, RunCheckpoint, SampleGrids, Stopped
 from virtassay.training.ema import EMA
@@ -57,9 +56,7 @@ def fit(
     module: FlowTraining,
     assay: VirtualAssay,
     ema: EMA,
-    solver: Solver,
-    steps: int,
-    grid: TimeGrid,
+    sampler: Sampler,
     settings: Mapping[str, Any],
     loggers: Sequence[Logger] = (),
     accelerator: str = "auto",
@@ -83,7 +80,7 @@ def fit(
     if guide_at is not None and not 0 < guide_at < 1:
         raise ValueError(f"fit.guide_at={guide_at} is a share of the run between 0 and 1; null keeps no guide.")
     guide_step = None if guide_at is None else max(1, round(guide_at * data.steps))
-    if method(module.coupling) is not independent and data.per_group < 2:
+    if trait(module.coupling, "needs_groups") and data.per_group < 2:
         raise ValueError(
             f"this coupling permutes inside groups (batch, treatment), and with loader.per_group={data.per_group} a "
             "minibatch has groups of one: set loader.per_group=8, or coupling=independent."
@@ -98,16 +95,14 @@ def fit(
     checkpoint = RunCheckpoint(run, ema, size, checkpoint_every_images, guide_step)
     bf16 = "bf16" in precision
     grids = [
-        SampleGrids(folder, assay, part, solver=solver, steps=steps, grid=grid, minibatch_size=size, bf16=bf16)
+        SampleGrids(folder, assay, part, sampler=sampler, minibatch_size=size, bf16=bf16)
         for folder, part in _grid_folders(run / "samples", data.validation_parts)
     ]
     assessments = [
         Assess(
             assay,
             part,
-            solver=solver,
-            steps=steps,
-            grid=grid,
+            sampler=sampler,
             minibatch_size=size,
             every_images=assess_every_images,
             prefix=prefix,

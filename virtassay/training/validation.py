@@ -27,8 +27,7 @@ from virtassay.evaluation.judgement import MODEL, POOLED
 from virtassay.evaluation.measure.measure import measure
 from virtassay.evaluation.measure.needed import features_of, rows_needed
 from virtassay.evaluation.measure.space import space
-from virtassay.flow.solver import Solver
-from virtassay.flow.time import TimeGrid
+from virtassay.flow.sampler import Sampler
 from virtassay.generation.requests import like_dataset
 from virtassay.generation.write import image_seeds
 from virtassay.schema import treatment
@@ -52,9 +51,7 @@ class Assess(Callback):
         assay: VirtualAssay,
         dataset: Dataset,
         *,
-        solver: Solver,
-        steps: int,
-        grid: TimeGrid,
+        sampler: Sampler,
         minibatch_size: int,
         every_images: int,
         per_stratum: int = 4,
@@ -64,7 +61,7 @@ class Assess(Callback):
     ) -> None:
         if every_images < 1:
             raise ValueError(f"fit.assess_every_images={every_images}: give images, or 0 to leave it out.")
-        self.assay, self.solver, self.steps, self.grid, self.bf16 = assay, solver, steps, grid, bf16
+        self.assay, self.sampler, self.bf16 = assay, sampler, bf16
         self.minibatch_size, self.every_images, self.prefix = minibatch_size, every_images, prefix
         self.done = 0
         real = _held_out(dataset, most_strata)
@@ -96,9 +93,7 @@ class Assess(Callback):
             parts = self.assay.generate(
                 self.requests,
                 image_seeds(self.requests["image_id"], 0),
-                solver=self.solver,
-                steps=self.steps,
-                grid=self.grid,
+                self.sampler,
                 channels=self.world.real.info.channels,
                 controls=self.controls,
                 bf16=self.bf16,

@@ -29,7 +29,7 @@ def main(cfg: DictConfig) -> None:
 
     one_way({name: cfg[name] for name in ("requests", "like", *NAMING)})
     sampler = hydra.utils.instantiate(cfg.sampler)
-    assay = VirtualAssay.load(cfg.run, device=cfg.device, guide=sampler.guidance.needs_guide)
+    assay = VirtualAssay.load(cfg.run, device=cfg.device, guide=sampler.guidance.needs_guide, trust=cfg.trust)
     begins = assay.needs_controls or cfg.counterfactual
     reads = begins or cfg.like is not None
     dataset = open_dataset(cfg.dataset or assay.folder, verify=cfg.verify) if reads else None

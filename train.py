@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
     from virtassay.training.fit import claim
     from virtassay.training.warm_start import start_from, take_scales
 
-    first = None if cfg.start.run is None else VirtualAssay.load(cfg.start.run)
+    first = None if cfg.start.run is None else VirtualAssay.load(cfg.start.run, trust=cfg.trust)
     run = claim(Path(cfg.run), resume=cfg.resume, overwrite=cfg.overwrite)
     own = cfg.loader.folder == cfg.data.folder and not is_remote(cfg.data.folder)
     if own and not Path(cfg.data.folder).exists():
@@ -45,7 +45,7 @@ def main(cfg: DictConfig) -> None:
     module = hydra.utils.instantiate(cfg.training)(normalisation=data.vocabulary.normalisation)
     if first is not None:
         start_from(module.network, data.vocabulary, first, cfg.start.train)
-    assay = VirtualAssay(module.network, module.source, data.vocabulary, data.molecules, config)
+    assay = VirtualAssay(module.network, module.source, module.objective.path, data.vocabulary, data.molecules, config)
     fit = hydra.utils.instantiate(cfg.fit)  # partial: the yaml holds the choices, these are the parts
     fit(run=run, data=data, module=module, assay=assay, settings=config)
     if cfg.after is not None:

@@ -13,15 +13,16 @@ import yaml
 
 from tests.toy_screen import write_screen
 from tests.training.test_runs import train
-from virtassay.assay import BrokenRun, VirtualAssay, build
+from virtassay.assay import VirtualAssay
 from virtassay.data.dataset.store import open_dataset
 from virtassay.data.loading.vocabulary import UnknownToModel
 from virtassay.flow.guidance import Guidance
 from virtassay.flow.sampler import Sampler
 from virtassay.flow.solver import heun, midpoint
 from virtassay.flow.time import cosine_grid
-from virtassay.generation.requests import expand, inline_requests, like_dataset, read_requests
-from virtassay.generation.write import image_seeds, write_samples
+from virtassay.generation.requests import expand, image_seeds, inline_requests, like_dataset, read_requests
+from virtassay.generation.write import write_samples
+from virtassay.run_folder import BrokenRun, build
 from virtassay.schema import InvalidIndex
 
 

@@ -11,13 +11,14 @@ from safetensors.torch import load_file
 
 from tests.test_profiles import run
 from tests.toy_screen import train_overrides, write_screen
-from virtassay.assay import VirtualAssay, build
+from virtassay.assay import VirtualAssay
 from virtassay.data.dataset.store import open_dataset
 from virtassay.data.loading.controls import ControlPool
 from virtassay.data.loading.vocabulary import UnknownToModel
 from virtassay.flow.sampler import Sampler
 from virtassay.flow.solver import midpoint
 from virtassay.generation.requests import inline_requests
+from virtassay.run_folder import build
 
 TINY = ("network.depth=2", "network.width=16", "network.heads=2", "network.patch=4", "optimizer.lr=3e-3")
 

@@ -1,15 +1,10 @@
 """VirtualAssay: a trained model as an instrument. Load a run folder, ask for perturbations, get images.
 
-    assay = VirtualAssay.load("runs/quickstart")
-    images, nfe = assay.generate(requests, seeds, Sampler(midpoint, steps=10))
-
-Run folders come from strangers: weights are read from safetensors only, and config.yaml may name classes of virtassay
-only, so that nothing in the folder can execute code of its own.
+assay = VirtualAssay.load("runs/quickstart")
+images, nfe = assay.generate(requests, seeds, Sampler(midpoint, steps=10))
 """
 
 import hashlib
-import importlib
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,36 +14,42 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 import torch
-import yaml
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from virtassay.data.dataset.rows import Rows
 from virtassay.data.loading.controls import ControlPool
 from virtassay.data.loading.vocabulary import Vocabulary
 from virtassay.data.molecules.descriptors import Descriptor
+from virtassay.flow.path import Path as FlowPath
 from virtassay.flow.sampler import Sampler
 from virtassay.flow.source import SeededRandom, Source
 from virtassay.flow.traits import name_of, trait
 from virtassay.flow.velocity import Counted
-from virtassay.networks.channel_dit import ChannelDiT
 from virtassay.precision import best_device
+from virtassay.run_folder import GUIDE, BrokenRun, build, build_network, read_config
 from virtassay.schema import Condition
 
-FILES = ("config.yaml", "vocabulary.json", "model.safetensors")
-GUIDE = "guide.safetensors"  # an early state of the model, for autoguidance; not every run keeps one
 
+@dataclass(frozen=True)
+class DrawnControls:
+    """Control images of its own batch for each of n images, as rows of the pool's controls."""
 
-class BrokenRun(ValueError):
-    """A run folder that cannot be used; the message names the file and what to do."""
+    pool: ControlPool
+    start: np.ndarray | None  # (n,) that it begins at
+    shown: np.ndarray | None  # (n, m) that the condition encoder reads
 
 
 @dataclass(frozen=True)
 class VirtualAssay:
-    """A network with its source and vocabulary, ready to generate; the hashes say which model, and guide, it is."""
+    """A network with its source, path and vocabulary, ready to generate; the hashes say which model, and guide, it is.
+
+    What it can do are attributes of its parts: `needs_control` of the source; `linear` of the path; `any_channels` and
+    `mean_velocity` of the network, and `has_null` and `control_images` of its `condition`.
+    """
 
     network: nn.Module
     source: Source
+    path: FlowPath
     vocabulary: Vocabulary
     molecules: Descriptor | None
     config: dict[str, Any]
@@ -57,29 +58,23 @@ class VirtualAssay:
     guide_sha256: str | None = None
 
     @classmethod
-    def load(cls, run: str | Path, device: torch.device | str = "cpu", *, guide: bool = False) -> Self:
+    def load(
+        cls, run: str | Path, device: torch.device | str = "cpu", *, guide: bool = False, trust: Sequence[str] = ()
+    ) -> Self:
         """Read a run folder onto a device ("auto": a GPU where there is one).
 
-        guide: with the weights for autoguidance, where it kept them.
-
-        Raises BrokenRun naming what is missing, damaged or not of virtassay.
+        guide: with the weights for autoguidance, where it kept them. trust: packages besides virtassay whose classes
+        config.yaml may name, e.g. ["mylab"]; their code is run.
+        Raises BrokenRun naming what is missing, damaged, of another format or neither of virtassay nor trusted.
         """
         folder = Path(run)
-        if not folder.is_dir():
-            raise BrokenRun(f"{folder} is no run folder: it does not exist. Train one, or correct run=….")
-        missing = [name for name in FILES if not (folder / name).is_file()]
-        if missing:
-            raise BrokenRun(
-                f"the run folder {folder} lacks {', '.join(missing)} (a run needs {', '.join(FILES)}). "
-                "model.safetensors appears at the first checkpoint: was the run killed before it? Try resume=true."
-            )
         try:
-            config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+            config = read_config(folder)
             vocabulary = Vocabulary.load(folder / "vocabulary.json")
-            network = _network(config["network"], folder / "model.safetensors")
+            network = build_network(config["network"], folder / "model.safetensors", trust)
             guided = guide and (folder / GUIDE).is_file()
-            weaker = _network(config["network"], folder / GUIDE) if guided else None
-            source, molecules = build(config["source"]), build(config["molecules"])
+            weaker = build_network(config["network"], folder / GUIDE, trust) if guided else None
+            source, path, descriptor = (build(config[part], trust) for part in ("source", "path", "molecules"))
         except BrokenRun:
             raise
         except Exception as error:
@@ -87,21 +82,27 @@ class VirtualAssay:
                 f"the run folder {folder} cannot be read: {error}. Is a file damaged, or of another run?"
             ) from error
         device = best_device() if device == "auto" else device
-        digest = _sha256(folder / "model.safetensors")
-        if weaker is None:
-            return cls(network.to(device), source, vocabulary, molecules, config, digest)
-        of_guide = _sha256(folder / GUIDE)
-        return cls(network.to(device), source, vocabulary, molecules, config, digest, weaker.to(device), of_guide)
+        return cls(
+            network.to(device),
+            source,
+            path,
+            vocabulary,
+            descriptor,
+            config,
+            model_sha256=_sha256(folder / "model.safetensors"),
+            guide=None if weaker is None else weaker.to(device),
+            guide_sha256=None if weaker is None else _sha256(folder / GUIDE),
+        )
 
     @property
     def control_set(self) -> int:
-        """How many control images of the batch the condition is told."""
-        return int(self.config.get("loader", {}).get("control_set", 0))
+        """How many control images of the batch the condition encoder reads."""
+        return int(trait(self.network.condition, "control_images", 0))
 
     @property
     def any_channels(self) -> bool:
         """Whether it paints any of the channels that it knows, in any order, or all of them in theirs."""
-        return isinstance(self.network, ChannelDiT)
+        return bool(trait(self.network, "any_channels"))
 
     @property
     def folder(self) -> str:
@@ -115,8 +116,34 @@ class VirtualAssay:
 
     @property
     def needs_controls(self) -> bool:
-        """Whether images begin at, or are told of, control images of their batch."""
+        """Whether images begin at control images of their batch, or its encoder reads some."""
         return self.source.needs_control or self.control_set > 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    def draw_controls(
+        self,
+        batches: Sequence[str],
+        seeds: np.ndarray,
+        controls: ControlPool | None,
+        *,
+        counterfactual: bool = False,
+    ) -> DrawnControls | None:
+        """Draw the control images that each of n images needs, of its batch and by its seed; None where it needs none.
+
+        The one that an image begins at is the first that its seed draws, whatever else is drawn.
+        Raises InvalidIndex naming the batches that have no control in the pool.
+        """
+        begins = self.source.needs_control or counterfactual
+        if controls is None or not (begins or self.control_set):
+            return None
+        rows = controls.draw(batches, seeds, begins + self.control_set)
+        return DrawnControls(
+            controls, start=rows[:, 0] if begins else None, shown=rows[:, begins:] if self.control_set else None
+        )
 
     @torch.inference_mode()
     def generate(
@@ -142,39 +169,29 @@ class VirtualAssay:
         Raises ValueError for what the model cannot do.
         """
         self._check(sampler, controls, counterfactual)
-        shown, stain = self._shown(channels)
+        names, stain = self._shown(channels)
         scale = self.vocabulary.normalisation.take(stain)
         table = self.vocabulary.encode(Rows.of(requests), self.molecules, "requests")
         times = sampler.times().to(self.device)
         bf16 = bf16 and not trait(sampler.solver, "controls_error")
-        begins = self.source.needs_control or counterfactual
-        pool = controls if begins or self.control_set else None
-        drawn = None if pool is None else pool.draw(requests["batch"].to_list(), seeds, begins + self.control_set)
+        drawn = self.draw_controls(requests["batch"].to_list(), seeds, controls, counterfactual=counterfactual)
         self.network.eval()
         for first in range(0, len(table), minibatch_size):
             rows = slice(first, first + minibatch_size)
             random = SeededRandom(torch.tensor(seeds[rows]))
             noise, chance = random.normal(self.vocabulary.image_shape)[:, stain[0]], random.uniform()
-            condition, start, own = replace(table.condition(rows), stain=stain.expand(len(noise), -1)), None, None
-            if pool is not None and drawn is not None:
-                start = self._read(pool, drawn[rows, 0], shown).to(self.device) if begins else None
-                told = self._read(pool, drawn[rows, begins:], self.vocabulary.channels) if self.control_set else None
-                condition = replace(condition, control_set=told)
-                if counterfactual:
-                    of_controls = self.vocabulary.encode(
-                        pool.controls.rows.take(drawn[rows, 0]), self.molecules, "controls"
-                    )
-                    given = of_controls.condition(slice(None))
-                    own = replace(given, stain=condition.stain, control_set=told).to(self.device)
-            condition = condition.to(self.device)
+            control, shown = self._controls(drawn, rows, names)
+            stains = stain.expand(len(noise), -1)
+            condition = replace(table.condition(rows), stain=stains, control_set=shown).to(self.device)
             counted = Counted(_velocity(self.network, bf16))
             weaker = None if self.guide is None else Counted(_velocity(self.guide, bf16))
             velocity = sampler.guidance(counted, weaker)
             solve = _seeded(sampler.solver, random)
-            if own is not None and start is not None:
-                x0 = solve(counted, start, own, times.flip(0))
+            if counterfactual and drawn is not None and control is not None:
+                own = replace(self._condition_of_controls(drawn, rows), stain=stains, control_set=shown)
+                x0 = solve(counted, control, own.to(self.device), times.flip(0))
             else:
-                x0 = self.source(noise.to(self.device), start, chance.to(self.device))
+                x0 = self.source(noise.to(self.device), control, chance.to(self.device))
             images = solve(velocity, x0, condition, times)
             if not images.isfinite().all():
                 raise FloatingPointError(
@@ -184,11 +201,6 @@ class VirtualAssay:
             calls = counted.calls + (weaker.calls if weaker else 0)
             stored = scale.to_stored(images, getattr(torch, self.vocabulary.dtype))
             yield stored.cpu().numpy(), calls
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return next(self.network.parameters()).device
 
     def _shown(self, channels: Sequence[str] | None) -> tuple[tuple[str, ...], Tensor]:
         """Return the names of the channels to paint, and their rows of the vocabulary, (1, c)."""
@@ -202,19 +214,35 @@ class VirtualAssay:
             )
         return tuple(channels), torch.from_numpy(self.vocabulary.stain(channels))[None]
 
+    def _controls(
+        self, drawn: DrawnControls | None, rows: slice, channels: tuple[str, ...]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Read what a minibatch begins at, (n, c, h, w) of these channels, and what the encoder reads, (n, m, …)."""
+        if drawn is None:
+            return None, None
+        start = None if drawn.start is None else self._read(drawn.pool, drawn.start[rows], channels).to(self.device)
+        every = self.vocabulary.channels
+        return start, None if drawn.shown is None else self._read(drawn.pool, drawn.shown[rows], every)
+
     def _read(self, pool: ControlPool, rows: np.ndarray, channels: tuple[str, ...]) -> Tensor:
         """Read these channels of the controls `rows`, (n) or (n, m), scaled as the network sees them: (…, c, h, w)."""
-        there, images = pool.controls.info.channels, pool.controls.images(rows.ravel())
-        missing = sorted(set(channels) - set(there))
+        stored, images = pool.controls.info.channels, pool.controls.images(rows.ravel())
+        missing = sorted(set(channels) - set(stored))
         if missing:
             raise ValueError(
-                f"{pool.source}: its control images show {list(there)}, and {missing} too are needed of them: name "
+                f"{pool.source}: its control images show {list(stored)}, and {missing} too are needed of them: name "
                 "another dataset=…, or ask for channels=… that it has."
             )
-        if channels != there:
-            images = images[:, [there.index(name) for name in channels]]
+        if channels != stored:
+            images = images[:, [stored.index(name) for name in channels]]
         scale = self.vocabulary.normalisation.take(self._shown(channels)[1])
         return scale.to_model(torch.from_numpy(images)).unflatten(0, rows.shape)
+
+    def _condition_of_controls(self, drawn: DrawnControls, rows: slice) -> Condition:
+        """Encode what was done to the controls that a minibatch begins at."""
+        assert drawn.start is not None
+        of_controls = drawn.pool.controls.rows.take(drawn.start[rows])
+        return self.vocabulary.encode(of_controls, self.molecules, "controls").condition(slice(None))
 
     def _check(self, sampler: Sampler, controls: ControlPool | None, counterfactual: bool) -> None:
         if controls is None and (self.needs_controls or counterfactual):
@@ -224,24 +252,20 @@ class VirtualAssay:
                 f"a counterfactual goes back to noise, and this model begins at controls ({self.source}), each of "
                 "which it shows treated as it is: leave counterfactual=true out."
             )
-        if sampler.guidance.needs_null and self.config["condition"]["dropout"] == 0:
+        if sampler.guidance.needs_null and not trait(self.network.condition, "has_null"):
             raise ValueError(
                 "this model was trained without a null (condition.dropout=0), so that there is nothing to guide away "
                 "from: sample with guidance=none, or train with condition.dropout=0.1."
             )
         solver = name_of(sampler.solver)
-        if trait(sampler.solver, "from_noise") and (self.source.needs_control or not self._linear):
+        if trait(sampler.solver, "from_noise") and (self.source.needs_control or not trait(self.path, "linear")):
             raise ValueError(
                 f"the {solver} solver is for models that go from noise along the linear path: use midpoint."
             )
-        if trait(sampler.solver, "mean_velocity") and not self.config["network"].get("average", False):
+        if trait(sampler.solver, "mean_velocity") and not trait(self.network, "mean_velocity"):
             raise ValueError(
                 f"solver={solver} needs a model of mean velocities: train one with objective=self_distilled."
             )
-
-    @property
-    def _linear(self) -> bool:
-        return str(self.config["objective"]["path"]["_target_"]).endswith(".Linear")
 
 
 def _seeded(solver: Callable[..., Tensor], random: SeededRandom) -> Callable[..., Tensor]:
@@ -259,36 +283,5 @@ def _velocity(network: nn.Module, bf16: bool) -> Callable[..., Tensor]:
     return velocity
 
 
-def _network(node: Any, weights: Path) -> nn.Module:
-    network = build(node)
-    network.load_state_dict(load_file(weights))
-    return network.eval()
-
-
 def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def build(node: Any) -> Any:
-    """Build the objects that a stored config describes: `_target_` is a class of virtassay, the rest its arguments.
-
-    The class must be defined in virtassay, not only reachable through it, or a config could name anything that some
-    module of ours imports. Raises BrokenRun on any other name.
-    """
-    if isinstance(node, list):
-        return [build(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    arguments = {key: build(value) for key, value in node.items() if key != "_target_"}
-    if "_target_" not in node:
-        return arguments
-    module, _, name = str(node["_target_"]).rpartition(".")
-    made = None
-    if module.split(".")[0] == "virtassay":
-        try:
-            made = getattr(importlib.import_module(module), name, None)
-        except ImportError:
-            made = None
-    if not inspect.isclass(made) or made.__module__ != module:
-        raise BrokenRun(f"config.yaml names {node['_target_']!r}, which is no class of virtassay: it is not loaded.")
-    return made(**arguments)

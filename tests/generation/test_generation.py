@@ -17,8 +17,8 @@ from virtassay.data.loading.controls import ControlPool
 from virtassay.flow.guidance import Guidance
 from virtassay.flow.sampler import Sampler
 from virtassay.flow.solver import ab2, dopri5, euler, heun, jump, midpoint, stochastic
-from virtassay.generation.requests import inline_requests
-from virtassay.generation.write import image_seeds, write_samples
+from virtassay.generation.requests import image_seeds, inline_requests
+from virtassay.generation.write import write_samples
 
 RUNS = {
     "noise": (),

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.networks.toy import WIDTH, conditions, encoder
-from virtassay.networks.condition import ConditionEncoder, Structure
-from virtassay.networks.encoders.control_set import ControlSet
+from virtassay.networks.condition import ConditionEncoder
+from virtassay.networks.encoders import ControlSet
 from virtassay.schema import NULL, Condition
 
 
@@ -43,18 +43,6 @@ def test_nulls_are_dropped_per_sample_and_per_field():
     assert distinct.max().item() / n == pytest.approx(kept, abs=0.03)
     assert len(torch.unique(encode(many).detach(), dim=0)) == 1  # the encoder itself drops nothing
     assert encoder(dropout=0.0).drop(many) is many
-
-
-def test_structure_encoder_knows_unseen_molecules_and_keeps_rows_for_the_others():
-    encode = Structure(width=WIDTH, n_perturbations=4, structure_size=8)
-    c = conditions()
-    structure = torch.zeros(4, 2, 8)
-    structure[0, 0, :3] = 1
-    structure[1, 0, :3] = 5  # the same direction: counts are normalised
-    c = Condition(**{**vars(c), "structure": structure, "perturbation": torch.full((4, 2), 4)})  # 4: not in training
-    out = encode(c)
-    assert torch.allclose(out[0, 0], out[1, 0], atol=1e-6)
-    assert (out[0, 0] - out[2, 0]).norm() > 1e-2
 
 
 @pytest.mark.parametrize("structure", [False, True])
@@ -107,7 +95,7 @@ def test_unseen_doses_lie_between_their_neighbours():
 
 def with_controls(dropout: float = 0.15) -> ConditionEncoder:
     perturbation = encoder().perturbation
-    controls = ControlSet(width=WIDTH, channels=2)
+    controls = ControlSet(width=WIDTH, channels=2, images=3)
     return ConditionEncoder(
         width=WIDTH, perturbation=perturbation, n_batches=3, n_cell_types=2, use_batch=False, dropout=dropout,
         control_set=controls,
@@ -147,7 +135,7 @@ def test_the_batch_enters_one_way_and_the_names_of_weights_stay():
     with pytest.raises(ValueError, match="use_batch=false"):
         ConditionEncoder(
             width=WIDTH, perturbation=encoder().perturbation, n_batches=3, n_cell_types=1,
-            control_set=ControlSet(width=WIDTH, channels=2),
+            control_set=ControlSet(width=WIDTH, channels=2, images=3),
         )  # fmt: skip
     assert {name.partition(".")[0] for name in encoder().state_dict()} == {
         "perturbation", "dose", "treatment", "batch", "cell_type", "null",

@@ -11,8 +11,9 @@ from torch import nn
 
 from tests.networks.toy import conditions
 from tests.networks.toy_networks import away_from_zero, wide_encoder
-from virtassay.networks.condition import ConditionEncoder, OneHot
+from virtassay.networks.condition import ConditionEncoder
 from virtassay.networks.dit import Block, DiT
+from virtassay.networks.encoders import OneHot
 from virtassay.networks.layers import SwiGLU, rotary_positions, rotate, sincos_positions
 
 WIDTH, DEPTH, HEADS = 24, 4, 2

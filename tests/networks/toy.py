@@ -2,7 +2,8 @@
 
 import torch
 
-from virtassay.networks.condition import ConditionEncoder, OneHot, Structure
+from virtassay.networks.condition import ConditionEncoder
+from virtassay.networks.encoders import OneHot, Structure
 from virtassay.schema import NULL, Condition
 
 WIDTH = 16

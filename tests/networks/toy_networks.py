@@ -6,8 +6,9 @@ from torch import nn
 from tests.networks.toy import WIDTH, encoder
 from virtassay.networks.adm import ADM
 from virtassay.networks.channel_dit import ChannelDiT
-from virtassay.networks.condition import ConditionEncoder, OneHot
+from virtassay.networks.condition import ConditionEncoder
 from virtassay.networks.dit import DiT
+from virtassay.networks.encoders import OneHot
 from virtassay.networks.set_transformer import SetTransformer
 from virtassay.networks.unet import UNet
 

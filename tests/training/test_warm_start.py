@@ -17,13 +17,14 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from tests.toy_screen import train_overrides, write_screen
-from virtassay.assay import BrokenRun, VirtualAssay, build
+from virtassay.assay import VirtualAssay
 from virtassay.data.dataset.store import open_dataset, write_dataset
 from virtassay.data.loading.datamodule import AssayData
 from virtassay.data.molecules.descriptors import Morgan
 from virtassay.flow.guidance import Guidance
 from virtassay.flow.sampler import Sampler
 from virtassay.flow.solver import euler
+from virtassay.run_folder import BrokenRun, build
 from virtassay.schema import Condition
 from virtassay.training.warm_start import ROWS, start_from, take_scales
 

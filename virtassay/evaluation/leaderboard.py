@@ -33,13 +33,14 @@ def judge_run(
     split: str = "test",
     minibatch_size: int = 256,
     seed: int = 0,
+    trust: Sequence[str] = (),
 ) -> Path:
     """Generate the images of `split` into run/generated, judge them into run/report, and write the folder's table.
 
     most: images of each batch and treatment. Control images, where the model needs them, are those of any split of the
-    batch. Returns the path of the table.
+    batch. trust: as in VirtualAssay.load. Returns the path of the table.
     """
-    assay = VirtualAssay.load(run, guide=sampler.guidance.needs_guide)
+    assay = VirtualAssay.load(run, guide=sampler.guidance.needs_guide, trust=trust)
     real = open_dataset(assay.folder, verify=False)
     made = write_samples(
         assay,

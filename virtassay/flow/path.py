@@ -32,7 +32,10 @@ class PathSample(NamedTuple):
 
 @runtime_checkable
 class Path(Protocol):
-    """a, b, c at times (n,) in [0, 1], and their derivatives; `needs_noise` where c is not 0."""
+    """a, b, c at times (n,) in [0, 1], and their derivatives; `needs_noise` where c is not 0.
+
+    `linear = True` beside it says that a = 1 − t, b = t and c = 0, which some solvers need (`from_noise`).
+    """
 
     needs_noise: ClassVar[bool]
 
@@ -48,6 +51,7 @@ class Linear:
     """
 
     needs_noise: ClassVar[bool] = False
+    linear: ClassVar[bool] = True
 
     def mix(self, t: Float[Tensor, " n"]) -> Mix:
         return Mix(1 - t, t, torch.zeros_like(t))

@@ -1,9 +1,11 @@
-"""Requests: what to generate, as an index in normal form whose rows are images to come."""
+"""Requests: what to generate, as an index in normal form whose rows are images to come, and the seed of each."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from virtassay.data.dataset.store import Dataset
@@ -88,6 +90,12 @@ def expand(table: pl.DataFrame, vocabulary: Vocabulary, source: str) -> pl.DataF
         split=pl.lit("generated"),
     )
     return validate(table, source)
+
+
+def image_seeds(image_ids: pl.Series, seed: int) -> np.ndarray:
+    """Give each image a seed of its own, from `seed` and its image_id alone: 63 bits of their SHA-256."""
+    digests = (hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in image_ids)
+    return np.array([int.from_bytes(digest[:8], "little") >> 1 for digest in digests], np.int64)
 
 
 def which_channels(given: str | Sequence[str] | None, dataset: Dataset | None) -> Sequence[str] | None:

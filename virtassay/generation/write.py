@@ -1,11 +1,9 @@
 """Generate requested images into a dataset folder, the same format as the real ones, with a contact sheet."""
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 from tqdm.auto import tqdm
 
@@ -15,16 +13,11 @@ from virtassay.data.dataset.store import DatasetInfo, DatasetWriter, open_datase
 from virtassay.data.loading.controls import ControlPool
 from virtassay.flow.sampler import Sampler
 from virtassay.flow.traits import trait
+from virtassay.generation.requests import image_seeds
 from virtassay.precision import bf16_pays
 from virtassay.report.pictures import paired_sheet, treatment_sheet
 
 log = logging.getLogger(__name__)
-
-
-def image_seeds(image_ids: pl.Series, seed: int) -> np.ndarray:
-    """Give each image a seed of its own, from `seed` and its image_id alone: 63 bits of their SHA-256."""
-    digests = (hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in image_ids)
-    return np.array([int.from_bytes(digest[:8], "little") >> 1 for digest in digests], np.int64)
 
 
 def write_samples(
@@ -46,17 +39,17 @@ def write_samples(
     channels: what the images show, by default all that the model knows. The index gains `seed`, the seed of each image,
     and `control_id`, the control that it began at, if any. Raises UnknownToModel before anything is written.
     """
-    device = next(assay.network.parameters()).device.type
-    bf16 = bf16_pays(device) if precision == "auto" else "bf16" in precision
+    bf16 = bf16_pays(assay.device.type) if precision == "auto" else "bf16" in precision
     vocabulary = assay.vocabulary
     requests = requests.with_columns(seed=pl.Series(image_seeds(requests["image_id"], seed)))
-    begins = controls is not None and (assay.source.needs_control or counterfactual)
-    if controls is not None and begins:  # the first that each image's seed draws, as in generate
-        rows = controls.draw(requests["batch"].to_list(), requests["seed"].to_numpy(), 1)[:, 0]
-        requests = requests.with_columns(control_id=controls.controls.index["image_id"].gather(rows))
-    made = assay.generate(
+    seeds = requests["seed"].to_numpy()
+    drawn = assay.draw_controls(requests["batch"].to_list(), seeds, controls, counterfactual=counterfactual)
+    begins = None if drawn is None or drawn.start is None else drawn.pool.controls
+    if begins is not None:
+        requests = requests.with_columns(control_id=begins.index["image_id"].gather(drawn.start))
+    parts = assay.generate(
         requests,
-        requests["seed"].to_numpy(),
+        seeds,
         sampler,
         channels=channels,
         controls=controls,
@@ -91,7 +84,7 @@ def write_samples(
         tqdm(total=requests.height, unit="img", desc="sample", dynamic_ncols=True) as bar,
     ):
         done = 0
-        for images, calls in made:
+        for images, calls in parts:
             nfe = calls
             writer.append(images, requests[done : done + len(images)])
             done += len(images)
@@ -99,8 +92,8 @@ def write_samples(
         provenance["nfe"] = nfe  # network calls for each image, guidance counted
     dataset = open_dataset(root, verify=False)
     title = f"generated · {nfe} network calls an image"
-    if controls is not None and begins:
-        paired_sheet(root / "contact_sheet.png", dataset, controls.controls, title)
+    if begins is not None:
+        paired_sheet(root / "contact_sheet.png", dataset, begins, title)
     else:
         treatment_sheet(root / "contact_sheet.png", dataset, title=title)
     log.info("wrote %d images to %s (%d network calls each)", requests.height, root, nfe)

@@ -70,6 +70,7 @@ class ADM(nn.Module):
         require_width(condition, width)
         _check(image_shape, levels, attention_resolutions)
         self.condition = condition
+        self.mean_velocity = average
         self.time = TimeEmbedding(width, average=average, frequencies=channels // 2)
         self.stem = nn.Conv2d(image_shape[0], levels[0], 3, padding=1)
 

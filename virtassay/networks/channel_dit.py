@@ -4,6 +4,7 @@ Source: ChannelViT, Bao et al. 2023 (arXiv 2309.16108): one patch embedding for 
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from einops import rearrange
@@ -32,6 +33,8 @@ class ChannelDiT(nn.Module):
     Raises ValueError on sizes that do not fit one another, and on channels without a stain.
     """
 
+    any_channels: ClassVar[bool] = True
+
     def __init__(
         self,
         *,
@@ -49,6 +52,7 @@ class ChannelDiT(nn.Module):
         require_width(condition, width)
         self.grid = patch_grid(image_shape, patch)
         self.condition = condition
+        self.mean_velocity = average
         self.time = TimeEmbedding(width, average=average)
         self.embed = nn.Conv2d(1, width, patch, stride=patch)
         self.embed_stain = nn.Embedding(image_shape[0], width)

@@ -16,42 +16,6 @@ from torch import Tensor, nn
 from virtassay.schema import FIELDS, NULL, Condition
 
 
-class OneHot(nn.Module):
-    """A learned row for each perturbation that was in training; knows no others. (n, k) → (n, k, width)."""
-
-    structure_size = 0  # it reads no molecular structure
-
-    def __init__(self, *, width: int, n_perturbations: int) -> None:
-        super().__init__()
-        self.rows = nn.Embedding(n_perturbations, width)
-        nn.init.normal_(self.rows.weight, std=1 / math.sqrt(width))
-
-    def forward(self, condition: Condition) -> Tensor:
-        return self.rows(condition.perturbation.clamp(min=0))
-
-
-class Structure(nn.Module):
-    """A linear map of the molecule's fingerprint or embedding s, W s/‖s‖, so that unseen molecules have a vector too.
-
-    Perturbations without a structure (controls, gene knock-outs) keep a learned row each. (n, k, d) → (n, k, width).
-    Source of the fingerprint: Rogers & Hahn 2010 (doi 10.1021/ci100050t).
-    """
-
-    def __init__(self, *, width: int, n_perturbations: int, structure_size: int = 2048) -> None:
-        super().__init__()
-        self.structure_size = structure_size
-        self.rows = nn.Embedding(n_perturbations, width)
-        self.project = nn.Linear(structure_size, width, bias=False)
-        nn.init.normal_(self.rows.weight, std=1 / math.sqrt(width))
-        nn.init.normal_(self.project.weight, std=1 / math.sqrt(width))
-
-    def forward(self, condition: Condition) -> Tensor:
-        length = condition.structure.norm(dim=-1, keepdim=True)
-        known = self.rows(condition.perturbation.clamp(min=0, max=self.rows.num_embeddings - 1))
-        drawn = self.project(condition.structure / length.clamp(min=1e-6))
-        return torch.where(length > 0, drawn, known)
-
-
 class ConditionEncoder(nn.Module):
     """Sum the fields of a Condition to one vector: (n fields) → (n, width).
 
@@ -59,6 +23,9 @@ class ConditionEncoder(nn.Module):
     that was not in training has too; where a sample's control images are not given (None, or NaN for that sample
     alone) its null stands for it. `dropout` is the probability with which each field of each sample is replaced by its
     null while training. Raises ValueError where dropout is no probability or the batch enters both ways.
+
+    What others ask of an encoder is an attribute: `width`; `has_null`, whether training dropped it in, so that guidance
+    can lead away from it; `control_images`, how many of each batch it reads.
     """
 
     def __init__(
@@ -85,9 +52,11 @@ class ConditionEncoder(nn.Module):
         self.treatment = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.batch = nn.Embedding(n_batches, width) if use_batch else None
         self.control_set = control_set
+        self.has_null = dropout > 0
+        self.control_images = 0 if control_set is None else int(control_set.images)
         self.cell_type = nn.Embedding(n_cell_types, width) if n_cell_types > 1 else None
-        there = {"dose": self.dose, "batch": self.batch or self.control_set, "cell_type": self.cell_type}
-        fields = ["perturbation", *(name for name, encoder in there.items() if encoder is not None)]
+        encoders = {"dose": self.dose, "batch": self.batch or self.control_set, "cell_type": self.cell_type}
+        fields = ["perturbation", *(name for name, encoder in encoders.items() if encoder is not None)]
         # a null for no other field: a weight without a gradient is an error to several devices
         self.null = nn.ParameterDict({name: nn.Parameter(torch.randn(width) / math.sqrt(width)) for name in fields})
         for table in (self.batch, self.cell_type):

@@ -115,6 +115,7 @@ class DiT(nn.Module):
         channels = image_shape[0]
         self.grid = patch_grid(image_shape, patch)
         self.condition = condition
+        self.mean_velocity = average
         self.time = TimeEmbedding(width, average=average)
         self.embed = nn.Conv2d(channels, width, patch, stride=patch)
         self.position: Tensor | None

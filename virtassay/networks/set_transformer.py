@@ -41,6 +41,7 @@ class SetTransformer(nn.Module):
             )
         require_width(condition, width)
         self.condition = condition
+        self.mean_velocity = average
         self.time = TimeEmbedding(width, average=average)
         self.embed = nn.Conv2d(features, width, 1)  # of one pixel: the same linear map of each vector
         self.blocks = nn.ModuleList(Block(width, heads, projection_dropout=projection_dropout) for _ in range(depth))

@@ -95,6 +95,7 @@ class UNet(nn.Module):
                 "images at another size."
             )
         self.condition = condition
+        self.mean_velocity = average
         self.time = TimeEmbedding(width, average=average)
         self.stem = nn.Conv2d(image_channels, levels[0], patch + 2, stride=patch, padding=1)
 
@@ -135,14 +136,14 @@ class UNet(nn.Module):
         image, x = x, self.stem(x)
         skips = [x]
         for stage, shrink in zip(self.down, self.shrink, strict=True):
-            for residual, attention in pairs(stage):
+            for residual, attention in _pairs(stage):
                 x = attention(residual(x, vector))
                 skips.append(x)
             x = shrink(x)
         residual, attention = self.middle
         x = attention(residual(x, vector))
         for stage, grow in zip(self.up, self.grow, strict=True):
-            for residual, attention in pairs(stage):
+            for residual, attention in _pairs(stage):
                 x = attention(residual(torch.cat([x, skips.pop()], dim=1), vector))
             if isinstance(grow, nn.Conv2d):
                 x = nn.functional.interpolate(grow(x), scale_factor=2, mode="nearest")
@@ -150,7 +151,7 @@ class UNet(nn.Module):
         return self.head(nn.functional.silu(self.norm(x)), image)
 
 
-def pairs(stage: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
+def _pairs(stage: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
     """Iterate over the (residual block, attention) pairs of a stage."""
     for block in stage.children():
         residual, attention = block.children()

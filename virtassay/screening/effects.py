@@ -20,7 +20,7 @@ from virtassay.data.dataset.rows import Rows
 from virtassay.data.loading.controls import ControlPool
 from virtassay.evaluation.featurizers.features import Featurizer
 from virtassay.flow.sampler import Sampler
-from virtassay.generation.write import image_seeds
+from virtassay.generation.requests import image_seeds
 from virtassay.schema import validate
 
 Array = NDArray[np.float64]

@@ -44,6 +44,7 @@ class Recipe:
 
     doses_um: each compound is tried at all of them. batches: training batches that effects are averaged over; None: the
     first four. controls: the dataset folder and split whose control images the model begins at, if it does.
+    trust: packages whose classes run folders may name, as in VirtualAssay.load.
     """
 
     run: str
@@ -56,6 +57,7 @@ class Recipe:
     seed: int = 0
     minibatch_size: int = 256
     device: str = "auto"
+    trust: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not self.doses_um or min(self.doses_um) <= 0:
@@ -64,7 +66,8 @@ class Recipe:
     def instrument(self, stage: Stage) -> Instrument:
         """Load the model. Raises ValueError for batches that it does not know."""
         device = best_device() if self.device == "auto" else self.device
-        assay = VirtualAssay.load(self.run, device=device, guide=self.sampler.guidance.needs_guide)
+        guide = self.sampler.guidance.needs_guide
+        assay = VirtualAssay.load(self.run, device=device, guide=guide, trust=self.trust)
         known = assay.vocabulary.batches
         batches = known[:4] if self.batches is None else self.batches
         strange = sorted(set(batches) - set(known))

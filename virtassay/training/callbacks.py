@@ -18,11 +18,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
-from virtassay.assay import GUIDE, VirtualAssay
+from virtassay.assay import VirtualAssay
 from virtassay.data.dataset.store import Dataset
 from virtassay.data.loading.controls import ControlPool
 from virtassay.flow.sampler import Sampler
 from virtassay.report.pictures import contact_sheet, display_limits
+from virtassay.run_folder import GUIDE
 from virtassay.training.ema import EMA
 
 log = logging.getLogger(__name__)

@@ -15,13 +15,14 @@ from lightning.pytorch.loggers.logger import Logger
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from virtassay import __version__
-from virtassay.assay import FILES, GUIDE, VirtualAssay
+from virtassay.assay import VirtualAssay
 from virtassay.data.dataset.joined import JoinedDataset
 from virtassay.data.dataset.store import Dataset
 from virtassay.data.loading.datamodule import AssayData
 from virtassay.flow.sampler import Sampler
 from virtassay.flow.traits import trait
 from virtassay.precision import bf16_pays
+from virtassay.run_folder import FILES, FORMAT, GUIDE, packages
 from virtassay.training.callbacks import ImagesBar, MetricsCSV, RunCheckpoint, SampleGrids, Stopped
 from virtassay.training.ema import EMA
 from virtassay.training.module import FlowTraining
@@ -147,7 +148,7 @@ def fit(
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if resume else None, weights_only=True)
     except Stopped as stop:  # Lightning would turn a KeyboardInterrupt into its own exit
         raise KeyboardInterrupt(str(stop)) from stop
-    return VirtualAssay.load(run)
+    return VirtualAssay.load(run, trust=sorted(packages(settings)))
 
 
 def _require_any_channels(data: AssayData, assay: VirtualAssay) -> None:
@@ -182,7 +183,7 @@ def _folders(dataset: Dataset | JoinedDataset) -> list[tuple[str, Dataset]]:
 def write_folder(run: Path, data: AssayData, settings: Mapping[str, Any]) -> None:
     """Write what names the run: config.yaml and vocabulary.json (a resumed run writes them again, unchanged)."""
     run.mkdir(parents=True, exist_ok=True)
-    stored = {**settings, "version": __version__}
+    stored = {**settings, "format": FORMAT, "version": __version__}
     for name, text in (
         ("config.yaml", yaml.safe_dump(stored, sort_keys=False, allow_unicode=True)),
         ("vocabulary.json", json.dumps(data.vocabulary.as_json(), indent=1, ensure_ascii=False)),

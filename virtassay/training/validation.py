@@ -28,8 +28,7 @@ from virtassay.evaluation.measure.measure import measure
 from virtassay.evaluation.measure.needed import features_of, rows_needed
 from virtassay.evaluation.measure.space import space
 from virtassay.flow.sampler import Sampler
-from virtassay.generation.requests import like_dataset
-from virtassay.generation.write import image_seeds
+from virtassay.generation.requests import image_seeds, like_dataset
 from virtassay.schema import treatment
 
 METRICS = ("effect_explained", "pds")

@@ -16,16 +16,15 @@ def main(cfg: DictConfig) -> None:
     from virtassay.assay import VirtualAssay
     from virtassay.data.dataset.store import open_dataset
     from virtassay.data.loading.controls import ControlPool
-    from virtassay.generation.requests import (
-        KNOWN,
-        NAMING,
+    from virtassay.generation import (
         inline_requests,
         like_dataset,
         one_way,
         read_requests,
         which_channels,
+        write_samples,
     )
-    from virtassay.generation.write import write_samples
+    from virtassay.generation.requests import KNOWN, NAMING
 
     one_way({name: cfg[name] for name in ("requests", "like", *NAMING)})
     sampler = hydra.utils.instantiate(cfg.sampler)

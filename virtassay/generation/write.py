@@ -29,8 +29,8 @@ def write_samples(
     channels: Sequence[str] | None = None,
     controls: ControlPool | None = None,
     counterfactual: bool = False,
-    minibatch_size: int,
-    seed: int,
+    minibatch_size: int = 256,
+    seed: int = 0,
     precision: str = "auto",
     overwrite: bool = False,
 ) -> Path:

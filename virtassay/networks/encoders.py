@@ -175,7 +175,7 @@ class ControlSet(nn.Module):
     for each in training. Raises ValueError where images have other channels.
     """
 
-    def __init__(self, *, width: int, channels: int, images: int) -> None:
+    def __init__(self, *, width: int, channels: int, images: int = 8) -> None:
         super().__init__()
         self.channels, self.images = channels, images
         steps: list[nn.Module] = []

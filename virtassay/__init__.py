@@ -3,12 +3,12 @@
     import virtassay as va
     from virtassay.flow import midpoint
 
-    screen = va.simulate(root="datasets/simulated")  # or va.prepare_table, of a screen of your own
+    va.simulate(root="datasets/simulated")  # or va.prepare_table, of a screen of your own
     # then train: virtassay train experiment=quickstart
     assay = va.VirtualAssay.load("runs/quickstart")
     requests = va.inline_requests({"perturbation": "taxol", "dose_um": [0.1, 1.0], "n": 16}, assay.vocabulary)
-    made = va.write_samples(assay, requests, root=Path("made"), sampler=va.Sampler(midpoint, steps=20))
-    images = va.open_dataset(made).images()  # (n, c, h, w), as they are stored
+    folder = va.write_samples(assay, requests, root=Path("made"), sampler=va.Sampler(midpoint, steps=20))
+    images = va.open_dataset(folder).images()  # (n, c, h, w), as they are stored
 
 What they are made of is in virtassay.flow, virtassay.networks and virtassay.data.molecules. Each name below is imported
 when it is first used, so that `virtassay --help` need not wait for torch.

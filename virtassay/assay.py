@@ -54,7 +54,7 @@ class VirtualAssay:
     molecules: Descriptor | None
     config: dict[str, Any]
     model_sha256: str = ""
-    guide: nn.Module | None = None  # only where it was asked for and the run kept one
+    guide: nn.Module | None = None  # only where it was wanted and the run kept one
     guide_sha256: str | None = None
 
     @classmethod

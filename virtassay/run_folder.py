@@ -97,11 +97,11 @@ def _class(path: str, trust: Sequence[str]) -> type:
         cure = "" if ours else f" If you know its code and trust it, trust=[{package}] loads it."
         raise BrokenRun(f"config.yaml names {path!r}, which is no class of virtassay: it is not loaded.{cure}")
     try:
-        made = getattr(importlib.import_module(module), name, None)
+        named = getattr(importlib.import_module(module), name, None)
     except ImportError as error:
         raise BrokenRun(
             f"config.yaml names {path!r}, and {error}: install {package!r}, or put its folder on PYTHONPATH."
         ) from error
-    if not inspect.isclass(made) or made.__module__.partition(".")[0] != package:
+    if not inspect.isclass(named) or named.__module__.partition(".")[0] != package:
         raise BrokenRun(f"config.yaml names {path!r}, which is no class of {package}: it is not loaded.")
-    return made
+    return named

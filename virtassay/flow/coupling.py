@@ -27,7 +27,7 @@ class Coupling(Protocol):
 
 @runtime_checkable
 class Comparable(Protocol):
-    """A condition that tells its batch (n,) and how far apart two treatments are, (n, n)."""
+    """A condition that knows its batch (n,) and how far apart two treatments are, (n, n)."""
 
     @property
     def batch(self) -> Tensor: ...
@@ -107,9 +107,9 @@ def entropic(
     cost = squared_distances(embed(x1), embed(x0))
 
     def drawn(rows: Tensor) -> Tensor:
-        here = cost[rows][:, rows]
-        gumbel = -torch.empty_like(here).exponential_().log()
-        return _assign(here / (epsilon * here.mean()) - gumbel)
+        own = cost[rows][:, rows]
+        gumbel = -torch.empty_like(own).exponential_().log()
+        return _assign(own / (epsilon * own.mean()) - gumbel)
 
     return _within(group, drawn)
 

@@ -41,10 +41,10 @@ class GaussianPair:
     def _mean(self, mix: Mix) -> Tensor:
         return mix.x0[:, None] * self.m0 + mix.x1[:, None] * self.m1
 
-    def _covariance(self, one: Mix, other: Mix) -> Tensor:
-        parts = ((one.x0 * other.x0, self.S0), (one.x1 * other.x1, self.S1))
+    def _covariance(self, first: Mix, second: Mix) -> Tensor:
+        parts = ((first.x0 * second.x0, self.S0), (first.x1 * second.x1, self.S1))
         eye = torch.eye(len(self.m0)).to(self.m0)
-        return sum((factor[:, None, None] * S for factor, S in parts), (one.noise * other.noise)[:, None, None] * eye)
+        return sum((factor[:, None, None] * S for factor, S in parts), (first.noise * second.noise)[:, None, None] * eye)
 
     def _gain(self, t: Tensor) -> Tensor:
         mix, rate = self.path.mix(t), self.path.rate(t)

@@ -22,9 +22,9 @@ class Objective(Protocol):
     def __call__(self, velocity: Velocity, x0: Tensor, x1: Tensor, t: Tensor, condition: Any) -> Tensor: ...
 
 
-def squared_error(predicted: Float[Tensor, "n *shape"], wanted: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:
+def squared_error(predicted: Float[Tensor, "n *shape"], target: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:
     """Return the mean squared error of each image, in float32 whatever the network computed in."""
-    return (predicted.float() - wanted.float()).square().flatten(1).mean(1)
+    return (predicted.float() - target.float()).square().flatten(1).mean(1)
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,10 @@ class SelfDistilled:
         some = torch.randperm(len(t), device=t.device)[: max(1, round(self.share * len(t)))]
         step = torch.zeros_like(t)
         step[some] = torch.rand(len(some), device=t.device) * (1 - t[some])
-        wanted = point.velocity.clone()
+        target = point.velocity.clone()
         with torch.no_grad():
             half, start, x, of = step[some] / 2, t[some], point.x_t[some], condition[some]
             first = velocity(x, start, of, half).to(x)
             second = velocity(x + expand_time(half, x) * first, start + half, of, half).to(x)
-            wanted[some] = (first + second) / 2
-        return self.weighting(t) * squared_error(velocity(point.x_t, t, condition, step), wanted)
+            target[some] = (first + second) / 2
+        return self.weighting(t) * squared_error(velocity(point.x_t, t, condition, step), target)

@@ -57,8 +57,8 @@ class Linear:
         return Mix(1 - t, t, torch.zeros_like(t))
 
     def rate(self, t: Float[Tensor, " n"]) -> Mix:
-        one = torch.ones_like(t)
-        return Mix(-one, one, torch.zeros_like(t))
+        ones = torch.ones_like(t)
+        return Mix(-ones, ones, torch.zeros_like(t))
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class BrownianBridge:
 
     def rate(self, t: Float[Tensor, " n"]) -> Mix:
         t = self._inside(t)
-        one = torch.ones_like(t)
-        return Mix(-one, one, self.kappa * (1 - 2 * t) / (2 * (t * (1 - t)).sqrt()))
+        ones = torch.ones_like(t)
+        return Mix(-ones, ones, self.kappa * (1 - 2 * t) / (2 * (t * (1 - t)).sqrt()))
 
     def _inside(self, t: Tensor) -> Tensor:
         return t.clamp(self.margin, 1 - self.margin)
@@ -118,8 +118,8 @@ class SineSquared:
         return Mix(1 - t, t, self.kappa * (math.pi * t).sin().square())
 
     def rate(self, t: Float[Tensor, " n"]) -> Mix:
-        one = torch.ones_like(t)
-        return Mix(-one, one, self.kappa * math.pi * (2 * math.pi * t).sin())
+        ones = torch.ones_like(t)
+        return Mix(-ones, ones, self.kappa * math.pi * (2 * math.pi * t).sin())
 
 
 def interpolate(

@@ -20,7 +20,7 @@ class Velocity(Protocol):
 
 @runtime_checkable
 class MeanVelocity(Protocol):
-    """A velocity that is also told a `step` (n,) of time: the mean of dx/dt over [t, t + step], dx/dt itself at 0."""
+    """A velocity that also takes a `step` (n,) of time: the mean of dx/dt over [t, t + step], dx/dt itself at 0."""
 
     def __call__(self, x: Tensor, t: Tensor, condition: Any, step: Tensor, /) -> Tensor: ...
 

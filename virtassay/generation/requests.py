@@ -17,9 +17,9 @@ KNOWN = (*NAMING, "dose_um", "batch", "cell_type", "n")  # the columns of a tabl
 NO_BATCH = "unspecified"
 
 
-def one_way(given: Mapping[str, Any]) -> None:
+def one_way(choices: Mapping[str, Any]) -> None:
     """Raise ValueError unless one way of saying what to generate was taken."""
-    taken = [name for name, value in given.items() if value is not None]
+    taken = [name for name, value in choices.items() if value is not None]
     if not taken or (len(taken) > 1 and not set(taken) <= set(NAMING)):
         raise ValueError(
             "say what to generate by one of requests=table.csv, like=test (the images of a split of dataset=…), or "
@@ -98,11 +98,11 @@ def image_seeds(image_ids: pl.Series, seed: int) -> np.ndarray:
     return np.array([int.from_bytes(digest[:8], "little") >> 1 for digest in digests], np.int64)
 
 
-def which_channels(given: str | Sequence[str] | None, dataset: Dataset | None) -> Sequence[str] | None:
+def which_channels(channels: str | Sequence[str] | None, dataset: Dataset | None) -> Sequence[str] | None:
     """Return the channels to generate: those given, or the ones of the dataset that is read; None: all there are."""
-    if given is None:
+    if channels is None:
         return None if dataset is None else dataset.info.channels
-    return [given] if isinstance(given, str) else list(given)
+    return [channels] if isinstance(channels, str) else list(channels)
 
 
 def like_dataset(dataset: Dataset, split: str, most: int | None = None) -> pl.DataFrame:

@@ -143,8 +143,8 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     The product of a turned query and a turned key depends on the distance of their tokens alone.
     """
     cos, sin = rotation
-    one, two = x.float().chunk(2, dim=-1)
-    return torch.cat([one * cos - two * sin, one * sin + two * cos], dim=-1).to(x.dtype)
+    first, second = x.float().chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1).to(x.dtype)
 
 
 def patch_grid(image_shape: Sequence[int], patch: int) -> tuple[int, int]:

@@ -33,8 +33,8 @@ class SetTransformer(nn.Module):
         average: bool = False,
     ) -> None:
         super().__init__()
-        features, _, one = image_shape
-        if one != 1:
+        features, _, breadth = image_shape
+        if breadth != 1:
             raise ValueError(
                 f"image_shape={tuple(image_shape)} is that of pictures, and this network takes sets of vectors, stored "
                 "as (features, vectors, 1): choose network=dit_s or network=unet_small."

@@ -16,9 +16,8 @@ from virtassay.data.dataset.store import open_dataset
 from virtassay.data.loading.controls import ControlPool
 from virtassay.flow.guidance import Guidance
 from virtassay.flow.sampler import Sampler
-from virtassay.flow.solver import ab2, dopri5, euler, heun, jump, midpoint, stochastic
+from virtassay.flow.solver import ab2, dopri5, euler, jump, midpoint, stochastic
 from virtassay.generation.requests import image_seeds, inline_requests
-from virtassay.generation.write import write_samples
 
 RUNS = {
     "noise": (),
@@ -106,18 +105,6 @@ def test_a_cell_carried_back_to_noise_and_forward_as_what_it_is_returns(assays, 
     assert abs(images.astype(int) - cells).mean() < 2, "grey levels: the solver's error, and rounding"
     treated, _ = next(iter(assay.generate(requests(assay), seeds, **options)))
     assert abs(treated.astype(int) - cells).mean() > abs(images.astype(int) - cells).mean(), "and treated it changes"
-
-
-def test_a_counterfactual_folder_names_its_cells(assays, pool, tmp_path: Path):
-    assay = assays["noise"]
-    root = write_samples(
-        assay, requests(assay), root=tmp_path / "made", sampler=Sampler(heun, 3),
-        controls=pool, counterfactual=True, minibatch_size=2, seed=0,
-    )  # fmt: skip
-    folder = open_dataset(root)
-    assert folder.index["control_id"].is_in(pool.controls.index["image_id"].implode()).all()
-    provenance = folder.info.provenance or {}
-    assert provenance["counterfactual"] and provenance["nfe"] == 12 and "train split" in provenance["controls"]
 
 
 def test_fresh_noise_is_of_the_images_own_seed(assays):

@@ -14,7 +14,7 @@ from tests.networks.toy_networks import away_from_zero, wide_encoder
 from virtassay.networks.condition import ConditionEncoder
 from virtassay.networks.dit import Block, DiT
 from virtassay.networks.encoders import OneHot
-from virtassay.networks.layers import SwiGLU, rotary_positions, rotate, sincos_positions
+from virtassay.networks.layers import rotary_positions
 
 WIDTH, DEPTH, HEADS = 24, 4, 2
 SIZE = WIDTH // HEADS
@@ -100,26 +100,6 @@ def test_norms_and_rotations_stay_exact_under_autocast():
     assert (rough.float() - exact).norm() < 0.03 * exact.norm()
 
 
-def test_rotating_is_a_product_with_complex_phases():
-    rows, columns, size = 3, 4, 8
-    x = torch.randn(2, 5, rows * columns, size)
-    rates = torch.tensor([1.0, 0.1])  # 100^0, 100^(-1/2)
-    token = torch.arange(rows * columns)
-    angle = torch.cat([(token // columns)[:, None] * rates, (token % columns)[:, None] * rates], dim=1)
-    turned = torch.complex(x[..., :4], x[..., 4:]) * torch.polar(torch.ones_like(angle), angle)
-    out = rotate(x, rotary_positions((rows, columns), size))
-    assert torch.allclose(out, torch.cat([turned.real, turned.imag], dim=-1), atol=1e-5)
-
-
-def test_rotated_queries_and_keys_know_their_distance_alone():
-    grid = (4, 5)
-    rotation = rotary_positions(grid, 8)
-    q, k = (rotate(torch.randn(8).expand(1, 1, 20, 8), rotation)[0, 0] for _ in range(2))
-    logits = (q @ k.T).reshape(*grid, *grid)
-    assert torch.allclose(logits[:-1, :-1, :-1, :-1], logits[1:, 1:, 1:, 1:], atol=1e-5)
-    assert (logits[0, 0] - logits[0, 0, 0, 0]).abs().flatten()[1:].min() > 1e-4  # and distances differ
-
-
 def test_a_block_sees_relative_positions_alone():
     block = away_from_zero(Block(WIDTH, HEADS))
     x, vector = torch.randn(2, 10, WIDTH), torch.randn(2, WIDTH)
@@ -129,33 +109,12 @@ def test_a_block_sees_relative_positions_alone():
     assert (upper - block(x, vector)).abs().max() > 1e-2
 
 
-def test_positions_tell_patches_apart():
-    positions = sincos_positions((5, 7), 16)
-    assert positions.shape == (35, 16)
-    assert (torch.cdist(positions, positions) + torch.eye(35)).min() > 0.1
-    grid = positions.reshape(5, 7, 16)
-    assert torch.equal(grid[2, :, :8], grid[2, :1, :8].expand(7, -1))  # the first half is the row's
-    assert torch.equal(grid[:, 3, 8:], grid[:1, 3, 8:].expand(5, -1))  # the second the column's
-
-
 @pytest.mark.parametrize("rotary", [False, True])
 def test_a_picture_with_its_patches_moved_is_another(rotary: bool):
     network = away_from_zero(dit(rotary=rotary))
     x, t, c = torch.randn(4, 3, 8, 12), torch.rand(4), conditions()
     moved = x.roll(4, dims=-1)
     assert (network(moved, t, c) - network(x, t, c).roll(4, dims=-1)).abs().max() > 1e-3
-
-
-def test_swiglu_is_its_formula_and_as_large_as_the_mlp():
-    layer = SwiGLU(WIDTH)
-    x = torch.randn(5, WIDTH)
-    one, two = layer.enter.weight.chunk(2)
-    b1, b2 = layer.enter.bias.chunk(2)
-    a = x @ one.T + b1
-    expected = (a * torch.sigmoid(a) * (x @ two.T + b2)) @ layer.leave.weight.T + layer.leave.bias
-    assert torch.allclose(layer(x), expected, atol=1e-5)
-    assert layer.enter.weight.numel() + layer.leave.weight.numel() == 8 * WIDTH**2
-    assert SwiGLU(16).leave.in_features == 40  # 42.7 to a multiple of 8
 
 
 @pytest.mark.parametrize(("width", "heads"), [(24, 4), (28, 4), (18, 2)])  # heads of 6, 7 and 9

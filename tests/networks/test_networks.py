@@ -8,7 +8,6 @@ from tests.networks.toy_networks import away_from_zero, every_network, picture_n
 from virtassay.networks.adm import ADM
 from virtassay.networks.channel_dit import ChannelDiT
 from virtassay.networks.dit import DiT
-from virtassay.networks.layers import TimeEmbedding
 from virtassay.networks.set_transformer import SetTransformer
 from virtassay.networks.unet import UNet
 from virtassay.schema import Condition
@@ -138,10 +137,3 @@ def test_a_condition_of_another_width_is_refused():
         ADM(channels=32, multipliers=(1,), blocks=1, attention_resolutions=(), **both)
     with pytest.raises(ValueError, match=r"set condition\.width=128"):
         SetTransformer(depth=1, width=128, heads=2, **{**both, "image_shape": (3, 8, 1)})
-
-
-def test_times_are_told_apart_as_finely_as_a_solver_needs():
-    embed = TimeEmbedding(16)
-    t = torch.linspace(0, 1, 101)
-    gaps = torch.cdist(embed(t), embed(t)) + torch.eye(101)
-    assert gaps.min() > 1e-3

@@ -43,8 +43,8 @@ class GaussianPair:
 
     def _covariance(self, first: Mix, second: Mix) -> Tensor:
         parts = ((first.x0 * second.x0, self.S0), (first.x1 * second.x1, self.S1))
-        eye = torch.eye(len(self.m0)).to(self.m0)
-        return sum((factor[:, None, None] * S for factor, S in parts), (first.noise * second.noise)[:, None, None] * eye)
+        noise = (first.noise * second.noise)[:, None, None] * torch.eye(len(self.m0)).to(self.m0)
+        return sum((factor[:, None, None] * S for factor, S in parts), noise)
 
     def _gain(self, t: Tensor) -> Tensor:
         mix, rate = self.path.mix(t), self.path.rate(t)

@@ -44,9 +44,9 @@ def write_samples(
     requests = requests.with_columns(seed=pl.Series(image_seeds(requests["image_id"], seed)))
     seeds = requests["seed"].to_numpy()
     drawn = assay.draw_controls(requests["batch"].to_list(), seeds, controls, counterfactual=counterfactual)
-    begins = None if drawn is None or drawn.start is None else drawn.pool.controls
-    if begins is not None:
-        requests = requests.with_columns(control_id=begins.index["image_id"].gather(drawn.start))
+    start = None if drawn is None else drawn.start
+    if controls is not None and start is not None:
+        requests = requests.with_columns(control_id=controls.controls.index["image_id"].gather(start))
     parts = assay.generate(
         requests,
         seeds,
@@ -92,8 +92,8 @@ def write_samples(
         provenance["nfe"] = nfe  # network calls for each image, guidance counted
     dataset = open_dataset(root, verify=False)
     title = f"generated · {nfe} network calls an image"
-    if begins is not None:
-        paired_sheet(root / "contact_sheet.png", dataset, begins, title)
+    if controls is not None and start is not None:
+        paired_sheet(root / "contact_sheet.png", dataset, controls.controls, title)
     else:
         treatment_sheet(root / "contact_sheet.png", dataset, title=title)
     log.info("wrote %d images to %s (%d network calls each)", requests.height, root, nfe)

@@ -13,6 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from virtassay.flow.traits import trait
 from virtassay.schema import FIELDS, NULL, Condition
 
 
@@ -53,7 +54,7 @@ class ConditionEncoder(nn.Module):
         self.batch = nn.Embedding(n_batches, width) if use_batch else None
         self.control_set = control_set
         self.has_null = dropout > 0
-        self.control_images = 0 if control_set is None else int(control_set.images)
+        self.control_images = int(trait(control_set, "images", 0))
         self.cell_type = nn.Embedding(n_cell_types, width) if n_cell_types > 1 else None
         encoders = {"dose": self.dose, "batch": self.batch or self.control_set, "cell_type": self.cell_type}
         fields = ["perturbation", *(name for name, encoder in encoders.items() if encoder is not None)]

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from virtassay.data.dataset import store
 from virtassay.data.dataset.store import BrokenDataset, Dataset, DatasetInfo, DatasetWriter, open_dataset, write_dataset
 from virtassay.schema import InvalidIndex
 
@@ -207,14 +208,16 @@ def test_whatever_stops_the_writing_nothing_is_left_and_nothing_is_lost(root: Pa
     assert len(open_dataset(root)) == N
 
 
-@pytest.mark.parametrize("method", ["_finish", "_replace", "_close_shard"])
+@pytest.mark.parametrize(
+    ("owner", "function"), [(DatasetWriter, "_finish"), (store, "replace_folder"), (DatasetWriter, "_close_shard")]
+)
 def test_a_full_disk_at_the_end_is_explained_and_nothing_is_lost(
-    root: Path, monkeypatch: pytest.MonkeyPatch, method: str
+    root: Path, monkeypatch: pytest.MonkeyPatch, owner: object, function: str
 ):
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(DatasetWriter, method, full)
+    monkeypatch.setattr(owner, function, full)
     with pytest.raises(OSError, match=r"toy failed: No space left on device. Nothing was left behind") as caught:
         write_dataset(root, INFO, pixels(), rows(), overwrite=True)
     assert caught.value.errno == errno.ENOSPC

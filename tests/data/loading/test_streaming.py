@@ -150,9 +150,9 @@ def test_what_comes_next_is_fetched_ahead(store: str, cache: Path):
     stream.move(np.array([0]), np.array([1]))
     _join()
     assert {path.stem for path in cache.glob("*.bin")} == {parts[number].entry["sha256"] for number in (0, 1, 3)}
-    assert [number for number, part in enumerate(parts) if part.held is not None] == [0, 3]
+    assert [number for number, part in enumerate(parts) if part.local is not None] == [0, 3]
     stream.move(np.array([1]), np.array([2]))
-    assert [number for number, part in enumerate(parts) if part.held is not None] == [1, 3]
+    assert [number for number, part in enumerate(parts) if part.local is not None] == [1, 3]
 
 
 @pytest.mark.parametrize("what", ["damaged", "short", "missing"])

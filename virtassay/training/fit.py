@@ -177,7 +177,7 @@ def _folders(dataset: Dataset | JoinedDataset) -> list[tuple[str, Dataset]]:
     """Each dataset folder, and what its assessments are called by: where there are several, each by its name."""
     if isinstance(dataset, Dataset):
         return [("val/", dataset)]
-    return [(f"val/{number}_{part.root.name}/", part) for number, part in enumerate(dataset.apart(), 1)]
+    return [(f"val/{number}_{part.root.name}/", part) for number, part in enumerate(dataset.by_folder(), 1)]
 
 
 def write_folder(run: Path, data: AssayData, settings: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ stages/1/000000.parquet   scores of the first `size` of them …
 """
 
 import errno
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -61,7 +61,7 @@ class JoinedDataset:
 
     @property
     def index(self) -> pl.DataFrame:
-        """The index as a table, which is made when it is first asked for; `rows` reads single columns of it."""
+        """The index as a table, which is made when it is first read; `rows` reads single columns of it."""
         return self.rows.table
 
     @property

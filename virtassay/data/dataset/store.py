@@ -306,7 +306,7 @@ class DatasetWriter:
 
 
 def _is_control(rows: pl.DataFrame) -> np.ndarray:
-    """Say which rows are controls, (n,); none where that cannot be told, of which the index's check complains."""
+    """Say which rows are controls, (n,); none where that is not known, of which the index's check complains."""
     if "is_control" not in rows.columns or rows["is_control"].dtype != pl.Boolean:
         return np.zeros(rows.height, bool)
     return rows["is_control"].fill_null(False).to_numpy()

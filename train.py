@@ -16,9 +16,9 @@ def main(cfg: DictConfig) -> None:
     import torch
 
     from virtassay.assay import VirtualAssay
-    from virtassay.data.dataset.remote import is_remote
     from virtassay.data.loading.datamodule import AssayData
     from virtassay.data.molecules.embeddings import with_sha256
+    from virtassay.files import is_remote
     from virtassay.training.fit import claim
     from virtassay.training.warm_start import start_from, take_scales
 

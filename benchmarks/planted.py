@@ -21,7 +21,7 @@ from rdkit.Chem import BRICS, rdChemReactions, rdMolDescriptors
 
 from virtassay.screening.confidence import Known
 from virtassay.screening.library import parent, prepare_library
-from virtassay.simulator.pharmacology import Perturbation, compounds, made
+from virtassay.simulator.pharmacology import Perturbation, compounds, compounds_of
 
 Array = NDArray[np.float64]
 EDITS = (  # atom by atom: methyl, halogens, ethers, chains
@@ -69,7 +69,7 @@ def planted(unseen: Sequence[str], decoys: Path | None, seed: int = 0) -> Plante
          "kind": "decoy"} for k, smiles in enumerate(matched, start=1)
     ]  # fmt: skip
     table = pl.DataFrame(rows, infer_schema_length=None)
-    return Planted(table, made(table))
+    return Planted(table, compounds_of(table))
 
 
 def _edited(smiles: str, n: int, taken: set[str], rng: Random) -> list[str]:

@@ -16,7 +16,7 @@ ALLOWED = {
     "flow": ("flow",),
     "networks": ("networks", "schema", "flow"),
     "data": ("data", "schema", "report", "files"),
-    "card": ("card", "data", "evaluation", "report", "__version__"),
+    "card": ("card", "data", "evaluation", "report", "files", "__version__"),
 }
 THIRD_PARTY_OF_FLOW = {"torch", "jaxtyping", "scipy", "torchdiffeq"}  # solvers of assignment and of equations
 LIGHTNING = ("data/loading/datamodule.py", "training/")

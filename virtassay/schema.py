@@ -80,7 +80,11 @@ def validate(table: pl.DataFrame, source: str = "index") -> pl.DataFrame:
     for name in REQUIRED:
         null = table[name].is_null()
         if name == "perturbation":
-            null = null | (table[name].list.len() == 0) | _any_of(table[name], lambda one: one.is_null() | (one == ""))
+            null = (
+                null
+                | (table[name].list.len() == 0)
+                | _any_of(table[name], lambda entry: entry.is_null() | (entry == ""))
+            )
         elif REQUIRED[name] == pl.String:
             null = null | (table[name] == "")
         if null.any():
@@ -123,20 +127,20 @@ def _typed(table: pl.DataFrame, name: str, dtype: pl.DataType, fail) -> pl.Serie
     column = table[name]
     listed = isinstance(dtype, pl.List)
     inner = dtype.inner if listed else dtype
-    given = column.dtype.inner if isinstance(column.dtype, pl.List) else column.dtype
+    stored = column.dtype.inner if isinstance(column.dtype, pl.List) else column.dtype
     if isinstance(column.dtype, pl.List) and not listed:
         raise fail(f"column {name!r} holds lists; only {list(COMBINED)} may (combinations of perturbations).")
-    if given == pl.Null:
+    if stored == pl.Null:
         pass
-    elif inner == pl.Float64 and not given.is_numeric():
+    elif inner == pl.Float64 and not stored.is_numeric():
         raise fail(
-            f"column {name!r} holds {given} where numbers are expected: "
+            f"column {name!r} holds {stored} where numbers are expected: "
             f"{offenders(table, _no_numbers(column), name)}. Write bare numbers (0.3, not '0.3 uM')."
         )
-    elif inner == pl.Boolean and given != pl.Boolean:
-        bad = ~column.is_in([0, 1]) if given.is_integer() else column.is_not_null()
+    elif inner == pl.Boolean and stored != pl.Boolean:
+        bad = ~column.is_in([0, 1]) if stored.is_integer() else column.is_not_null()
         if bad.any():
-            raise fail(f"column {name!r} holds {given}: {offenders(table, bad, name)}; write true/false.")
+            raise fail(f"column {name!r} holds {stored}: {offenders(table, bad, name)}; write true/false.")
     if listed and not isinstance(column.dtype, pl.List):
         present = column.cast(inner, strict=True)
         return table.select(pl.concat_list(present.alias(name)))[name].cast(dtype)
@@ -151,7 +155,7 @@ def _any_of(column: pl.Series, wrong: Callable[[Any], Any]) -> pl.Series:
 
 
 def _no_numbers(column: pl.Series) -> pl.Series:
-    """Say which rows hold text that is no number; all rows where that cannot be told or each would be one."""
+    """Say which rows hold text that is no number; all rows where that is not known or each would be one."""
     filled = column.is_not_null()
     if column.dtype == pl.String:
         bad = filled & column.cast(pl.Float64, strict=False).is_null()
@@ -178,9 +182,9 @@ def treatment(table: pl.DataFrame) -> pl.Series:
     done = table.select(name for name in ("perturbation", "dose_um") if name in table.columns)
     run = lower(done).to_struct().rle_id()  # images of a well mostly stand together: names are made once a run of rows
     runs = done.filter(run.diff().fill_null(1) > 0)
-    made = runs.unique()
-    doses = made["dose_um"] if "dose_um" in made.columns else [None] * made.height
-    named = made.with_columns(treatment=pl.Series(map(treatment_name, made["perturbation"], doses), dtype=pl.String))
+    table = runs.unique()
+    doses = table["dose_um"] if "dose_um" in table.columns else [None] * table.height
+    named = table.with_columns(treatment=pl.Series(map(treatment_name, table["perturbation"], doses), dtype=pl.String))
     names = runs.join(named, on=runs.columns, how="left", nulls_equal=True, maintain_order="left")["treatment"]
     return names.gather(run)
 
@@ -204,13 +208,16 @@ def require_controls(table: pl.DataFrame, source: str = "index") -> None:
 
 @dataclass(frozen=True)
 class _Tensors:
-    """What Condition and Minibatch share: they are bundles of tensors with one leading dimension n."""
+    """What Condition and Minibatch share: they bundle tensors, and None, with one leading dimension n."""
 
     def _map(self, function) -> Self:
         changed = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            changed[field.name] = None if value is None else function(value)
+            if isinstance(value, _Tensors):
+                changed[field.name] = value._map(function)
+            elif value is not None:
+                changed[field.name] = function(value)
         return replace(self, **changed)
 
     def to(self, device: torch.device | str, **options) -> Self:
@@ -263,15 +270,9 @@ class Condition(_Tensors):
             "batch": {"batch": NULL, "control_set": torch.nan},
             "cell_type": {"cell_type": NULL},
         }[field]
-        given = {name: getattr(self, name) for name in nulls}
-        return replace(
-            self,
-            **{
-                name: value.masked_fill(chosen.reshape(-1, *[1] * (value.ndim - 1)), nulls[name])
-                for name, value in given.items()
-                if value is not None
-            },
-        )
+        values = {name: getattr(self, name) for name in nulls if getattr(self, name) is not None}
+        masks = {name: chosen.reshape(-1, *[1] * (value.ndim - 1)) for name, value in values.items()}
+        return replace(self, **{name: value.masked_fill(masks[name], nulls[name]) for name, value in values.items()})
 
     def distance(self) -> Float[Tensor, "n n"]:
         """Return how far apart two treatments are: squared distance of structures and doses, plus 1 for other names.
@@ -295,13 +296,3 @@ class Minibatch(_Tensors):
     condition: Condition
     group: Int[Tensor, " n"]
     row: Int[Tensor, " n"]  # row of the index, to name images in errors
-
-    def _map(self, function) -> "Minibatch":
-        return Minibatch(
-            target=function(self.target),
-            control=None if self.control is None else function(self.control),
-            control_set=None if self.control_set is None else function(self.control_set),
-            condition=self.condition._map(function),
-            group=function(self.group),
-            row=function(self.row),
-        )

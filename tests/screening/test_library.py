@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from rdkit import Chem
 
-from virtassay.files.elsewhere import identity
+from virtassay.files import identity
 from virtassay.screening import library
 from virtassay.screening.library import InvalidLibrary, parent, prepare_library, rows_of
 

@@ -16,7 +16,7 @@ import torch
 from filelock import FileLock
 
 from tests.screening.test_screen import CHEAP, done, scores
-from virtassay.screening import engines, screen, shards
+from virtassay.screening import engines, screen
 from virtassay.screening.engines import Local, Ray, Worker
 from virtassay.screening.images import AsDataset
 from virtassay.screening.shards import Shards, whole
@@ -97,10 +97,10 @@ def test_a_full_disk_leaves_nothing_half_written(run, library, tmp_path, monkeyp
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(handle)
 
-    monkeypatch.setattr(shards.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=r"000002\.parquet failed: No space left on device\. Nothing half"):
         done(run, library, tmp_path / "s")
-    monkeypatch.setattr(shards.os, "fsync", real)
+    monkeypatch.setattr(os, "fsync", real)
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "s" / "stages" / "1").iterdir()}
     assert sorted(p.name for p in kept) == ["000000.parquet", "000001.parquet", "bench.npz", "compounds.npy"]
     assert done(run, library, tmp_path / "s")

@@ -20,7 +20,7 @@ from virtassay.screening.goals import Context, interval
 from virtassay.screening.recipe import Stage
 from virtassay.screening.survival import CellsLeft, Counting, Following, Left, following, survival
 from virtassay.screening.wells import at_dose, cells_in_wells
-from virtassay.simulator.simulate import simulate
+from virtassay.simulator import simulate
 
 STAGES = (Stage(seeds=2, steps=2, keep=8), Stage(seeds=4, steps=3, keep=5))
 

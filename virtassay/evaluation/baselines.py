@@ -6,14 +6,14 @@ from a baseline's by the images alone. Source: floors and ceilings after Ahlmann
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from virtassay.data.molecules.descriptors import Morgan
+from virtassay.data.molecules.similarity import fingerprints, tanimoto
 from virtassay.evaluation.evaluation_set import NO_ROWS, Images, Rows, Stratum, World, at_most, divide, generator_for
 
 
@@ -132,7 +132,8 @@ def nearest_seen(world: World, draw: int) -> Draw:
     Nearest by the Tanimoto similarity of Morgan fingerprints (radius 2, 2,048 bits). Treatments without a structure, or
     batches whose training images have none, get the mean treated image: a stand-in that exists for all.
     """
-    prints = _fingerprints([*world.training["smiles"], *(s.smiles for s in world.strata)])
+    texts = sorted({*world.training["smiles"].drop_nulls(), *(s.smiles for s in world.strata if s.smiles is not None)})
+    prints = dict(zip(texts, fingerprints(texts), strict=True))
     chosen: Draw = {}
     for s in world.strata:
         there = world.training.filter(_serving(world, s) & ~_own(s))
@@ -140,10 +141,10 @@ def nearest_seen(world: World, draw: int) -> Draw:
         if s.smiles is None or known.is_empty():
             rows = np.setdiff1d(world.treated_training[s.batch], s.real)
         else:
-            own = prints[s.smiles]
+            alike = tanimoto(prints[s.smiles], [prints[smiles] for smiles in known["smiles"]])
             nearest = min(
-                (-_tanimoto(own, prints[smiles]), _decades(s.dose_um, dose), treatment)
-                for treatment, smiles, dose in known.iter_rows()
+                (-similarity, _decades(s.dose_um, dose), treatment)
+                for similarity, (treatment, _, dose) in zip(alike.tolist(), known.iter_rows(), strict=True)
             )
             rows = there.filter(pl.col("treatment") == nearest[-1])["row"].to_numpy()
         chosen[s.name] = _sides(world, draw, s, _sample(world, draw, s, rows, "nearest_seen"))
@@ -207,17 +208,6 @@ def _of_training(world: World, draw: int, name: str, wanted: Callable[[Stratum],
         rows = world.training.filter(_serving(world, s) & wanted(s))["row"].to_numpy()
         chosen[s.name] = _sides(world, draw, s, _sample(world, draw, s, np.setdiff1d(rows, s.real), name))
     return chosen
-
-
-def _fingerprints(smiles: Iterable[str | None]) -> dict[str, NDArray[np.float32]]:
-    texts = sorted({text for text in smiles if text is not None})
-    return dict(zip(texts, Morgan(size=2048)(texts).astype(np.float32), strict=True)) if texts else {}
-
-
-def _tanimoto(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Bits in common over bits in either."""
-    common = float(a @ b)
-    return common / max(1.0, float(a.sum() + b.sum()) - common)
 
 
 def _decades(a: float | None, b: float | None) -> float:

@@ -26,7 +26,7 @@ from virtassay.evaluation.measure.single_cells import single_cells
 from virtassay.evaluation.measure.space import Space, space
 from virtassay.evaluation.report.results import write_results
 from virtassay.evaluation.verdict import anchored, verdict
-from virtassay.files.download import cache_folder
+from virtassay.files import cache_folder
 
 log = logging.getLogger(__name__)
 REPEATED = ("label_shuffled", CEILING)  # how labels fall, or wells, is chance: averaged

@@ -17,6 +17,7 @@ from virtassay.data.dataset.store import Dataset, open_dataset
 from virtassay.data.loading.controls import ControlPool
 from virtassay.evaluation.comparison.record import HEADLINES, markdown_table
 from virtassay.evaluation.judgement import MODEL, POOLED
+from virtassay.files import write_text
 from virtassay.flow.sampler import Sampler
 from virtassay.generation.requests import like_dataset
 from virtassay.generation.write import write_samples
@@ -70,9 +71,7 @@ def write_table(folder: Path) -> Path:
         runs.append([str(name), str(part["seeds"].max()), f"{images:,}", str(nfe), *shown])
     lines = markdown_table(head, runs)
     table = folder / "table.md"
-    part = table.with_suffix(".partial")
-    part.write_text("\n".join([*lines, ""]), encoding="utf-8")
-    part.replace(table)
+    write_text(table, "\n".join([*lines, ""]))
     log.info("%s:\n%s", table, "\n".join(lines))
     return table
 

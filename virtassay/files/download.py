@@ -1,6 +1,5 @@
 """Files from the network, fetched once into a folder: with a checksum, resumed where they were cut."""
 
-import hashlib
 import logging
 import os
 from dataclasses import dataclass
@@ -10,8 +9,9 @@ from typing import Any
 
 import pooch
 import requests
-from filelock import FileLock
 from tqdm.auto import tqdm
+
+from virtassay.files.disk import lock, sha256
 
 pooch.get_logger().setLevel(logging.WARNING)  # it would advise on its own arguments where a checksum is not known
 TIMEOUT = (10, 60)  # seconds to connect, and seconds without a byte
@@ -42,13 +42,13 @@ def fetch(file: RemoteFile, path: str | Path | None = None) -> Path:
     with both checksums if its bytes are not those expected.
     """
     if path is not None:
-        given = Path(path).expanduser()
-        if not given.is_file():
-            raise FileNotFoundError(f"there is no file {given}: correct the path, or put {file.url} there.")
-        return _verified(given, file)
+        own = Path(path).expanduser()
+        if not own.is_file():
+            raise FileNotFoundError(f"there is no file {own}: correct the path, or put {file.url} there.")
+        return _verified(own, file)
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{file.name}.lock"):
+    with lock(folder / file.name):
         return _fetched(file, folder)
 
 
@@ -65,8 +65,8 @@ def fetch_into(folder: str | Path, name: str, url: str) -> Path:
         return folder / name
     place = _fetched(RemoteFile(name, url, known or ""), folder)
     if known is None:
-        with FileLock(folder / f"{SUMS}.lock"), (folder / SUMS).open("a", encoding="utf-8") as sums:
-            sums.write(f"{_sha256(place)}  {name}\n")
+        with lock(folder / SUMS), (folder / SUMS).open("a", encoding="utf-8") as sums:
+            sums.write(f"{sha256(place)}  {name}\n")
     return place
 
 
@@ -100,16 +100,11 @@ def _fetched(file: RemoteFile, folder: Path) -> Path:
     return place
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
 def _verified(path: Path, file: RemoteFile) -> Path:
-    found = _sha256(path)
-    if found != file.sha256:
+    digest = sha256(path)
+    if digest != file.sha256:
         raise ValueError(
-            f"{path} is refused: its SHA-256 is {found}, that of {file.name} is {file.sha256}. Remove it, and it is "
+            f"{path} is refused: its SHA-256 is {digest}, that of {file.name} is {file.sha256}. Remove it, and it is "
             f"downloaded again from {file.url}"
         )
     return path
@@ -138,7 +133,7 @@ def _go_on(url: str, part: Path) -> None:
             return  # nothing is left to send; whether it is right is for the checksum to say
         answer.raise_for_status()
         if answer.status_code != requests.codes.partial_content:
-            have = 0  # the server sends the whole file, whatever it was asked for
+            have = 0  # the server sends the whole file, whatever was requested
         length = answer.headers.get("Content-Length")
         total = None if length is None else have + int(length)
         with (

@@ -1,9 +1,7 @@
-"""How reports are filled and files are written: pages that load nothing, and whole files or none."""
+"""How reports are filled: pages that load nothing."""
 
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -27,11 +25,3 @@ def page(template: str, content: Mapping[str, Any]) -> str:
 def as_json(tree: object) -> str:
     """Plain JSON; NaN is refused."""
     return json.dumps(tree, indent=1, allow_nan=False, ensure_ascii=False)
-
-
-def write_whole(path: Path, text: str) -> Path:
-    """Write a file under a temporary name, rename it, and return its path."""
-    unfinished = path.with_name(f".{path.name}.part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
-    return path

@@ -4,7 +4,6 @@ images/0000_untreated…, images/0001_NAME…: a file of each treatment; or a da
 """
 
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from tifffile import TiffWriter
 from virtassay import __version__
 from virtassay.data.dataset.store import DatasetInfo, DatasetWriter
 from virtassay.data.loading.vocabulary import Vocabulary
+from virtassay.files import replace_folder
 from virtassay.screening.bench import Bench
 from virtassay.screening.goals import Context
 
@@ -177,5 +177,4 @@ def _replaced(folder: Path) -> Iterator[Path]:
         whole = Path(place) / "whole"
         whole.mkdir()
         yield whole
-        shutil.rmtree(folder, ignore_errors=True)
-        whole.rename(folder)
+        replace_folder(whole, folder)

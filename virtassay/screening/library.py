@@ -30,8 +30,7 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem.MolStandardize import rdMolStandardize
 
-from virtassay.data.dataset.remote import is_remote
-from virtassay.files.elsewhere import fetched
+from virtassay.files import fetch_url, is_remote
 
 CHUNK = 10_000
 ENDINGS = (".smi", ".csv", ".tsv", ".sdf", ".parquet")  # the first three and sdf also as .gz
@@ -106,7 +105,7 @@ def prepare_library(
     for left in out.glob(".library-*"):  # by a process that was killed
         shutil.rmtree(left, ignore_errors=True)
     with TemporaryDirectory(prefix=".library-", dir=out) as place:
-        local = fetched(str(path), Path(place) / "given") if is_remote(path) else Path(path)
+        local = fetch_url(str(path), Path(place) / "given") if is_remote(path) else Path(path)
         try:
             entries = _entries(local, smiles, name, truth)
             library = _write(entries, Path(place), out / "library.parquet", str(path), truth)

@@ -4,8 +4,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
+from virtassay.files import lock
 from virtassay.screening.bench import Bench
 from virtassay.screening.engines import Engine, Task
 from virtassay.screening.library import Library
@@ -31,17 +30,17 @@ class Pass:
 
 @dataclass(frozen=True)
 class Work:
-    """How this call does its passes. shard: its share of each, "k/n", or None for all; lock: a file of the screen's."""
+    """How this call does its passes. shard: its share of each, "k/n", or None for all; folder: the screen's."""
 
     library: Library
     engine: Engine
     threads: int
     shard: str | None
-    lock: Path
+    folder: Path
 
     def begin(self, one: Pass, compounds: Numbers) -> None:
         """Write down the compounds of a pass, and generate what it measures with, unless that is done."""
-        with FileLock(self.lock):
+        with lock(self.folder):
             one.shards.begin(compounds)
             if not one.shards.bench.is_file():
                 log.info("%s: untreated cells and what training has seen", one.name)

@@ -21,11 +21,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
-from filelock import FileLock
 
 from virtassay.assay import VirtualAssay
 from virtassay.data.dataset.store import Dataset, open_dataset
-from virtassay.files.elsewhere import identity, published
+from virtassay.files import identity, lock, upload
 from virtassay.screening.agreement import agreement
 from virtassay.screening.bench import Bench
 from virtassay.screening.engines import Engine
@@ -87,9 +86,9 @@ def screen(
     there = str(library).partition("?")[0]  # what follows in the URL may be a signature, which is for nobody to read
     told = {"library_file": there, "library_is": identity(library), "columns": [smiles, name, truth]}
     out.mkdir(parents=True, exist_ok=True)
-    with FileLock(out / ".lock"):  # jobs of an array begin together
+    with lock(out):  # jobs of an array begin together
         prepared, told = _begun(out, library, told | recipe.described(stages) | {"shard_size": shard_size})
-    work = Work(prepared, engine, threads, shard, out / ".lock")
+    work = Work(prepared, engine, threads, shard, out)
     passes: list[Pass] = []
     compounds = np.arange(prepared.compounds)
     for number, stage in enumerate(stages, start=1):
@@ -109,10 +108,10 @@ def screen(
         work.begin(counting.nuclei, compounds)
     if not all([work.finish(one) for one in (*asked, *counting.trusted)]):  # of a list: one array of jobs does them all
         return None
-    with FileLock(out / ".lock"):
+    with lock(out):
         report = _finish(out, passes, asked, counting, compounds, prepared, told, real, verdict, plate, images, inert)
     if publish is not None:
-        published(out, [*RESULTS, *([] if images is None else ["images"])], publish)
+        upload(out, [*RESULTS, *([] if images is None else ["images"])], publish)
         log.info("results are at %s", publish)
     return report
 

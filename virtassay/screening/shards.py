@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import IO
-from uuid import uuid4
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from virtassay.files.elsewhere import reason
+from virtassay import files
 from virtassay.screening.library import Library, rows_of
 
 Numbers = NDArray[np.int64]
@@ -103,21 +102,15 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
 
     Raises OSError saying what failed, with nothing left behind.
     """
-    partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")  # process ids repeat on other machines
     try:
-        with partial.open("wb") as file:
+        with files.whole(path) as partial, partial.open("wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
     except OSError as error:
         raise OSError(
             error.errno or errno.EIO,
-            f"writing {path} failed: {reason(error)}. Nothing half written is left, and what was finished is kept: "
-            "when that is mended, the same command goes on.",
+            f"writing {path} failed: {files.reason(error)}. Nothing half written is left, and what was finished is "
+            "kept: when that is mended, the same command goes on.",
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def share(shard: str | None, count: int) -> list[int]:

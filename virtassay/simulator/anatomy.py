@@ -19,7 +19,7 @@ f = np.float32  # keeps the arithmetic in single precision
 
 
 @dataclass(frozen=True)
-class Cells:
+class SimulatedCells:
     """The cells of a field: positions in units, and what they are; every array has n entries."""
 
     x: np.ndarray
@@ -32,8 +32,8 @@ class Cells:
     def __len__(self) -> int:
         return len(self.x)
 
-    def __getitem__(self, rows: slice) -> "Cells":
-        return Cells(*(getattr(self, field.name)[rows] for field in fields(self)))
+    def __getitem__(self, rows: slice) -> "SimulatedCells":
+        return SimulatedCells(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,13 @@ def column(values: np.ndarray) -> np.ndarray:
     return np.asarray(values, f)[:, None, None]
 
 
-def radius_of(cells: Cells) -> np.ndarray:
+def radius_of(cells: SimulatedCells) -> np.ndarray:
     """Mean radius of each cell, about 14 units for an untouched one; dividing cells are small and round."""
     size = np.exp(0.14 * cells.phenotype[:, AXES.index("cell_area")]) * (1 + 0.1 * (cells.nuclei > 1))
     return np.where(cells.stage == MITOSIS, 9.3, np.clip(14.3 * cells.dna**0.2 * size, 8.5, 23.0))
 
 
-def bisectors(cells: Cells) -> np.ndarray:
+def bisectors(cells: SimulatedCells) -> np.ndarray:
     """Borders with the nearest neighbours of each cell: unit direction and distance, (n, NEIGHBOURS, 3)."""
     n = len(cells)
     borders = np.zeros((n, NEIGHBOURS, 3), f)
@@ -91,7 +91,7 @@ def bisectors(cells: Cells) -> np.ndarray:
     return borders
 
 
-def dissect(cells: Cells, borders: np.ndarray, side: int, unit: float, rng: np.random.Generator) -> Anatomy:
+def dissect(cells: SimulatedCells, borders: np.ndarray, side: int, unit: float, rng: np.random.Generator) -> Anatomy:
     """Lay out the cells in windows of `side` pixels centred, to the pixel, on their nuclei."""
     n, mitotic = len(cells), cells.stage == MITOSIS
     z = {axis: cells.phenotype[:, i].astype(f) for i, axis in enumerate(AXES)}
@@ -170,31 +170,31 @@ def _nuclei(cells, u, v, z, up, mitotic, rng) -> tuple[np.ndarray, np.ndarray, n
     start = rng.uniform(0, 2 * np.pi, n)
     inside = np.full(u.shape, -2 * REACH, f)
     for lobe in range(4):
-        here = np.flatnonzero((count > lobe) | (late & (lobe == 1)))
-        if len(here) == 0:
+        rows = np.flatnonzero((count > lobe) | (late & (lobe == 1)))
+        if len(rows) == 0:
             break
-        many, m = count[here], mitotic[here]
-        turn = start[here] + 2 * np.pi * lobe / many + rng.normal(0, 0.25, len(here))
-        size = radius[here] * np.array([1, 1, 0.76, 0.65, 0.58])[many] * rng.uniform(0.9, 1.04, len(here))
-        shift = np.where(many > 1, radius[here] * 0.78, 0.8 * rng.random(len(here)))
-        aspect = np.exp(0.12 + rng.normal(0, 0.07, len(here)) + 0.05 * up["elongation"][here])
-        angle = rng.normal(0, 0.5, len(here))
-        size, aspect = np.where(m, 3.7, size), np.where(m, np.where(ring[here], 1.05, 1.6), aspect)
-        shift = np.where(m, np.where(late[here], 3.3 * (1 - 2 * lobe), 0), shift)
+        many, m = count[rows], mitotic[rows]
+        turn = start[rows] + 2 * np.pi * lobe / many + rng.normal(0, 0.25, len(rows))
+        size = radius[rows] * np.array([1, 1, 0.76, 0.65, 0.58])[many] * rng.uniform(0.9, 1.04, len(rows))
+        shift = np.where(many > 1, radius[rows] * 0.78, 0.8 * rng.random(len(rows)))
+        aspect = np.exp(0.12 + rng.normal(0, 0.07, len(rows)) + 0.05 * up["elongation"][rows])
+        angle = rng.normal(0, 0.5, len(rows))
+        size, aspect = np.where(m, 3.7, size), np.where(m, np.where(ring[rows], 1.05, 1.6), aspect)
+        shift = np.where(m, np.where(late[rows], 3.3 * (1 - 2 * lobe), 0), shift)
         turn, angle = np.where(m, 0, turn), np.where(m, np.pi / 2, angle)
         shape = [shift * np.cos(turn), shift * np.sin(turn), np.cos(angle), np.sin(angle), aspect, size]
         du, dv, cos, sin, aspect, size = np.stack(shape).astype(f)[:, :, None, None]
-        a, b = u[here] - du, v[here] - dv
+        a, b = u[rows] - du, v[rows] - dv
         a, b = (a * cos + b * sin) / aspect, (b * cos - a * sin) * aspect
         r = np.sqrt(a * a + b * b) + f(1e-3)
         phase = (a + 1j * b) * (1 / r)
         square = phase * phase
-        bump = rough[here] * np.exp(1j * rng.uniform(0, 2 * np.pi, (2, len(here))))
+        bump = rough[rows] * np.exp(1j * rng.uniform(0, 2 * np.pi, (2, len(rows))))
         bump = bump.astype(np.complex64)[:, :, None, None]
         wave = ((bump[0] * phase + bump[1] * square) * square).real
         distance = size * (1 + wave) - r
-        rosette = np.flatnonzero(ring[here])
+        rosette = np.flatnonzero(ring[rows])
         distance[rosette] = f(1.4) - np.abs(r[rosette] - f(3.6) * (1 + wave[rosette]))
-        inside[here] = np.maximum(inside[here], distance)
+        inside[rows] = np.maximum(inside[rows], distance)
     near = np.where(mitotic, 0.0, radius * 0.9)
     return inside, radius, np.stack([near * np.cos(start + 2), near * np.sin(start + 2)]).astype(f)[:, :, None, None]

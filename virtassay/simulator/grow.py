@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from virtassay.simulator.anatomy import MITOSIS, STAGES, Cells
+from virtassay.simulator.anatomy import MITOSIS, STAGES, SimulatedCells
 from virtassay.simulator.pharmacology import AXES
 from virtassay.simulator.plan import Well
 from virtassay.simulator.render import render
@@ -61,7 +61,9 @@ def _scatter(n: int, edge: float, rng: np.random.Generator) -> tuple[np.ndarray,
     return darts[kept, 0], darts[kept, 1]
 
 
-def _individuals(x: np.ndarray, y: np.ndarray, effect: np.ndarray, rng: np.random.Generator) -> tuple[Cells, Truth]:
+def _individuals(
+    x: np.ndarray, y: np.ndarray, effect: np.ndarray, rng: np.random.Generator
+) -> tuple[SimulatedCells, Truth]:
     """Draw the cells of a well: each responds a little more or less; some divide; a few are large and multinucleate."""
     n = len(x)
     axis = {name: i for i, name in enumerate(AXES)}
@@ -85,4 +87,4 @@ def _individuals(x: np.ndarray, y: np.ndarray, effect: np.ndarray, rng: np.rando
         "truth_nuclei": nuclei,
         "truth_responsiveness": responsiveness,
     }
-    return Cells(x, y, stage, dna, nuclei, phenotype), truth
+    return SimulatedCells(x, y, stage, dna, nuclei, phenotype), truth

@@ -7,7 +7,7 @@ A compound c of mechanism class m at dose d moves it by
 
 with f_c its normalised Morgan fingerprint: random Fourier features (Rahimi and Recht 2007), that is, one draw of a
 smooth function of the structure, so that what an unseen compound adds is predictable from its neighbours. EC50 is such
-a function too. Nothing here depends on the seed of a screen: a drug does the same in every simulated laboratory.
+a function too. Nothing of this depends on the seed of a screen: a drug does the same in every simulated laboratory.
 """
 
 from dataclasses import dataclass
@@ -153,46 +153,46 @@ def hill(dose_um: float, ec50_um: float, slope: float) -> float:
 
 
 def class_direction(moa: str) -> np.ndarray:
-    """The direction a_m of a mechanism class, on AXES."""
+    """Return the direction a_m of a mechanism class, on AXES."""
     return np.array([CLASSES[moa].get(axis, 0.0) for axis in AXES])
 
 
-def fingerprints(smiles: list[str]) -> np.ndarray:
-    """Morgan fingerprints (radius 2, 2,048 bits) scaled to length 1, (n, 2048)."""
+def unit_fingerprints(smiles: list[str]) -> np.ndarray:
+    """Return Morgan fingerprints (radius 2, 2,048 bits) scaled to length 1, (n, 2048)."""
     bits = Morgan()(smiles).astype(float)
     return bits / np.linalg.norm(bits, axis=1, keepdims=True)
 
 
 def specific_part(smiles: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The smooth functions of structure: shift on AXES (n, 17), and a standard normal for the potency (n,)."""
+    """Return the smooth functions of structure: shift on AXES (n, 17), and a standard normal for the potency (n,)."""
     rng = np.random.default_rng(WORLD)
     weight = rng.standard_normal((2048, FEATURES)) / LENGTH
     phase = rng.uniform(0, 2 * np.pi, FEATURES)
     readout = rng.standard_normal((FEATURES, len(AXES) + 1))
-    values = np.sqrt(2 / FEATURES) * np.cos(fingerprints(smiles) @ weight + phase) @ readout
+    values = np.sqrt(2 / FEATURES) * np.cos(unit_fingerprints(smiles) @ weight + phase) @ readout
     return SPECIFIC * values[:, :-1], values[:, -1]
 
 
 @cache
 def compounds() -> tuple[Perturbation, ...]:
-    """All compounds of the simulated world; the first twelve belong to twelve classes."""
-    return made(pl.read_csv(StringIO(files("virtassay.simulator").joinpath("drugs.csv").read_text("utf8"))))
+    """Return all compounds of the simulated world; the first twelve belong to twelve classes."""
+    return compounds_of(pl.read_csv(StringIO(files("virtassay.simulator").joinpath("drugs.csv").read_text("utf8"))))
 
 
-def made(table: pl.DataFrame) -> tuple[Perturbation, ...]:
-    """What molecules do that belong to these classes: columns name, moa (of CLASSES), top_um, smiles."""
+def compounds_of(table: pl.DataFrame) -> tuple[Perturbation, ...]:
+    """Return what molecules do that belong to these classes: columns name, moa (of CLASSES), top_um, smiles."""
     shifts, potency = specific_part(table["smiles"].to_list())
-    found = []
+    drugs = []
     for row, shift, z in zip(table.iter_rows(named=True), shifts, potency, strict=True):
         moa, top = row["moa"], float(row["top_um"])
         direction = np.zeros(len(AXES)) if moa == "inactive" else class_direction(moa) + shift
         ec50 = top * 10 ** float(np.clip(-0.8 + 0.2 * z, -1.3, -0.4))
-        found.append(Perturbation(row["name"], moa, direction, TOXICITY[moa], row["smiles"], None, top, ec50, 1.5))
-    return tuple(found)
+        drugs.append(Perturbation(row["name"], moa, direction, TOXICITY[moa], row["smiles"], None, top, ec50, 1.5))
+    return tuple(drugs)
 
 
 def read_drugs(path: str | Path) -> tuple[Perturbation, ...]:
-    """Compounds of a csv (name, moa, of CLASSES, top_um, smiles): what they would do in the simulated world.
+    """Read compounds of a csv (name, moa, of CLASSES, top_um, smiles): what they would do in the simulated world.
 
     Raises FileNotFoundError, and ValueError naming the column, the first rows and what to give instead.
     """
@@ -215,16 +215,16 @@ def read_drugs(path: str | Path) -> tuple[Perturbation, ...]:
         if rows.fill_null(True).any():
             first = table.filter(rows.fill_null(True)).head(5).rows()
             raise ValueError(f"{path}: {rows.fill_null(True).sum()} rows, the first {first}; give {what}.")
-    return made(table)
+    return compounds_of(table)
 
 
 @cache
 def knock_outs() -> tuple[Perturbation, ...]:
-    """All gene knock-outs: the direction of the class that hits the gene's product, and a little of their own."""
+    """Return all gene knock-outs: the direction of the class that hits the gene's product, with a part of their own."""
     rng = np.random.default_rng(WORLD + 1)
-    found = []
+    genes = []
     for gene, moa in GENES.items():
         own = SPECIFIC * rng.standard_normal(len(AXES))
         direction = np.zeros(len(AXES)) if moa == "inactive" else class_direction(moa) + own
-        found.append(Perturbation(gene, moa, direction, TOXICITY[moa], gene=gene))
-    return tuple(found)
+        genes.append(Perturbation(gene, moa, direction, TOXICITY[moa], gene=gene))
+    return tuple(genes)

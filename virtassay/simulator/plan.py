@@ -84,8 +84,8 @@ def plan_treatments(
     if not 0 <= toxicity <= 1:
         raise ValueError(f"toxicity={toxicity}: give 0 (no cell is killed) to 1 (as many as at full strength).")
     drugs, genes = (
-        [replace(p, toxicity=toxicity * p.toxicity) for p in world]
-        for world in (compounds() if known is None else known, all_knock_outs())
+        [replace(p, toxicity=toxicity * p.toxicity) for p in perturbations]
+        for perturbations in (compounds() if known is None else known, all_knock_outs())
     )
     n_compounds = len(drugs) if n_compounds is None else n_compounds
     if not 1 <= n_compounds <= len(drugs):

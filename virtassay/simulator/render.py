@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from virtassay.simulator.anatomy import REACH, Cells, bisectors, dissect
+from virtassay.simulator.anatomy import REACH, SimulatedCells, bisectors, dissect
 from virtassay.simulator.stains import STAINS
 
 CHANNELS = tuple(STAINS)
@@ -33,7 +33,7 @@ class Optics:
 
 
 def render(
-    cells: Cells, optics: Optics, channels: int, edge: float, unit: float, rng: np.random.Generator
+    cells: SimulatedCells, optics: Optics, channels: int, edge: float, unit: float, rng: np.random.Generator
 ) -> np.ndarray:
     """Image a square field of `edge` units as (channels, H, W) uint8, with `unit` pixels in a unit.
 
@@ -56,7 +56,7 @@ def render(
     return image
 
 
-def _stack(cells: Cells, channels: int, edge: float, unit: float, rng: np.random.Generator) -> np.ndarray:
+def _stack(cells: SimulatedCells, channels: int, edge: float, unit: float, rng: np.random.Generator) -> np.ndarray:
     """Fluorescence of the whole field: the windows of all cells added up."""
     pad = int(np.ceil(REACH * unit)) + 1
     side, inner = 2 * int(REACH * unit) + 1, round(edge * unit)

@@ -20,9 +20,9 @@ def lookup(tile: np.ndarray, index: np.ndarray) -> np.ndarray:
 def sprinkle(tile: np.ndarray, index: np.ndarray, amount: np.ndarray) -> np.ndarray:
     """`amount` (n,) times the texture, looked up only for the cells that have any."""
     out = np.zeros(index.shape, np.float32)
-    here = np.flatnonzero(amount > 0)
-    if len(here):
-        out[here] = lookup(tile, index[here]) * amount[here].astype(np.float32)[:, None, None]
+    some = np.flatnonzero(amount > 0)
+    if len(some):
+        out[some] = lookup(tile, index[some]) * amount[some].astype(np.float32)[:, None, None]
     return out
 
 

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from virtassay.assay import VirtualAssay
 from virtassay.data.dataset.store import Dataset
 from virtassay.data.loading.controls import ControlPool
+from virtassay.files import whole
 from virtassay.flow.sampler import Sampler
 from virtassay.report.pictures import contact_sheet, display_limits
 from virtassay.run_folder import GUIDE
@@ -104,9 +105,8 @@ class RunCheckpoint(Checkpoint):
             self._write(self.weights)
 
     def _write(self, weights: Path) -> None:
-        part = weights.with_suffix(".partial")
-        save_file(self.ema.network_state(), part)
-        os.replace(part, weights)
+        with whole(weights) as part:
+            save_file(self.ema.network_state(), part)
 
 
 class ImagesBar(Callback):

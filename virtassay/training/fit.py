@@ -19,6 +19,7 @@ from virtassay.assay import VirtualAssay
 from virtassay.data.dataset.joined import JoinedDataset
 from virtassay.data.dataset.store import Dataset
 from virtassay.data.loading.datamodule import AssayData
+from virtassay.files import write_text
 from virtassay.flow.sampler import Sampler
 from virtassay.flow.traits import trait
 from virtassay.precision import bf16_pays
@@ -177,7 +178,7 @@ def _folders(dataset: Dataset | JoinedDataset) -> list[tuple[str, Dataset]]:
     """Each dataset folder, and what its assessments are called by: where there are several, each by its name."""
     if isinstance(dataset, Dataset):
         return [("val/", dataset)]
-    return [(f"val/{number}_{part.root.name}/", part) for number, part in enumerate(dataset.apart(), 1)]
+    return [(f"val/{number}_{part.root.name}/", part) for number, part in enumerate(dataset.by_folder(), 1)]
 
 
 def write_folder(run: Path, data: AssayData, settings: Mapping[str, Any]) -> None:
@@ -188,9 +189,7 @@ def write_folder(run: Path, data: AssayData, settings: Mapping[str, Any]) -> Non
         ("config.yaml", yaml.safe_dump(stored, sort_keys=False, allow_unicode=True)),
         ("vocabulary.json", json.dumps(data.vocabulary.as_json(), indent=1, ensure_ascii=False)),
     ):
-        part = run / f".{name}.partial"
-        part.write_text(text, encoding="utf-8")
-        part.replace(run / name)
+        write_text(run / name, text)
 
 
 def _accumulate(minibatch_size: int, devices: int, device_minibatch_size: int | None) -> int:

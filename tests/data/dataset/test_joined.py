@@ -52,10 +52,10 @@ def test_what_folders_share_by_name_is_one_and_images_are_those_of_their_folder(
     for number, (channels, one) in enumerate(zip(([0, 1, 2], [3, 0]), joined.folders, strict=True)):
         part = joined.where(pl.col("folder") == number)
         rows = np.array([5, 2, 40])
-        assert part.stain(rows).tolist() == channels
+        assert part.channel_numbers(rows).tolist() == channels
         assert np.array_equal(part.images(rows), one.images(rows))
         assert part.index["image_id"][5] == f"{folders[number]}/{one.index['image_id'][5]}"
-    held_out = joined.split("test").apart()
+    held_out = joined.split("test").by_folder()
     for ours, one in zip(held_out, joined.folders, strict=True):
         theirs = one.split("test")
         assert ours.index.equals(theirs.index) and np.array_equal(ours.images(), theirs.images())

@@ -1,7 +1,6 @@
 """The dataset folder: what is written is what is read, whole or not at all."""
 
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -11,37 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from virtassay.data.dataset.store import BrokenDataset, Dataset, DatasetInfo, DatasetWriter, open_dataset, write_dataset
+from tests.data.dataset.toy import INFO, N, pixels, rows
+from virtassay.data.dataset import store
+from virtassay.data.dataset.store import Dataset, DatasetInfo, DatasetWriter, open_dataset, write_dataset
 from virtassay.schema import InvalidIndex
-
-N = 10
-INFO = DatasetInfo("toy", ("DNA", "actin"), (2, 6, 5), "uint8", provenance={"source": "a test"})
-
-
-def pixels(dtype: str = "uint8") -> np.ndarray:
-    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (N, 2, 6, 5), dtype=dtype, endpoint=True)
-
-
-def rows(n: int = N) -> pl.DataFrame:
-    number = pl.int_range(n, eager=True)
-    return pl.DataFrame(
-        {
-            "image_id": [f"image{i}" for i in range(n)],
-            "plate": "P1",
-            "well": pl.Series([f"A{i % 4 + 1:02d}" for i in range(n)]),
-            "batch": "b1",
-            "perturbation": pl.Series(["DMSO" if i % 4 == 0 else "taxol" for i in range(n)]),
-            "dose_um": pl.Series([None if i % 4 == 0 else 0.3 for i in range(n)], dtype=pl.Float64),
-            "is_control": number % 4 == 0,
-            "split": "train",
-            "anything": number,
-        }
-    )
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return write_dataset(tmp_path / "toy", INFO, pixels(), rows())
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -106,71 +78,6 @@ def test_a_split_that_is_not_there_names_those_that_are(root: Path):
         open_dataset(root).split("test")
 
 
-def test_a_missing_folder_and_a_half_written_one_are_refused(root: Path):
-    with pytest.raises(FileNotFoundError, match="no dataset folder"):
-        open_dataset(root / "nowhere")
-    (root / "dataset.json").unlink()
-    with pytest.raises(BrokenDataset, match="half written"):
-        open_dataset(root)
-
-
-@pytest.mark.parametrize("name", ["index.parquet", "images/00000.bin"])
-def test_a_damaged_file_is_named(root: Path, name: str):
-    path = root / name
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(BrokenDataset, match=f"{name} is damaged"):
-        open_dataset(root)
-    path.write_bytes(data[:-1])
-    with pytest.raises(BrokenDataset, match=f"{name} has {len(data) - 1} bytes instead of {len(data)}"):
-        open_dataset(root, verify=False)
-    path.unlink()
-    with pytest.raises(BrokenDataset, match=f"{name} is missing"):
-        open_dataset(root)
-
-
-def change(root: Path, **changes: object) -> None:
-    path = root / "dataset.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
-def test_a_shard_outside_the_folder_is_refused(root: Path, tmp_path: Path):
-    shard = json.loads((root / "dataset.json").read_text())["shards"][0]
-    (tmp_path / "outside.bin").write_bytes((root / shard["file"]).read_bytes())
-    change(root, shards=[shard | {"file": "../outside.bin"}])
-    with pytest.raises(BrokenDataset, match="outside the folder"):
-        open_dataset(root)
-    (root / "link.bin").symlink_to(tmp_path / "outside.bin")
-    change(root, shards=[shard | {"file": "link.bin"}])
-    with pytest.raises(BrokenDataset, match="outside the folder"):
-        open_dataset(root)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"format": "zarr"}, {"version": 2}, {"shards": []}, {"shards": 3}, {"index": None}, {"image_shape": [2, 6, 6]},
-        {"image_shape": []}, {"dtype": "float32"}, {"channels": ["DNA"]},
-    ],
-)  # fmt: skip
-def test_a_garbled_dataset_json_is_refused(root: Path, changes: dict):
-    change(root, **changes)
-    with pytest.raises(ValueError, match=r"toy|stored as|channel names"):
-        open_dataset(root)
-    (root / "dataset.json").write_text("[1, 2")
-    with pytest.raises(BrokenDataset, match="cannot be read"):
-        open_dataset(root)
-
-
-def test_an_index_that_points_outside_the_images_is_refused(root: Path):
-    index = pl.read_parquet(root / "index.parquet").with_columns(offset=pl.col("offset") + 1)
-    index.write_parquet(root / "index.parquet")
-    change(root, index={"file": "index.parquet", "bytes": (root / "index.parquet").stat().st_size, "sha256": ""})
-    with pytest.raises(BrokenDataset, match="row 9 of the index points outside"):
-        open_dataset(root, verify=False)
-
-
 def test_an_existing_folder_is_replaced_only_when_asked(root: Path):
     with pytest.raises(FileExistsError, match="overwrite=true"):
         write_dataset(root, INFO, pixels(), rows())
@@ -207,14 +114,16 @@ def test_whatever_stops_the_writing_nothing_is_left_and_nothing_is_lost(root: Pa
     assert len(open_dataset(root)) == N
 
 
-@pytest.mark.parametrize("method", ["_finish", "_replace", "_close_shard"])
+@pytest.mark.parametrize(
+    ("owner", "function"), [(DatasetWriter, "_finish"), (store, "replace_folder"), (DatasetWriter, "_close_shard")]
+)
 def test_a_full_disk_at_the_end_is_explained_and_nothing_is_lost(
-    root: Path, monkeypatch: pytest.MonkeyPatch, method: str
+    root: Path, monkeypatch: pytest.MonkeyPatch, owner: object, function: str
 ):
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(DatasetWriter, method, full)
+    monkeypatch.setattr(owner, function, full)
     with pytest.raises(OSError, match=r"toy failed: No space left on device. Nothing was left behind") as caught:
         write_dataset(root, INFO, pixels(), rows(), overwrite=True)
     assert caught.value.errno == errno.ENOSPC
@@ -242,7 +151,7 @@ import resource, sys
 from pathlib import Path
 import polars as pl
 sys.path.insert(0, {repo!r})
-from tests.data.dataset.test_store import INFO, pixels, rows
+from tests.data.dataset.toy import INFO, pixels, rows
 from virtassay.data.dataset.store import DatasetWriter
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 with DatasetWriter(Path({root!r}), INFO, overwrite=True) as writer:

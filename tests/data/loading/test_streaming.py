@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +14,7 @@ import pytest
 
 from tests.data.loading.test_datamodule import Trainer, in_shards, same, serve
 from tests.data.web import Web, served
-from virtassay.data.dataset.remote import ShardCache
-from virtassay.data.dataset.store import BrokenDataset, open_dataset, write_dataset
+from virtassay.data.dataset.store import open_dataset, write_dataset
 from virtassay.data.loading.datamodule import AssayData
 from virtassay.data.loading.streaming import ShardStream
 
@@ -76,17 +74,6 @@ def on_disk(cache: Path) -> int:
             with contextlib.suppress(FileNotFoundError):  # it may go while we look
                 sizes[path.stem] = path.stat().st_size
     return sum(sizes.values())
-
-
-def test_what_is_elsewhere_is_read_as_if_it_were_here(folder: Path, store: str, web: Web, cache: Path):
-    here = open_dataset(folder)
-    rows = np.array([5, 2, 40, 2])
-    for address in (store, web.address, f"file://{folder}"):
-        elsewhere = open_dataset(address)
-        assert elsewhere.index.equals(here.index) and elsewhere.info == here.info
-        assert np.array_equal(elsewhere.images(rows), here.images(rows))
-        assert np.array_equal(elsewhere.split("val").images(), here.split("val").images())
-    assert not cache.exists(), "a few images are read by their byte ranges"
 
 
 @pytest.mark.parametrize(("buffer", "control"), [(0, True), (1, True), (2, True), (2, False)])
@@ -150,71 +137,9 @@ def test_what_comes_next_is_fetched_ahead(store: str, cache: Path):
     stream.move(np.array([0]), np.array([1]))
     _join()
     assert {path.stem for path in cache.glob("*.bin")} == {parts[number].entry["sha256"] for number in (0, 1, 3)}
-    assert [number for number, part in enumerate(parts) if part.held is not None] == [0, 3]
+    assert [number for number, part in enumerate(parts) if part.local is not None] == [0, 3]
     stream.move(np.array([1]), np.array([2]))
-    assert [number for number, part in enumerate(parts) if part.held is not None] == [1, 3]
-
-
-@pytest.mark.parametrize("what", ["damaged", "short", "missing"])
-def test_a_bad_shard_is_named(folder: Path, store: str, cache: Path, what: str):
-    file_system, name = fsspec.filesystem("memory"), shards(folder)[2]["file"]
-    path = f"/bucket/screen/{name}"
-    data = bytearray(file_system.cat_file(path))
-    data[7] ^= 1
-    if what == "missing":
-        file_system.rm(path)
-    else:
-        file_system.pipe_file(path, bytes(data if what == "damaged" else data[:-IMAGE]))
-    says = {"damaged": "is damaged", "short": "bytes instead of", "missing": "is missing"}[what]
-    (part,) = [part for part in open_dataset(store).maps if getattr(part, "entry", {}).get("file") == name]
-    with pytest.raises(BrokenDataset, match=f"memory://bucket/screen/{name} .*{says}"):
-        part.hold()  # pyright: ignore[reportAttributeAccessIssue]
-    assert on_disk(cache) == 0, "nothing of it is left"
-    if what != "damaged":  # which only the whole shard's checksum tells
-        with pytest.raises(BrokenDataset, match=f"{name} (did not send|is missing)"):
-            part[np.array([11])]
-
-
-def test_a_bad_folder_elsewhere_is_named(store: str, folder: Path, web: Web):
-    file_system = fsspec.filesystem("memory")
-    with pytest.raises(BrokenDataset, match=r"nowhere has no dataset\.json"):
-        open_dataset("memory://bucket/nowhere")
-    with pytest.raises(BrokenDataset, match=r"nowhere has no dataset\.json"):
-        open_dataset(f"{web.address}/nowhere")
-    index = file_system.cat_file("/bucket/screen/index.parquet")
-    file_system.pipe_file("/bucket/screen/index.parquet", index[:-1] + b"x")
-    with pytest.raises(BrokenDataset, match=r"index\.parquet is damaged"):
-        open_dataset(store)
-    head = json.loads((folder / "dataset.json").read_text())
-    head["index"]["file"] = "../other/index.parquet"
-    file_system.pipe_file("/bucket/screen/dataset.json", json.dumps(head).encode())
-    with pytest.raises(BrokenDataset, match="outside the folder: refused"):
-        open_dataset(store)
-
-
-def test_a_server_without_byte_ranges_is_told(folder: Path):
-    with served(folder, ranges=False) as web, pytest.raises(BrokenDataset, match=r"byte ranges"):
-        open_dataset(web.address).images(np.array([3]))
-
-
-def test_what_is_used_least_recently_goes_first_and_what_a_killed_process_left_goes_too(
-    store: str, folder: Path, cache: Path
-):
-    entries = [entry for entry in shards(folder) if entry["bytes"] == 12 * IMAGE][:4]
-    held = ShardCache(store, 3 * 12 * IMAGE)
-    for age, entry in enumerate(entries[:3]):
-        os.utime(held.fetch(entry), (age + 1, age + 1))
-    held.fetch(entries[0])  # used again
-    held.fetch(entries[3])
-    there = [held.place(entry).exists() for entry in entries]
-    assert there == [True, False, True, True]
-    left = cache / "left.part"
-    left.write_bytes(bytes(12 * IMAGE))
-    os.utime(left, (0, 0))
-    held.fetch(entries[1])
-    assert not left.exists() and on_disk(cache) <= held.limit_bytes
-    with pytest.raises(ValueError, match=r"loader\.cache_gib is less"):
-        ShardCache(store, IMAGE).fetch(entries[2] | {"sha256": "other"})
+    assert [number for number, part in enumerate(parts) if part.local is not None] == [1, 3]
 
 
 def test_validation_is_read_once(folder: Path, store: str):

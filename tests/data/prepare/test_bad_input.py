@@ -17,7 +17,7 @@ import tifffile
 from tests.data.prepare.own_screen import N, channel_tif, crop_npy, first, pixels, screen, stack_npz
 from virtassay.data.dataset.store import Dataset
 from virtassay.data.prepare.sources import FilePerCrop, UnreadableImage
-from virtassay.files.space import require_space
+from virtassay.files import require_space
 from virtassay.schema import InvalidIndex
 
 FILE = "000/A02_s01_w2.tif"  # the second channel of row 1

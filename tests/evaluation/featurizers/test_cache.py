@@ -133,7 +133,7 @@ def test_many_at_once_share_a_folder(tmp_path):
     cached = Cached(Counting(), tmp_path)
     cached(noise(400))
     assert asked(cached) == []
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("*.partial"))
 
 
 def test_no_images_and_nan_features(tmp_path):

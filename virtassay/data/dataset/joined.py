@@ -40,11 +40,11 @@ class JoinedDataset:
         """Join open folders. Raises ValueError naming those of another image size or dtype, or that share a batch."""
         _require_alike(folders)
         _require_own_batches(folders)
-        infos, root = [one.info for one in folders], Path(",".join(str(one.root) for one in folders))
+        infos, root = [folder.info for folder in folders], Path(",".join(str(folder.root) for folder in folders))
         channels = tuple(dict.fromkeys(name for info in infos for name in info.channels))
         pixel_sizes = {info.pixel_size_um for info in infos}
         if len(pixel_sizes) > 1:
-            log.warning("%s: pixels are of %s µm, which the model is told by the batch alone", root, pixel_sizes)
+            log.warning("%s: pixels are of %s µm, which the model knows by the batch alone", root, pixel_sizes)
         info = DatasetInfo(
             name=",".join(info.name for info in infos),
             channels=channels,
@@ -53,7 +53,7 @@ class JoinedDataset:
             pixel_size_um=infos[0].pixel_size_um if len(pixel_sizes) == 1 else None,
             scaling=infos[0].scaling if all(info.scaling == infos[0].scaling for info in infos) else None,
         )
-        rows = Rows.joined([_numbered(one, number) for number, one in enumerate(folders)])
+        rows = Rows.joined([_numbered(folder, number) for number, folder in enumerate(folders)])
         return cls(root, info, rows, tuple(folders))
 
     def __len__(self) -> int:
@@ -61,7 +61,7 @@ class JoinedDataset:
 
     @property
     def index(self) -> pl.DataFrame:
-        """The index as a table, which is made when it is first asked for; `rows` reads single columns of it."""
+        """The index as a table, which is made when it is first read; `rows` reads single columns of it."""
         return self.rows.table
 
     @property
@@ -73,7 +73,7 @@ class JoinedDataset:
         """Gather the images of `rows`, all of one folder: (n, c, h, w) in its channels; raises ValueError otherwise."""
         return self._folder_of(rows).images(self.rows.own["place"].to_numpy()[rows])
 
-    def stain(self, rows: np.ndarray) -> np.ndarray:
+    def channel_numbers(self, rows: np.ndarray) -> np.ndarray:
         """Return which of `info.channels` the images of `rows` show, (c,), in the order of their channels."""
         return _stain(self.info, self._folder_of(rows).info)
 
@@ -89,16 +89,18 @@ class JoinedDataset:
 
     def split(self, name: str) -> Self:
         """Return the rows of one split; raises ValueError naming a folder that has none."""
-        for one in self.folders:
-            one.split(name)
+        for folder in self.folders:
+            folder.split(name)
         return self.where(pl.col("split") == name)
 
-    def apart(self) -> list[Dataset]:
+    def by_folder(self) -> list[Dataset]:
         """Return the rows that are left of each folder, as datasets of their own; none where there are no rows."""
-        folder, place = self.folder, self.rows.own["place"].to_numpy()
-        places = [place[folder == number] for number in range(len(self.folders))]
+        number, place = self.folder, self.rows.own["place"].to_numpy()
+        places = [place[number == n] for n in range(len(self.folders))]
         return [
-            replace(one, rows=one.rows.take(rows)) for one, rows in zip(self.folders, places, strict=True) if len(rows)
+            replace(folder, rows=folder.rows.take(rows))
+            for folder, rows in zip(self.folders, places, strict=True)
+            if len(rows)
         ]
 
 
@@ -109,7 +111,7 @@ def open_images(
     folders = [folder] if isinstance(folder, str | Path) else list(folder)
     if not folders:
         raise ValueError("loader.folder=[] names no dataset folder: give one, or a list of them.")
-    parts = [open_dataset(one, verify, cache_bytes) for one in folders]
+    parts = [open_dataset(root, verify, cache_bytes) for root in folders]
     return parts[0] if len(parts) == 1 else JoinedDataset.of(parts)
 
 
@@ -123,7 +125,7 @@ def measured(images: Dataset | JoinedDataset, seed: int, most: int = 4096) -> No
         some = np.random.default_rng(seed).permutation(len(images))[:most]
         return Normalisation.of(images.images(np.sort(some)))
     moments = np.zeros((3, len(images.info.channels)))  # Σ n, Σ n μ, Σ n (σ² + μ²)
-    for part in images.apart():
+    for part in images.by_folder():
         try:
             own = measured(part, seed, most)
         except ValueError as error:

@@ -1,6 +1,5 @@
 """dataset.json: what it says of the images, and whether the files of the folder are those that it names."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from virtassay.data.dataset.remote import is_remote, read_remote
+from virtassay.data.dataset.remote import read_remote
+from virtassay.files import is_remote, sha256
 from virtassay.schema import BrokenDataset
 
 FORMAT, VERSION = "virtassay-dataset", 1
@@ -70,8 +70,7 @@ def check_file(root: Path, entry: dict[str, Any], verify: bool) -> None:
     if path.stat().st_size != entry["bytes"]:
         raise BrokenDataset(f"{path} has {path.stat().st_size} bytes instead of {entry['bytes']}: copy it again.")
     if verify:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256(path)
         if digest != entry["sha256"]:
             raise BrokenDataset(f"{path} is damaged: its SHA-256 is {digest[:12]}…, not {entry['sha256'][:12]}….")
 

@@ -15,18 +15,12 @@ from typing import Any
 
 import fsspec
 import numpy as np
-from filelock import FileLock
 
-from virtassay.files.download import cache_folder
+from virtassay.files import cache_folder, lock
 from virtassay.schema import BrokenDataset
 
 BLOCK = 8 << 20  # bytes that are read at once
 STALE_SECONDS = 3600  # a part that was not written to for so long was left by a process that was killed
-
-
-def is_remote(root: str | Path) -> bool:
-    """Whether a folder's address is one of fsspec's, such as s3://bucket/folder."""
-    return isinstance(root, str) and "://" in root
 
 
 def read_remote(root: str, entry: dict[str, Any] | None = None) -> bytes:
@@ -65,7 +59,7 @@ class ShardCache:
         """Return where a shard lies, fetched and verified if need be. Raises BrokenDataset naming the file."""
         place = self.place(entry)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(place.with_suffix(".lock")):  # whoever asks for the same shard waits for it
+        with lock(place):  # whoever needs the same shard waits for it
             if place.exists():
                 os.utime(place)
                 return place
@@ -82,14 +76,14 @@ class ShardCache:
         """Remove what was used least recently until the shard fits, and claim its room."""
         if entry["bytes"] > self.limit_bytes:
             raise ValueError(f"{self.root}/{entry['file']} has {entry['bytes']:,} bytes: loader.cache_gib is less.")
-        with FileLock(self.folder / "room.lock"):
+        with lock(self.folder):
             parts = _sizes_and_times(self.folder, "part")  # first: what ends meanwhile counts twice, not never
             files = _sizes_and_times(self.folder, "bin")
             parts.pop(part, None)
             used = sum(size for size, _ in [*parts.values(), *files.values()])
             stale = time.time() - STALE_SECONDS
             files |= {path: (size, used_at) for path, (size, used_at) in parts.items() if used_at < stale}
-            for path, (size, _) in sorted(files.items(), key=lambda one: one[1][1]):
+            for path, (size, _) in sorted(files.items(), key=lambda item: item[1][1]):
                 if used + entry["bytes"] <= self.limit_bytes:
                     break
                 path.unlink(missing_ok=True)
@@ -109,47 +103,47 @@ class ShardCache:
 
 @dataclass(eq=False)
 class RemoteShard:
-    """One shard of a folder elsewhere, read like an array of images: from the local disk while it is held there, else
-    image by image, by byte ranges."""
+    """One shard of a folder elsewhere, read like an array of images: from the local disk while `local` maps it there,
+    else image by image, by byte ranges."""
 
     cache: ShardCache
     entry: dict[str, Any]
     image_shape: tuple[int, ...]
     dtype: np.dtype
-    held: np.ndarray | None = None
+    local: np.ndarray | None = None
 
     def __len__(self) -> int:
         return self.entry["n_images"]
 
     def __getitem__(self, offset: np.ndarray) -> np.ndarray:
-        if self.held is not None:
-            return self.held[offset]
+        if self.local is not None:
+            return self.local[offset]
         size = int(np.prod(self.image_shape)) * self.dtype.itemsize
-        wanted, back = np.unique(offset, return_inverse=True)
+        different, place = np.unique(offset, return_inverse=True)
         file_system, path = _locate(self.cache.root, self.entry["file"])
-        starts = (wanted * size).tolist()
+        starts = (different * size).tolist()
         try:
             ends = [start + size for start in starts]
-            found = file_system.cat_ranges([path] * len(wanted), starts, ends, on_error="raise")
+            parts = file_system.cat_ranges([path] * len(starts), starts, ends, on_error="raise")
         except OSError as error:
             raise _unreadable(self.cache.root, self.entry["file"], error) from error
-        if any(len(one) != size for one in found):
+        if any(len(part) != size for part in parts):
             raise BrokenDataset(
-                f"{self.cache.root}/{self.entry['file']} did not send the {size} bytes of an image that it was asked "
-                "for: it is cut short, or its server knows no byte ranges. Copy the folder to the local disk."
+                f"{self.cache.root}/{self.entry['file']} did not send the {size} bytes of an image that were "
+                "requested: it is cut short, or its server knows no byte ranges. Copy the folder to the local disk."
             )
-        images = np.frombuffer(b"".join(found), self.dtype).reshape(-1, *self.image_shape)
-        return images[back]
+        images = np.frombuffer(b"".join(parts), self.dtype).reshape(-1, *self.image_shape)
+        return images[place]
 
     def hold(self) -> None:
         """Bring the shard to the local disk, verified, and read it from there."""
         place = self.cache.fetch(self.entry)
-        if self.held is None:
-            self.held = np.memmap(place, dtype=self.dtype, mode="r", shape=(len(self), *self.image_shape))
+        if self.local is None:
+            self.local = np.memmap(place, dtype=self.dtype, mode="r", shape=(len(self), *self.image_shape))
 
     def release(self) -> None:
         """Let go of the local copy, which the cache may then remove."""
-        self.held = None
+        self.local = None
 
 
 def _blocks(root: str, name: str) -> Iterator[bytes]:
@@ -176,12 +170,12 @@ def _locate(root: str, name: str) -> tuple[Any, str]:
 
 def _sizes_and_times(folder: Path, suffix: str) -> dict[Path, tuple[int, float]]:
     """Return the size and the time of last use of each file of a kind; files may go while we look."""
-    found = {}
+    files = {}
     for path in folder.glob(f"*.{suffix}"):
         with contextlib.suppress(FileNotFoundError):
             stat = path.stat()
-            found[path] = stat.st_size, stat.st_mtime
-    return found
+            files[path] = stat.st_size, stat.st_mtime
+    return files
 
 
 def _verify(root: str, entry: dict[str, Any], size: int, digest: str) -> None:

@@ -37,8 +37,8 @@ class Rows:
 
     @classmethod
     def of(cls, table: pl.DataFrame) -> Self:
-        """Take a table apart."""
-        return cls._of_blocks([_apart(table)], table.columns)
+        """Keep a table as its shared and its own columns."""
+        return cls._of_blocks([_separate(table)], table.columns)
 
     @classmethod
     def read(cls, file: Path | bytes, source: str) -> Self:
@@ -53,7 +53,7 @@ class Rows:
             validate(stored.collect(), source)  # says what is missing
         for first in itertools.count(0, BLOCK):
             block = stored.slice(first, BLOCK).collect()
-            blocks.append(_apart(block))
+            blocks.append(_separate(block))
             if block.height < BLOCK:
                 break
         try:
@@ -76,15 +76,15 @@ class Rows:
         parts = pl.concat([shared for shared, _, _ in blocks], how="diagonal")
         shared = parts.unique(maintain_order=True)
         numbered = shared.with_row_index("_number")
-        found = parts.join(numbered, on=shared.columns, how="left", nulls_equal=True, maintain_order="left")
-        through = found["_number"].to_numpy()
+        joined = parts.join(numbered, on=shared.columns, how="left", nulls_equal=True, maintain_order="left")
+        through = joined["_number"].to_numpy()
         starts = np.cumsum([0, *(part.height for part, _, _ in blocks)])
         number = [through[number + start] for (_, number, _), start in zip(blocks, starts, strict=False)]
         own = pl.concat([own for _, _, own in blocks], how="diagonal")
         return cls(shared, np.concatenate(number), own, tuple(columns))
 
     def _checked(self) -> Self:
-        """Return the normal form, with treatments named; what is wrong is told of rows of `shared`."""
+        """Return the normal form, with treatments named; what is wrong is said of rows of `shared`."""
         stand_in = pl.int_range(pl.len()).cast(pl.String)
         shared = validate(self.shared.with_columns(image_id=stand_in)).drop("image_id")
         own = self.own.cast({name: COLUMNS[name] for name in OWN if name in self.own.columns})
@@ -134,13 +134,13 @@ class Rows:
         return replace(self, shared=self.shared.filter(pl.Series(used)), number=number, own=self.own[rows])
 
 
-def _apart(table: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray, pl.DataFrame]:
-    """Take a block apart: its shared columns once a run of equal rows, the number of each row's run, and the others.
+def _separate(table: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray, pl.DataFrame]:
+    """Separate a block: its shared columns once a run of equal rows, the number of each row's run, and the others.
 
     Images of a well mostly stand together, and neighbours are compared fast.
     """
-    there = [name for name in SHARED if name in table.columns]
-    shared = table.select(there)
-    other = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in there)
+    names = [name for name in SHARED if name in table.columns]
+    shared = table.select(names)
+    other = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in names)
     first = shared.lazy().select((other | (pl.int_range(pl.len()) == 0)).alias("first")).collect()["first"]
-    return shared.filter(first), first.cum_sum().to_numpy().astype(np.int64) - 1, table.drop(there)
+    return shared.filter(first), first.cum_sum().to_numpy().astype(np.int64) - 1, table.drop(names)

@@ -34,8 +34,9 @@ from virtassay.data.dataset.manifest import (
     check_size,
     read_head,
 )
-from virtassay.data.dataset.remote import RemoteShard, ShardCache, is_remote, read_remote
+from virtassay.data.dataset.remote import RemoteShard, ShardCache, read_remote
 from virtassay.data.dataset.rows import Rows
+from virtassay.files import is_remote, replace_folder, write_bytes
 from virtassay.schema import BrokenDataset
 
 CACHE_BYTES = 50 << 30  # of the local disk, for shards of folders elsewhere
@@ -57,7 +58,7 @@ class Dataset:
 
     @property
     def index(self) -> pl.DataFrame:
-        """The index as a table, which is made when it is first asked for; `rows` reads single columns of it."""
+        """The index as a table, which is made when it is first read; `rows` reads single columns of it."""
         return self.rows.table
 
     def images(self, rows: np.ndarray | None = None) -> np.ndarray:
@@ -76,8 +77,8 @@ class Dataset:
             return out
         block = max(1, BLOCK_BYTES // max(1, out[:1].nbytes))
         for number in numbers:
-            here = np.flatnonzero(shard == number)
-            for some in np.split(here, range(block, len(here), block)):
+            own = np.flatnonzero(shard == number)
+            for some in np.split(own, range(block, len(own), block)):
                 out[some] = self.maps[number][offset[some]]
         return out
 
@@ -101,8 +102,8 @@ class Dataset:
             raise ValueError(f"{self.root}: the index has no column 'split'; prepare it with data.prepare.split=….")
         part = self.where(pl.col("split") == name)
         if not len(part):
-            there = self.rows.shared["split"].unique().drop_nulls().sort().to_list()
-            raise ValueError(f"{self.root}: no images in split {name!r}; there are {there}.")
+            names = self.rows.shared["split"].unique().drop_nulls().sort().to_list()
+            raise ValueError(f"{self.root}: no images in split {name!r}; there are {names}.")
         return part
 
 
@@ -208,13 +209,13 @@ class DatasetWriter:
             )
         bad = [] if images.dtype.kind != "f" else np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
         if len(bad):
-            named = rows["image_id"].gather(bad[:5]).to_list()
-            raise ValueError(f"{len(bad)} images hold values that are not finite, first {named}: nothing is repaired.")
+            names = rows["image_id"].gather(bad[:5]).to_list()
+            raise ValueError(f"{len(bad)} images hold values that are not finite, first {names}: nothing is repaired.")
         shard, offset = np.empty(len(images), np.int32), np.empty(len(images), np.int64)
         control, place = _is_control(rows), np.arange(len(images))
         first = place < self.shard_images - (self.shards[0]["n_images"] if self.shards else 0)
-        for kind, here in ((None, first), (False, ~first & ~control), (True, ~first & control)):
-            chosen = np.flatnonzero(here)
+        for kind, mask in ((None, first), (False, ~first & ~control), (True, ~first & control)):
+            chosen = np.flatnonzero(mask)
             while len(chosen):
                 number, start, n = self._write(images, chosen, kind)
                 shard[chosen[:n]] = number
@@ -299,36 +300,16 @@ class DatasetWriter:
         entry = {"file": "index.parquet", "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         head = {"format": FORMAT, "version": VERSION, "n_images": index.height}
         stored = {**head, **asdict(self.info), "index": entry, "shards": self.shards}
-        _write(self.folder / "index.parquet", data)
-        _write(self.folder / "dataset.json", json.dumps(stored, indent=1, ensure_ascii=False).encode())
-        self._replace()
-
-    def _replace(self) -> None:
-        if not self.root.exists():
-            os.rename(self.folder, self.root)
-            return
-        old = self.folder.with_name(f"{self.folder.name}-old")
-        os.rename(self.root, old)
-        try:
-            os.rename(self.folder, self.root)
-        except BaseException:
-            os.rename(old, self.root)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+        write_bytes(self.folder / "index.parquet", data)
+        write_bytes(self.folder / "dataset.json", json.dumps(stored, indent=1, ensure_ascii=False).encode())
+        replace_folder(self.folder, self.root)
 
 
 def _is_control(rows: pl.DataFrame) -> np.ndarray:
-    """Say which rows are controls, (n,); none where that cannot be told, of which the index's check complains."""
+    """Say which rows are controls, (n,); none where that is not known, of which the index's check complains."""
     if "is_control" not in rows.columns or rows["is_control"].dtype != pl.Boolean:
         return np.zeros(rows.height, bool)
     return rows["is_control"].fill_null(False).to_numpy()
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def write_dataset(

@@ -63,7 +63,7 @@ class Minibatches(Dataset):
             row=torch.from_numpy(rows),
         )
         if isinstance(self.images, JoinedDataset):
-            minibatch = _showing(minibatch, self.images.stain(rows))
+            minibatch = _showing(minibatch, self.images.channel_numbers(rows))
         if self.channel_subsets:
             minibatch = _some_channels(minibatch, self.order.seed, step)
         return minibatch
@@ -197,7 +197,7 @@ class AssayData(lightning.LightningDataModule):
     @property
     def validation_parts(self) -> list[ImageDataset]:
         """The validation images of each folder."""
-        return self.validation.apart() if isinstance(self.validation, JoinedDataset) else [self.validation]
+        return self.validation.by_folder() if isinstance(self.validation, JoinedDataset) else [self.validation]
 
     def _validation(
         self, molecules: Descriptor | None, n: int, source: str

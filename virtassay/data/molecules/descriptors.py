@@ -13,6 +13,8 @@ import polars as pl
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdFingerprintGenerator
 
+from virtassay.data.molecules.similarity import inchikey
+
 
 class InvalidSmiles(ValueError):
     """A SMILES that cannot be parsed; the message names the rows and the texts."""
@@ -33,9 +35,8 @@ def canonical_column(smiles: pl.Series, source: str) -> pl.Series:
 
     Raises InvalidSmiles naming the first five rows and texts that RDKit cannot parse.
     """
-    given = smiles.explode(empty_as_null=False).drop_nulls().unique(maintain_order=True).to_list()
-    known = {text: canonical_smiles(text) for text in given}
-    bad = {text for text, canonical in known.items() if canonical is None}
+    canonical = {text: canonical_smiles(text) for text in _unique(smiles)}
+    bad = {text for text, known in canonical.items() if known is None}
     if bad:
         rows = [(row, text) for row, texts in enumerate(smiles) for text in (texts if texts is not None else [])]
         rows = [(row, text) for row, text in rows if text in bad]
@@ -44,22 +45,23 @@ def canonical_column(smiles: pl.Series, source: str) -> pl.Series:
             f"{source}: {len(bad)} SMILES cannot be parsed ({shown}{', …' if len(rows) > 5 else ''}). Correct them, or "
             "leave 'smiles' empty in those rows (they then need an encoder that knows the perturbation by name)."
         )
-    return _replaced(smiles, known)
+    return _replaced(smiles, canonical)
 
 
 def inchikey_column(smiles: pl.Series) -> pl.Series:
     """Return the InChIKeys of a list column of canonical SMILES (null where InChI has no word for it), as `inchikey`.
 
-    Salts keep their counter-ions. Source: Heller et al. 2015 (doi 10.1186/s13321-015-0068-4).
+    Salts keep their counter-ions.
     """
-    given = smiles.explode(empty_as_null=False).drop_nulls().unique(maintain_order=True).to_list()
-    with rdBase.BlockLogs():  # InChI remarks on many a molecule
-        known = {text: Chem.MolToInchiKey(Chem.MolFromSmiles(text)) or None for text in given}
-    return _replaced(smiles, known).rename("inchikey")
+    return _replaced(smiles, {text: inchikey(text) for text in _unique(smiles)}).rename("inchikey")
 
 
-def _replaced(lists: pl.Series, known: Mapping[str, str | None]) -> pl.Series:
-    old, new = pl.Series(list(known), dtype=pl.String), pl.Series(list(known.values()), dtype=pl.String)
+def _unique(lists: pl.Series) -> list[str]:
+    return lists.explode(empty_as_null=False).drop_nulls().unique(maintain_order=True).to_list()
+
+
+def _replaced(lists: pl.Series, names: Mapping[str, str | None]) -> pl.Series:
+    old, new = pl.Series(list(names), dtype=pl.String), pl.Series(list(names.values()), dtype=pl.String)
     return lists.list.eval(pl.element().replace_strict(old, new, default=None, return_dtype=pl.String))
 
 
@@ -171,7 +173,7 @@ class Joined:
     @property
     def parts(self) -> tuple[Descriptor, ...]:
         pair = (self.first, self.second)
-        return tuple(part for one in pair for part in (one.parts if isinstance(one, Joined) else (one,)))
+        return tuple(part for side in pair for part in (side.parts if isinstance(side, Joined) else (side,)))
 
     @property
     def size(self) -> int:

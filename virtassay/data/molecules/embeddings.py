@@ -4,7 +4,6 @@ A parquet file has a key column ("smiles", "inchikey", "name" or "gene") and the
 columns. An npz file has the arrays `keys` (n,) of text and `embeddings` (n, d). Nothing in either can execute code.
 """
 
-import hashlib
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,27 +13,20 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from rdkit import Chem, rdBase
 
 from virtassay.data.molecules.descriptors import NEEDS_SMILES, Component, canonical_smiles
+from virtassay.data.molecules.similarity import inchikey
+from virtassay.files import sha256 as sha256_of
 
 
 class InvalidEmbeddings(ValueError):
     """A table of embeddings that cannot be used, or lacks a row; the message names the first keys and the fix."""
 
 
-def inchikey(component: Component) -> str | None:
-    """Return the InChIKey of a component's SMILES, or None where it has none."""
-    if component.smiles is None:
-        return None
-    with rdBase.BlockLogs():  # InChI warns of every charge it moves
-        return Chem.MolToInchiKey(Chem.MolFromSmiles(component.smiles)) or None
-
-
 # what a table can be keyed by → (what it reads of a component, what a component must come with)
 KEYS: dict[str, tuple[Callable[[Component], str | None], str]] = {
     "smiles": (attrgetter("smiles"), NEEDS_SMILES),
-    "inchikey": (inchikey, NEEDS_SMILES),
+    "inchikey": (lambda component: component.smiles and inchikey(component.smiles), NEEDS_SMILES),
     "name": (attrgetter("name"), "a name in the column 'perturbation'"),
     "gene": (attrgetter("gene"), "the gene's symbol in the column 'gene'"),
 }
@@ -54,9 +46,9 @@ class EmbeddingTable:
             raise self._error(f"key={key!r} is unknown; a table is keyed by one of {list(KEYS)}")
         if not self.path.is_file():
             raise FileNotFoundError(f"there is no table of embeddings {path}: correct molecules.path, or put it there.")
-        if sha256 is not None and sha256 != (found := sha256_of(self.path)):
+        if sha256 is not None and sha256 != (digest := sha256_of(self.path)):
             raise self._error(
-                f"its sha256 is {found}, but {sha256} is asked for: the table has changed. Put the right one there"
+                f"its sha256 is {digest}, but {sha256} is asked for: the table has changed. Put the right one there"
             )
         keys, vectors = self._npz() if self.path.suffix == ".npz" else self._parquet()
         keys = self._canonical(keys)
@@ -90,8 +82,8 @@ class EmbeddingTable:
             raise self._error(f"cannot be read ({error}); {shape}") from error
         paired = keys.ndim == 1 and vectors.ndim == 2 and len(keys) == len(vectors)
         if not paired or keys.dtype.kind != "U" or vectors.dtype.kind not in "fiu":
-            found = f"keys {keys.dtype} {keys.shape} and embeddings {vectors.dtype} {vectors.shape}"
-            raise self._error(f"has {found}; {shape}")
+            arrays = f"keys {keys.dtype} {keys.shape} and embeddings {vectors.dtype} {vectors.shape}"
+            raise self._error(f"has {arrays}; {shape}")
         with np.errstate(over="ignore"):  # infinite in float32 is refused below
             return keys.tolist(), vectors.astype(np.float32)
 
@@ -159,13 +151,7 @@ class EmbeddingTable:
 
 
 def _first(offenders: Sequence[object]) -> str:
-    return ", ".join(repr(one) for one in offenders[:5]) + (", …" if len(offenders) > 5 else "")
-
-
-def sha256_of(path: Path) -> str:
-    """Return the hash of a file's contents."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return ", ".join(repr(key) for key in offenders[:5]) + (", …" if len(offenders) > 5 else "")
 
 
 def with_sha256(config: Any) -> Any:
@@ -175,6 +161,6 @@ def with_sha256(config: Any) -> Any:
     if not isinstance(config, dict):
         return config
     filled = {key: with_sha256(value) for key, value in config.items()}
-    if filled.get("_target_") == f"{__name__}.EmbeddingTable":
+    if str(filled.get("_target_")).rpartition(".")[2] == EmbeddingTable.__name__:  # by its public path or its own
         filled["sha256"] = filled.get("sha256") or sha256_of(Path(filled["path"]))
     return filled

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from rdkit import Chem, DataStructs, rdBase
 from rdkit.Chem import rdFingerprintGenerator
 from rdkit.Chem.MolStandardize import rdMolStandardize
@@ -13,11 +14,11 @@ MOST = 10_000  # molecules whose distances to each other fit in memory
 
 
 def inchikey(smiles: str) -> str | None:
-    """Return the InChIKey, which names a molecule whatever its SMILES; None for what InChI cannot describe.
+    """Return the InChIKey, the same for every SMILES of one molecule; None for what InChI cannot describe.
 
     Source: Heller et al. 2015 (doi 10.1186/s13321-015-0068-4).
     """
-    with rdBase.BlockLogs():
+    with rdBase.BlockLogs():  # InChI remarks on many a molecule
         return Chem.MolToInchiKey(Chem.MolFromSmiles(smiles)) or None
 
 
@@ -54,9 +55,9 @@ def clusters(smiles: Sequence[str], similarity: float) -> list[list[int]]:
             f"{len(smiles)} molecules are too many to cluster ({MOST} at most): split by scaffold instead."
         )
     prints = fingerprints(smiles)
-    apart = [1 - np.array(DataStructs.BulkTanimotoSimilarity(prints[i], prints[:i])) for i in range(1, len(prints))]
-    flat = np.concatenate(apart) if apart else np.zeros(0)
-    return [list(members) for members in Butina.ClusterData(flat, len(prints), 1 - similarity, isDistData=True)]
+    rows = [1 - tanimoto(prints[i], prints[:i]) for i in range(1, len(prints))]
+    distances = np.concatenate(rows) if rows else np.zeros(0)
+    return [list(members) for members in Butina.ClusterData(distances, len(prints), 1 - similarity, isDistData=True)]
 
 
 def nearest(smiles: Sequence[str], among: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -67,12 +68,22 @@ def nearest(smiles: Sequence[str], among: Sequence[str]) -> tuple[np.ndarray, np
     if not among:
         raise ValueError("there are no molecules to be near to.")
     others = fingerprints(among)
-    alike = (np.array(DataStructs.BulkTanimotoSimilarity(one, others)) for one in fingerprints(smiles))
-    best = [(int(row.argmax()), float(row.max())) for row in alike]
+    rows = (tanimoto(fingerprint, others) for fingerprint in fingerprints(smiles))
+    best = [(int(row.argmax()), float(row.max())) for row in rows]
     return np.array([number for number, _ in best], np.int64), np.array([value for _, value in best])
 
 
+def tanimoto(
+    fingerprint: DataStructs.ExplicitBitVect, others: Sequence[DataStructs.ExplicitBitVect]
+) -> NDArray[np.float64]:
+    """Return the Tanimoto similarity of a fingerprint to each of `others`, (n,): bits in both over bits in either."""
+    return np.array(DataStructs.BulkTanimotoSimilarity(fingerprint, others))
+
+
 def fingerprints(smiles: Sequence[str]) -> list[DataStructs.ExplicitBitVect]:
-    """Morgan fingerprints of radius 2 in 2,048 bits (ECFP4; Rogers & Hahn 2010), by which likeness is told."""
+    """Return Morgan fingerprints of radius 2 in 2,048 bits (ECFP4), by which molecules are compared.
+
+    Source: Rogers & Hahn 2010 (doi 10.1021/ci100050t).
+    """
     generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
     return [generator.GetFingerprint(Chem.MolFromSmiles(text)) for text in smiles]

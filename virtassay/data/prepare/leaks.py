@@ -22,6 +22,7 @@ import polars as pl
 from virtassay.data.dataset.store import Dataset
 from virtassay.data.molecules import similarity as likeness
 from virtassay.data.prepare.duplicates import find_duplicates
+from virtassay.files import write_text
 from virtassay.schema import InvalidIndex
 
 log = logging.getLogger(__name__)
@@ -143,7 +144,7 @@ def write_audit(path: str | Path, checks: Sequence[Check], index: pl.DataFrame) 
     told = [{**asdict(check), "leak": check.leak, "passed": check.passed} for check in checks]
     stored = {"format": "virtassay-audit", "version": 1, "checks": told}
     stored["nearest_training_compound"] = nearest_training_compounds(index)
-    Path(path).write_text(json.dumps(stored, indent=1, ensure_ascii=False), encoding="utf-8")
+    write_text(Path(path), json.dumps(stored, indent=1, ensure_ascii=False))
 
 
 def _check(name: str, offenders: Sequence[str]) -> Check:

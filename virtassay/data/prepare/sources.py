@@ -16,7 +16,7 @@ import imagecodecs
 import numpy as np
 import tifffile
 
-from virtassay.files.space import require_space
+from virtassay.files import require_space
 
 READERS = {  # by suffix; imagecodecs keeps 16-bit colour, which PIL would cut to 8
     ".npy": lambda path: np.load(path, allow_pickle=False),

@@ -18,7 +18,7 @@ from virtassay.data.prepare.reader import Reader, scalars
 from virtassay.data.prepare.scaling import Scaling, rescale
 from virtassay.data.prepare.sources import Described, ImageSource
 from virtassay.data.prepare.splits import write_split
-from virtassay.files.space import require_space
+from virtassay.files import require_space
 from virtassay.report.pictures import plate_layout, treatment_sheet
 from virtassay.schema import InvalidIndex, require_controls
 

@@ -34,7 +34,7 @@ from virtassay.evaluation.measure.needed import features_of, require_own_names, 
 from virtassay.evaluation.measure.space import space
 from virtassay.evaluation.report import glossary
 from virtassay.evaluation.verdict import IncomparableScores, anchored, comparable
-from virtassay.files.download import cache_folder
+from virtassay.files import cache_folder
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from virtassay.evaluation.judgement import CEILING, GENERATORS, POOLED, Row
 from virtassay.evaluation.report import glossary, tables
 from virtassay.evaluation.report.plots import Mark
 from virtassay.evaluation.report.tables import Cell, name, number
-from virtassay.report.pages import as_json, page, write_whole
+from virtassay.files import write_text
+from virtassay.report.pages import as_json, page
 
 HEADLINES = ("effect_explained", "pds", "fd")
 PLOTTED = ("effect_explained", "pds")  # fd has another unit in each featurizer
@@ -68,9 +69,9 @@ def write_comparison(found: Comparison, out: Path) -> Path:
     """Write compare.json, compare.md and compare.html into `out` and return the path of the last."""
     out.mkdir(parents=True, exist_ok=True)
     stored = {**asdict(found), "sentences": found.sentences}
-    write_whole(out / "compare.json", as_json(stored))
-    write_whole(out / "compare.md", _markdown(found))
-    return write_whole(out / "compare.html", page("comparison/compare.html.j2", _content(found)))
+    write_text(out / "compare.json", as_json(stored))
+    write_text(out / "compare.md", _markdown(found))
+    return write_text(out / "compare.html", page("comparison/compare.html.j2", _content(found)))
 
 
 def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 
 from virtassay.evaluation.featurizers.features import MINIBATCH, Features, Featurizer, Images
+from virtassay.files import write_bytes, write_text
 
 KEY_BYTES = 16
 FILE_ROWS = 4096  # images of one file, at most
@@ -75,7 +75,7 @@ class Cached:
         shelf = Path(self.folder) / _hash(text.encode())
         if not (shelf / "featurizer.json").exists():
             shelf.mkdir(parents=True, exist_ok=True)
-            _write_whole(shelf / "featurizer.json", text.encode())
+            write_text(shelf / "featurizer.json", text)
         return shelf
 
     def _places(self, shelf: Path) -> Places:
@@ -141,15 +141,4 @@ def _write(shelf: Path, keys: list[bytes], features: Features) -> Path:
     buffer = io.BytesIO()
     np.save(buffer, records, allow_pickle=False)
     data = buffer.getvalue()
-    path = shelf / f"{_hash(data)}.npy"
-    _write_whole(path, data)
-    return path
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    unfinished = path.with_name(f".{uuid4().hex}.part")
-    try:
-        unfinished.write_bytes(data)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    return write_bytes(shelf / f"{_hash(data)}.npy", data)

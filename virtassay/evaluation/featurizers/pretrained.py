@@ -19,7 +19,7 @@ from torch.nn import functional
 from virtassay.evaluation.featurizers.features import Features, Images, in_minibatches
 from virtassay.evaluation.featurizers.views import View, rgb_or_grey
 from virtassay.evaluation.featurizers.weights import digest
-from virtassay.files.download import RemoteFile, fetch
+from virtassay.files import RemoteFile, fetch
 from virtassay.precision import best_device
 
 INCEPTION = RemoteFile(

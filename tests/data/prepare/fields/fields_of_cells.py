@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from virtassay.simulator.anatomy import Cells
+from virtassay.simulator.anatomy import SimulatedCells
 from virtassay.simulator.pharmacology import AXES
 from virtassay.simulator.render import Optics, render
 
@@ -16,7 +16,7 @@ def simulated(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     grid = np.stack(np.meshgrid(np.arange(15, EDGE, 30.0), np.arange(15, EDGE, 30.0)), -1).reshape(-1, 2)
     x, y = (grid + rng.uniform(-4, 4, grid.shape)).T
     n = len(x)
-    cells = Cells(x, y, np.zeros(n, int), np.ones(n), np.ones(n, int), np.zeros((n, len(AXES))))
+    cells = SimulatedCells(x, y, np.zeros(n, int), np.ones(n), np.ones(n, int), np.zeros((n, len(AXES))))
     optics = Optics(np.ones(1), np.full(1, 10.0), np.full(1, 0.8), np.zeros(2), 0.05)
     return render(cells, optics, 1, EDGE, 1.0, rng), np.stack([x, y], 1) - 0.5  # the first pixel's centre is 0, 0
 

@@ -1,7 +1,6 @@
 """Archives of strangers: unpacked only where nothing in them could be written outside of the folder."""
 
 import logging
-import os
 import shutil
 import stat
 import zipfile
@@ -10,7 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from tqdm.auto import tqdm
 
-from virtassay.files.space import require_space
+from virtassay.files import require_space, whole
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +40,8 @@ def unpack(archive: str | Path, folder: str | Path) -> None:
             for member in tqdm(wanted, desc=f"unpacking {archive.name}", unit=" files", leave=False, disable=None):
                 place = folder / member.filename
                 place.parent.mkdir(parents=True, exist_ok=True)
-                part = place.with_name(f"{place.name}.part")
-                with opened.open(member) as packed, part.open("wb") as file:
+                with whole(place) as part, opened.open(member) as packed, part.open("wb") as file:
                     shutil.copyfileobj(packed, file, 1 << 20)
-                os.replace(part, place)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise UnsafeArchive(f"{archive} cannot be unpacked ({error}): remove it, and fetch it again.") from error
     log.info("unpacked %d files of %s; the archive itself is no longer needed", len(wanted), archive)

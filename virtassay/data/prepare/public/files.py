@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-from filelock import FileLock
 
 from virtassay.data.prepare.public.archives import unpack
 from virtassay.data.prepare.sources import UnreadableImage
-from virtassay.files.download import fetch_into, size_at
-from virtassay.files.space import in_words, require_space
+from virtassay.files import fetch_into, in_words, lock, require_space, size_at
 from virtassay.schema import InvalidIndex
 
 log = logging.getLogger(__name__)
@@ -72,7 +70,7 @@ def obtain(parts: Sequence[Part], folder: Path) -> None:
     require_space(folder, coming + sum(part.unpacked for part in parts), f"downloading {len(parts)} files")
     log.info("downloading %d files, about %s, into %s", len(parts), in_words(coming), folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "download.lock"), ThreadPoolExecutor(AT_ONCE) as pool:
+    with lock(folder), ThreadPoolExecutor(AT_ONCE) as pool:
         for place in pool.map(lambda part: fetch_into(folder, part.name, part.url), parts):
             if place.suffix == ".zip":
                 unpack(place, place.parent)

@@ -19,6 +19,7 @@ from typing import Any
 
 import polars as pl
 
+from virtassay.files import write_text
 from virtassay.schema import InvalidIndex
 
 FIRST_LINE = "# virtassay split, version 1"
@@ -33,7 +34,7 @@ def write_split(
     told = [*key, "split", *(["held_out"] if "held_out" in index.columns else [])]
     table = index.select(told).unique().sort(key)
     head = (FIRST_LINE, f"# dataset: {dataset}", f"# wells: {_digest(table, key)}", f"# settings: {_settings(split)}")
-    Path(path).write_text("\n".join(head) + "\n" + table.write_csv(), encoding="utf-8")
+    write_text(Path(path), "\n".join(head) + "\n" + table.write_csv())
 
 
 def split_from_file(index: pl.DataFrame, *, path: str | Path) -> pl.DataFrame:

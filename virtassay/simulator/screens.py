@@ -56,12 +56,11 @@ def simulate(
     `batch_effect` how much batches differ in stain, light, focus and density. Batches are called `batch_prefix` and a
     number: screens that shall train one model together need names, and a seed, of their own. `drugs` is a csv of
     compounds in place of the built-in ones, as `read_drugs` has it, of which the first `n_compounds` (None: all) are
-    taken. `split` takes and returns
-    a table with one row a well (default: splits.split_by_well). Raises ValueError naming the argument that is out of
-    range.
+    taken. `split` takes and returns a table with one row a well (default: splits.split_by_well). Raises ValueError
+    naming the argument that is out of range.
     """
-    known = None if drugs is None else read_drugs(drugs)
-    treatments = plan_treatments(n_compounds, n_doses, dilution, knock_outs, combinations, toxicity, known)
+    own_drugs = None if drugs is None else read_drugs(drugs)
+    treatments = plan_treatments(n_compounds, n_doses, dilution, knock_outs, combinations, toxicity, own_drugs)
     _check(n_batches=n_batches, plates_per_batch=plates_per_batch, wells_per_treatment=wells_per_treatment)
     _check(control_wells=control_wells, cells_per_well=cells_per_well, workers=workers)
     if not 1 <= channels <= len(CHANNELS):
@@ -74,8 +73,8 @@ def simulate(
     wells = list(plan_wells(layout, seed, n_batches, plates_per_batch, channels, batch_effect, batch_prefix))
     table = well_table(wells)
     sides = split(table) if split else split_by_well(table, seed=seed)
-    told = [*WELL, "split", *(name for name in ("held_out",) if name in sides.columns)]
-    table = table.join(sides.select(told), on=WELL, how="left", maintain_order="left")
+    columns = [*WELL, "split", *(name for name in ("held_out",) if name in sides.columns)]
+    table = table.join(sides.select(columns), on=WELL, how="left", maintain_order="left")
     info = DatasetInfo(
         name=Path(root).name,
         channels=CHANNELS[:channels],

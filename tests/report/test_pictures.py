@@ -1,29 +1,20 @@
-"""Arrays → pictures: colours, contrast, sheets and plates."""
+"""Arrays → pictures: colours, contrast and sheets."""
 
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
-from PIL import Image
 
+from tests.report.test_plates import saved, table
 from virtassay.data.dataset.store import DatasetInfo, open_dataset, write_dataset
 from virtassay.report.pictures import (
     composite,
     contact_sheet,
     contact_sheet_array,
     display_limits,
-    ordered_treatments,
-    plate_layout,
     stain_colours,
     treatment_sheet,
 )
-from virtassay.schema import treatment, validate
-
-
-def saved(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.asarray(picture)
 
 
 def test_stains_have_the_colours_that_microscopists_expect():
@@ -62,45 +53,6 @@ def test_a_contact_sheet_holds_every_row_and_image(tmp_path: Path, channels: int
     assert sheet.dtype == np.uint8 and sheet.shape[1] > tiles * 10 * 3 and sheet.shape[0] > 2 * 8 * 3
     contact_sheet(tmp_path / "sheet.png", rows, names, per_channel=per_channel)
     assert saved(tmp_path / "sheet.png").shape[2] == 3
-
-
-def table(wells: list[str], plates: int = 2) -> pl.DataFrame:
-    drugs = [("DMSO", None), ("taxol", 10.0), ("taxol", 3.0), ("ALLN", 5.0)]
-    rows = []
-    for p in range(plates):
-        for number, well in enumerate(wells):
-            name, dose = drugs[number % len(drugs)]
-            rows.append(
-                {"image_id": f"{p}-{well}", "plate": f"P{p}", "well": well, "batch": "b", "perturbation": [name],
-                 "dose_um": [dose], "is_control": name == "DMSO"}
-            )  # fmt: skip
-    index = validate(pl.DataFrame(rows, infer_schema_length=None))
-    return index.with_columns(treatment(index))
-
-
-def test_treatments_are_ordered_controls_first_then_by_name_and_rising_dose():
-    index = table([f"A{i:02d}" for i in range(1, 9)])
-    both = index.head(1).with_columns(
-        perturbation=pl.Series([["ALLN", "taxol"]]), is_control=pl.lit(False), treatment=pl.lit("mix")
-    )
-    order = ordered_treatments(pl.concat([both, index]))["treatment"].to_list()
-    assert order == ["DMSO", "ALLN 5 µM", "taxol 3 µM", "taxol 10 µM", "mix"]
-
-
-@pytest.mark.parametrize(
-    "wells", [["A01", "B02", "h12"], ["P24", "A01"], ["AF48", "Z03", "AA01"], ["field 1", "field 2"], ["B2"]]
-)
-def test_plates_of_every_size_are_drawn(tmp_path: Path, wells: list[str]):
-    plate_layout(tmp_path / "plates.png", table(wells))
-    drawn = saved(tmp_path / "plates.png")
-    assert len(np.unique(drawn[..., :3].reshape(-1, 3), axis=0)) > 20
-
-
-def test_further_plates_are_left_out(tmp_path: Path):
-    index = table(["A01", "B02"], plates=5)
-    plate_layout(tmp_path / "first.png", index, most=3)
-    plate_layout(tmp_path / "alone.png", index.filter(pl.col("plate").is_in(["P0", "P1", "P2"])))
-    np.testing.assert_array_equal(saved(tmp_path / "first.png"), saved(tmp_path / "alone.png"))
 
 
 def test_a_dataset_gets_a_sheet_of_every_treatment(tmp_path: Path):

@@ -15,10 +15,10 @@ from starlette.routing import Route
 from virtassay.browse.asked import BadQuery
 from virtassay.browse.datasets import Shelf
 from virtassay.browse.hits import BrokenScreen, Screen
-from virtassay.report.pages import page
+from virtassay.report.pages import STYLESHEET, page
 
 HERE = Path(__file__).parent
-STYLES = (HERE.parent / "evaluation" / "report" / "report.css", HERE / "browse.css")
+STYLES = (STYLESHEET, HERE / "browse.css")
 SCRIPT = HERE / "browse.js"
 # nothing is loaded from elsewhere, whatever the names in a folder say
 POLICY = (
@@ -76,7 +76,7 @@ def bad(request: Request, error: Exception) -> Response:
 
 
 def _refusal(message: str, status: int) -> Response:
-    return HTMLResponse(page("browse/refusal.html.j2", {"message": message, "status": status}), status)
+    return HTMLResponse(page("virtassay.browse", "refusal.html.j2", {"message": message, "status": status}), status)
 
 
 async def with_headers(request: Request, answer: RequestResponseEndpoint) -> Response:

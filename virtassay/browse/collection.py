@@ -14,7 +14,8 @@ from PIL import Image
 from virtassay.browse.asked import Asked
 from virtassay.data.dataset.store import Dataset
 from virtassay.report.heatmaps import are_vectors
-from virtassay.report.pictures import composite, display_limits, greys, ordered_treatments
+from virtassay.report.pictures import composite, display_limits, greys
+from virtassay.report.plates import ordered_treatments
 
 SAMPLED, PIXELS = 256, 1 << 20  # images, and pixels of a channel, that contrast is measured on
 DOSE = re.compile(r" (\S+) µM(?= \+ |$)")  # as schema.treatment writes it

@@ -196,7 +196,7 @@ class Shelf:
         shared = {"asked": asked, "tabs": TABS, "tab": tab, "title": one.dataset.root.name, "shelf": self}
         shared |= {"info": one.dataset.info, "batches": one.values("batch"), "splits": one.values("split")}
         shared |= {"most": OPTIONS}
-        return HTMLResponse(page(f"browse/{template}.html.j2", shared | content))
+        return HTMLResponse(page("virtassay.browse", f"{template}.html.j2", shared | content))
 
 
 def turn(asked: Asked, total: int, size: int = ON_A_PAGE) -> tuple[Asked, int, slice]:

@@ -142,7 +142,7 @@ class Screen:
 
     def _page(self, template: str, tab: str, asked: Asked, content: dict[str, Any]) -> Response:
         shared = {"asked": asked, "tabs": self.tabs, "tab": tab, "title": self.root.name, "screen": self, "most": 500}
-        return HTMLResponse(page(f"browse/{template}.html.j2", shared | content))
+        return HTMLResponse(page("virtassay.browse", f"{template}.html.j2", shared | content))
 
 
 def inside(root: Path, name: str) -> Path:

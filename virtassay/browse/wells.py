@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from matplotlib.colors import to_hex
 
-from virtassay.report.pictures import placed_wells, plate_format, row_letters
+from virtassay.report.plates import placed_wells, plate_format, row_letters
 
 OF_IMAGES = ("image_id", "requested_as", "control_id", "source_file", "shard", "offset", "seed")
 PITCH, LEGEND, FEW, NONE, ACROSS = 24, 40, 10, "#d9dce1", 12

@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 from rdkit import Chem, rdBase
 
-from virtassay.report.pictures import placed_wells, plate_format
+from virtassay.report.plates import placed_wells, plate_format
 
 Lines = list[dict[str, Any]]
 

@@ -17,9 +17,10 @@ from virtassay.card.measured import Measured, draw, measure
 from virtassay.card.plates import plates
 from virtassay.card.words import warnings
 from virtassay.data.dataset.store import Dataset, open_dataset
-from virtassay.evaluation.report.tables import flat
+from virtassay.files.whole import write_text
 from virtassay.report.heatmaps import are_vectors
-from virtassay.report.pages import as_json, page, write_whole
+from virtassay.report.numbers import flat
+from virtassay.report.pages import as_json, page
 
 log = logging.getLogger(__name__)
 LISTED = 3000  # lines of a table on the page; card.json has all
@@ -90,8 +91,8 @@ def write(folder: str | Path) -> Path:
     card["warnings"] = warnings(card)
     pictures = _pictures(dataset, measured, controls, told)
     facts = {"card": card, "pictures": pictures, "listed": LISTED, "folded_at": FOLDED, "origin": flat(_origin(card))}
-    write_whole(dataset.root / "card.json", as_json({"format": "virtassay-card", "version": 1, "keys": KEYS, **card}))
-    path = write_whole(dataset.root / "card.html", page("card/card.html.j2", facts))
+    write_text(dataset.root / "card.json", as_json({"format": "virtassay-card", "version": 1, "keys": KEYS, **card}))
+    path = write_text(dataset.root / "card.html", page("virtassay.card", "card.html.j2", facts))
     for sentence in card["warnings"]:
         log.warning("%s", sentence)
     log.info("data card: %s", path)

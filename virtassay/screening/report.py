@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from virtassay.files.whole import write_text
 from virtassay.report.figures import png_uri
-from virtassay.report.pages import as_json, page, write_whole
+from virtassay.report.pages import as_json, page
 from virtassay.report.pictures import composite, display_limits
 from virtassay.screening.bench import Bench
 from virtassay.screening.enrichment import actives, enrichment_curve, enrichment_factor, roc_auc
@@ -54,7 +55,7 @@ def write_report(out: Path, found: Found, bench: Bench) -> Path:
     enrichment = _enrichment(hits, found.library)
     if enrichment is not None:
         summary["enrichment"] = {key: value for key, value in enrichment.items() if key != "figure"}
-    write_whole(out / "report.json", as_json(summary))
+    write_text(out / "report.json", as_json(summary))
     label = type(found.goal).__name__.lower()
     finite = hits.filter(pl.col("score").is_finite())
     curves = finite.head(CURVES)
@@ -85,7 +86,7 @@ def write_report(out: Path, found: Found, bench: Bench) -> Path:
         "pictures": _pictures(finite.head(PICTURED), bench, found.goal),
         "facts": facts,
     }
-    return write_whole(out / "report.html", page("screening/report.html.j2", content))
+    return write_text(out / "report.html", page("virtassay.screening", "report.html.j2", content))
 
 
 def _enrichment(hits: pl.DataFrame, library: Library) -> dict[str, Any] | None:

@@ -1,13 +1,13 @@
 """The files of a judgement: reports for people, and the numbers in them for programs."""
 
-import os
 from pathlib import Path
 
 from virtassay.evaluation.judgement import Judgement
-from virtassay.evaluation.report import tables
 from virtassay.evaluation.report.html import html
 from virtassay.evaluation.report.markdown import markdown
-from virtassay.report.pages import as_json, write_whole
+from virtassay.files.whole import whole, write_text
+from virtassay.report.numbers import flat
+from virtassay.report.pages import as_json
 
 
 def write_results(judgement: Judgement, folder: Path) -> Path:
@@ -17,11 +17,10 @@ def write_results(judgement: Judgement, folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("effects", "findings", "cells", "confounders"):
-        unfinished = folder / f".{name}.parquet.part"
-        getattr(judgement, name).write_parquet(unfinished)
-        os.replace(unfinished, folder / f"{name}.parquet")
-    write_whole(folder / "metrics.json", as_json(judgement.rows))
-    told = judgement.verdict | {"provenance": dict(tables.flat(judgement.provenance))}
-    write_whole(folder / "verdict.json", as_json(told))
-    write_whole(folder / "report.md", markdown(judgement))
-    return write_whole(folder / "report.html", html(judgement))
+        with whole(folder / f"{name}.parquet") as partial:
+            getattr(judgement, name).write_parquet(partial)
+    write_text(folder / "metrics.json", as_json(judgement.rows))
+    verdict = judgement.verdict | {"provenance": dict(flat(judgement.provenance))}
+    write_text(folder / "verdict.json", as_json(verdict))
+    write_text(folder / "report.md", markdown(judgement))
+    return write_text(folder / "report.html", html(judgement))

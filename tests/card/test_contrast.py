@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from virtassay.card.contrast import asked, drawn, shares
-from virtassay.card.measured import measure
+from virtassay.card.contrast import shares
+from virtassay.card.measurements import measure
 from virtassay.data.dataset.store import Dataset, DatasetInfo, open_dataset, write_dataset
 from virtassay.schema import validate
 

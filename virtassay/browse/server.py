@@ -16,17 +16,17 @@ def browse(folder: str, beside: str | None = None, host: str = "127.0.0.1", port
     try:
         import uvicorn
 
-        from virtassay.browse.app import make_app, open_folder
+        from virtassay.browse.app import make_app, open_pages
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in ("starlette", "uvicorn"):
             raise
         raise ValueError(f'browsing needs the package {error.name}: pip install "virtassay[browse]".') from error
-    opened = open_folder(folder, beside)
+    pages = open_pages(folder, beside)
     listener = listen(host, port)
     own = is_loopback(host)
     if not own:
         log.warning("host=%s: whoever reaches this machine can look at %s; there is no password.", host, folder)
-    app = make_app(opened, [host, "localhost", "127.0.0.1", "[::1]"] if own else ["*"])
+    app = make_app(pages, [host, "localhost", "127.0.0.1", "[::1]"] if own else ["*"])
     name = f"[{host}]" if ":" in host else host
     log.info("%s: open http://%s:%d/ in a browser; Ctrl-C ends it.", folder, name, listener.getsockname()[1])
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1))

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from matplotlib.ticker import MaxNLocator
 
-from virtassay.card.measured import Measured
+from virtassay.card.measurements import PixelMeasurements
 from virtassay.data.dataset.store import Dataset
 from virtassay.report.figures import BAND, data_uri, new_figure, style, svg_uri
 from virtassay.report.pictures import Picture, composite, display_limits, greys, grid
@@ -36,7 +36,7 @@ def examples(dataset: Dataset) -> list[tuple[str, Picture]]:
     return strips
 
 
-def plate_maps(index: pl.DataFrame, measured: Measured) -> list[tuple[str, str]]:
+def plate_maps(index: pl.DataFrame, measured: PixelMeasurements) -> list[tuple[str, str]]:
     """Heat maps of the first MAPPED plates: images, brightness and focus of each well; controls have a ring.
 
     One scale for all plates. Brightness and focus are means over channels. Wells not named like B03 are left out.
@@ -52,10 +52,10 @@ def plate_maps(index: pl.DataFrame, measured: Measured) -> list[tuple[str, str]]
             of_wells = seen.with_columns(value=pl.Series(of.mean(1))).group_by("plate", "well")
             values[name] = of_wells.agg(pl.col("value").mean())
     chosen = placed.unique("plate", keep="first").sort("batch", "plate").head(MAPPED)
-    drawn = placed.select("plate", "well", "row", "column", "is_control").filter(
+    wells = placed.select("plate", "well", "row", "column", "is_control").filter(
         pl.col("plate").is_in(chosen["plate"].implode())
     )
-    tables = {name: drawn.join(of, on=["plate", "well"], how="left") for name, of in values.items()}
+    tables = {name: wells.join(of, on=["plate", "well"], how="left") for name, of in values.items()}
     limits = {name: _range(table["value"]) for name, table in tables.items()}
     pictures: list[tuple[str, str]] = []
     for plate, batch in chosen.select("plate", "batch").iter_rows():

@@ -13,20 +13,20 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from virtassay.browse.asked import Asked
-from virtassay.browse.collection import Collection
-from virtassay.browse.wells import colourable, draw_plate
+from virtassay.browse.dataset_view import DatasetView
+from virtassay.browse.plate_map import colourable, draw_plate
+from virtassay.browse.query import Query
 from virtassay.data.dataset.store import open_dataset
 from virtassay.report.pages import page
 
-ON_A_PAGE, IN_A_STRIP, BATCHES, OPTIONS = 50, 9, 6, 500
+ON_A_PAGE, IN_A_ROW, BATCHES, OPTIONS = 50, 9, 6, 500
 THUMBNAIL = 192  # pixels
 TABS = {"/plates": "Plates", "/treatments": "Treatments", "/images": "Images"}
 SIDES = ("folder", "beside")
 
 
 @dataclass(frozen=True)
-class Strip:
+class ImageRow:
     """Images in a row: whose they are, what stands at their left, and the rows of the index, some of `total`."""
 
     side: str
@@ -37,19 +37,19 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class DatasetPages:
     """The open folder, and the one that is shown beside it."""
 
-    folder: Collection
-    beside: Collection | None
+    folder: DatasetView
+    beside: DatasetView | None
 
     @classmethod
     def open(cls, folder: Path, beside: Path | None) -> Self:
         """Open one dataset folder or two. Raises ValueError where the second shows other channels or numbers."""
-        first = Collection.of(open_dataset(folder, verify=False))
+        first = DatasetView.of(open_dataset(folder, verify=False))
         if beside is None:
             return cls(first, None)
-        second = Collection.of(open_dataset(beside, verify=False))
+        second = DatasetView.of(open_dataset(beside, verify=False))
         a, b = first.dataset.info, second.dataset.info
         if a.dtype != b.dtype or not set(b.channels) <= set(a.channels):
             raise ValueError(
@@ -58,12 +58,12 @@ class Shelf:
             )
         return cls(first, second)
 
-    def side(self, name: str) -> Collection:
+    def side(self, name: str) -> DatasetView:
         """The folder "folder" or "beside". Raises HTTPException 404."""
-        found = {"folder": self.folder, "beside": self.beside}.get(name)
-        if found is None:
+        view = {"folder": self.folder, "beside": self.beside}.get(name)
+        if view is None:
             raise HTTPException(404, f"there is no {name!r} here.")
-        return found
+        return view
 
     def label(self, side: str) -> str:
         """What the images of a side are: "real", "generated", or the folder's name where both are the same."""
@@ -89,121 +89,120 @@ class Shelf:
 
     def plates(self, request: Request) -> Response:
         """One plate, its wells coloured by a column; the images of the well that was clicked."""
-        asked, one = Asked.of(request.query_params), self.folder
-        plates = one.values("plate")
-        asked = replace(asked, plate=_known("plate", asked.plate, plates))
-        table = one.dataset.where(pl.col("plate") == asked.plate).index
+        query, view = Query.of(request.query_params), self.folder
+        plates = view.values("plate")
+        query = replace(query, plate=_known("plate", query.plate, plates))
+        table = view.dataset.where(pl.col("plate") == query.plate).index
         columns = colourable(table)
-        colour = _known("colour", asked.colour, columns)
-        plate = draw_plate(table, colour, lambda well: asked.url("/plates", well=well, page=1))
-        here = plates.index(asked.plate)
-        content = {"plate": plate, "plates": plates, "columns": columns, "well": None, "strips": []}
-        content |= {"before": plates[here - 1] if here else None, "after": (*plates, None)[here + 1]}
-        if asked.well:
-            rows = one.rows(Asked(plate=asked.plate, well=asked.well))
+        colour = _known("colour", query.colour, columns)
+        plate = draw_plate(table, colour, lambda well: query.url("/plates", well=well, page=1))
+        place = plates.index(query.plate)
+        content = {"plate": plate, "plates": plates, "columns": columns, "well": None, "image_rows": []}
+        content |= {"before": plates[place - 1] if place else None, "after": (*plates, None)[place + 1]}
+        if query.well:
+            rows = view.rows(Query(plate=query.plate, well=query.well))
             if not len(rows):
-                raise HTTPException(404, f"plate {asked.plate!r} has no well {asked.well!r}.")
-            content |= {"well": one.line(int(rows[0])), "strips": self._well(rows)}
-        return self._page("plates", "/plates", asked, content)
+                raise HTTPException(404, f"plate {query.plate!r} has no well {query.well!r}.")
+            content |= {"well": view.line(int(rows[0])), "image_rows": self._well(rows)}
+        return self._page("plates", "/plates", query, content)
 
-    def _well(self, rows: NDArray[np.int64]) -> list[Strip]:
+    def _well(self, rows: NDArray[np.int64]) -> list[ImageRow]:
         """A well's images, other ones of its batch and treatment from the folder beside, and controls of its batch."""
-        at = self.folder.line(int(rows[0]))
-        strips = [Strip("folder", f"{self.label('folder')}, this well", _some(rows, 2 * IN_A_STRIP), len(rows))]
-        matched = (pl.col("batch") == at["batch"]) & (pl.col("treatment") == at["treatment"])
+        first = self.folder.line(int(rows[0]))
+        image_rows = [ImageRow("folder", f"{self.label('folder')}, this well", _some(rows, 2 * IN_A_ROW), len(rows))]
+        matched = (pl.col("batch") == first["batch"]) & (pl.col("treatment") == first["treatment"])
         if self.beside is not None:
-            there = self.beside.where(matched)
-            strips.append(Strip("beside", self.label("beside"), _some(there, 2 * IN_A_STRIP), len(there)))
-        return strips if at["is_control"] else [*strips, self._controls(at["batch"])]
+            generated = self.beside.where(matched)
+            image_rows.append(ImageRow("beside", self.label("beside"), _some(generated, 2 * IN_A_ROW), len(generated)))
+        return image_rows if first["is_control"] else [*image_rows, self._controls(first["batch"])]
 
-    def _controls(self, batch: str) -> Strip:
+    def _controls(self, batch: str) -> ImageRow:
         rows = self.folder.where((pl.col("batch") == batch) & pl.col("is_control"))
-        return Strip("folder", f"{self.label('folder')} controls", _some(rows, IN_A_STRIP), len(rows))
+        return ImageRow("folder", f"{self.label('folder')} controls", _some(rows, IN_A_ROW), len(rows))
 
     def by_treatment(self, request: Request) -> Response:
         """A perturbation at one of its doses: for each batch controls, real and generated images in rows."""
-        asked, one = Asked.of(request.query_params), self.folder
-        names = one.perturbations
-        treated = one.treatments.filter(~pl.col("is_control"))["name"]
-        asked = replace(asked, perturbation=_known("perturbation", asked.perturbation, names, *treated.head(1)))
-        ladder = one.doses(asked.perturbation)
-        if asked.dose not in ladder["written"]:  # another compound was chosen: its highest dose
-            asked = replace(asked, dose=ladder["written"][-1])
-        at = ladder["written"].to_list().index(asked.dose)
+        query, view = Query.of(request.query_params), self.folder
+        names = view.perturbations
+        treated = view.treatments.filter(~pl.col("is_control"))["name"]
+        query = replace(query, perturbation=_known("perturbation", query.perturbation, names, *treated.head(1)))
+        ladder = view.doses(query.perturbation)
+        if query.dose not in ladder["written"]:  # another compound was chosen: its highest dose
+            query = replace(query, dose=ladder["written"][-1])
+        at = ladder["written"].to_list().index(query.dose)
         treatment = ladder["treatment"][at]
-        rows = one.rows(replace(asked, plate="", well=""))
-        batches = one.dataset.rows.take(rows).shared["batch"].unique().sort().to_list()
-        shown = [(batch, self._strips(treatment, batch, asked.split)) for batch in batches[:BATCHES]]
+        rows = view.rows(replace(query, plate="", well=""))
+        batches = view.dataset.rows.take(rows).shared["batch"].unique().sort().to_list()
+        shown = [(batch, self._image_rows(treatment, batch, query.split)) for batch in batches[:BATCHES]]
         content = {"names": names, "ladder": ladder.iter_rows(named=True), "doses": ladder.height, "at": at,
                    "treatment": treatment, "groups": shown, "left_out": len(batches) - len(shown)}  # fmt: skip
-        return self._page("treatments", "/treatments", asked, content)
+        return self._page("treatments", "/treatments", query, content)
 
-    def _strips(self, treatment: str, batch: str, split: str) -> list[Strip]:
+    def _image_rows(self, treatment: str, batch: str, split: str) -> list[ImageRow]:
         matched = (pl.col("batch") == batch) & (pl.col("treatment") == treatment)
-        strips: list[Strip] = []
+        image_rows: list[ImageRow] = []
         for side in self.sides:
-            one = self.side(side)
-            only = matched & (pl.col("split") == split) if split and side == "folder" else matched
-            rows = one.where(only)
-            strips.append(Strip(side, self.label(side), _some(rows, IN_A_STRIP), len(rows)))
-        return [self._controls(batch), *strips]
+            view = self.side(side)
+            chosen = matched & (pl.col("split") == split) if split and side == "folder" else matched
+            rows = view.where(chosen)
+            image_rows.append(ImageRow(side, self.label(side), _some(rows, IN_A_ROW), len(rows)))
+        return [self._controls(batch), *image_rows]
 
     def images(self, request: Request) -> Response:
         """The images that the filters keep, a page at a time."""
-        asked = Asked.of(request.query_params)
-        one = self.folder
-        if asked.perturbation:
-            _known("perturbation", asked.perturbation, one.perturbations)
-        rows = one.rows(asked)
-        asked, pages, shown = turn(asked, len(rows))
-        strip = Strip("folder", "", rows[shown].tolist(), len(rows))
-        doses = one.doses(asked.perturbation) if asked.perturbation else one.treatments.sort("dose")
-        content = {"names": one.perturbations, "strip": strip, "pages": pages,
+        query, view = Query.of(request.query_params), self.folder
+        if query.perturbation:
+            _known("perturbation", query.perturbation, view.perturbations)
+        rows = view.rows(query)
+        query, pages, shown = turn(query, len(rows))
+        image_row = ImageRow("folder", "", rows[shown].tolist(), len(rows))
+        doses = view.doses(query.perturbation) if query.perturbation else view.treatments.sort("dose")
+        content = {"names": view.perturbations, "image_row": image_row, "pages": pages,
                    "doses": doses["written"].unique(maintain_order=True).to_list()[:OPTIONS]}  # fmt: skip
-        return self._page("images", "/images", asked, content)
+        return self._page("images", "/images", query, content)
 
     def image(self, request: Request) -> Response:
         """One image: the composite, each channel alone, and its row of the index."""
-        asked = Asked.of(request.query_params)
+        query = Query.of(request.query_params)
         side, row = self._place(request)
         line = self.side(side).line(row)
         content = {"side": side, "row": row, "line": line, "label": self.label(side),
                    "channels": self.side(side).dataset.info.channels}  # fmt: skip
-        return self._page("image", "", asked, content)
+        return self._page("image", "", query, content)
 
     def pixels(self, request: Request) -> Response:
         """One image as a PNG, at the folder's contrast."""
-        asked = Asked.of(request.query_params)
+        query = Query.of(request.query_params)
         side, row = self._place(request)
-        channels, those = self.folder.dataset.info.channels, self.side(side).dataset.info.channels
-        if asked.channel:
-            _known("channel", asked.channel, those)
-        limits = self.folder.limits(asked.low, asked.high)[[channels.index(name) for name in those]]
-        size = 0 if asked.full else THUMBNAIL
-        return Response(self.side(side).png(row, asked.channel, limits, size), media_type="image/png")
+        channels, shown = self.folder.dataset.info.channels, self.side(side).dataset.info.channels
+        if query.channel:
+            _known("channel", query.channel, shown)
+        limits = self.folder.limits(query.low, query.high)[[channels.index(name) for name in shown]]
+        size = 0 if query.full else THUMBNAIL
+        return Response(self.side(side).png(row, query.channel, limits, size), media_type="image/png")
 
     def _place(self, request: Request) -> tuple[str, int]:
         side, text = request.path_params["side"], request.path_params["row"]
-        known = len(self.side(side).dataset)
-        if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) < known):
-            raise HTTPException(404, f"there is no image {text[:20]!r}; they are numbered from 0 to {known - 1}.")
+        n_images = len(self.side(side).dataset)
+        if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) < n_images):
+            raise HTTPException(404, f"there is no image {text[:20]!r}; they are numbered from 0 to {n_images - 1}.")
         return side, int(text)
 
-    def _page(self, template: str, tab: str, asked: Asked, content: dict[str, Any]) -> Response:
-        one = self.folder
-        if asked.channel:
-            _known("channel", asked.channel, one.dataset.info.channels)
-        shared = {"asked": asked, "tabs": TABS, "tab": tab, "title": one.dataset.root.name, "shelf": self}
-        shared |= {"info": one.dataset.info, "batches": one.values("batch"), "splits": one.values("split")}
+    def _page(self, template: str, tab: str, query: Query, content: dict[str, Any]) -> Response:
+        view = self.folder
+        if query.channel:
+            _known("channel", query.channel, view.dataset.info.channels)
+        shared = {"query": query, "tabs": TABS, "tab": tab, "title": view.dataset.root.name, "folders": self}
+        shared |= {"info": view.dataset.info, "batches": view.values("batch"), "splits": view.values("split")}
         shared |= {"most": OPTIONS}
         return HTMLResponse(page("virtassay.browse", f"{template}.html.j2", shared | content))
 
 
-def turn(asked: Asked, total: int, size: int = ON_A_PAGE) -> tuple[Asked, int, slice]:
+def turn(query: Query, total: int, size: int = ON_A_PAGE) -> tuple[Query, int, slice]:
     """Keep the page inside those there are; return how many there are and which lines stand on it."""
     pages = max(1, -(-total // size))
-    asked = replace(asked, page=min(max(asked.page, 1), pages))
-    return asked, pages, slice((asked.page - 1) * size, asked.page * size)
+    query = replace(query, page=min(max(query.page, 1), pages))
+    return query, pages, slice((query.page - 1) * size, query.page * size)
 
 
 def _known(field: str, value: str, known: Sequence[str], first: str = "") -> str:

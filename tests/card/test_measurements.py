@@ -7,9 +7,8 @@ import polars as pl
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from virtassay.card import measured
-from virtassay.card.measured import draw, measure
-from virtassay.card.plates import plates
+from virtassay.card import measurements
+from virtassay.card.measurements import draw_rows, measure, plates
 from virtassay.data.dataset.store import Dataset, DatasetInfo, open_dataset, write_dataset
 from virtassay.schema import validate
 
@@ -58,17 +57,17 @@ def test_small_images_have_no_focus_and_vectors_nothing_to_look_at(tmp_path: Pat
 
 
 def test_the_draw_is_bounded_and_leaves_no_well_out(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(measured, "IMAGES", 60)
+    monkeypatch.setattr(measurements, "IMAGES", 60)
     sizes = [400, 1, 3, 96]  # images of four wells
     wells = np.repeat(["A01", "A02", "A03", "A04"], sizes)
     index = pl.DataFrame({"plate": ["p"] * len(wells), "well": wells})
-    rows = draw(index, image_bytes=100)
+    rows = draw_rows(index, image_bytes=100)
     assert len(rows) == len(set(rows.tolist())) == 60 and (np.diff(rows) > 0).all()
     kept = {name: int((wells[rows] == name).sum()) for name in np.unique(wells)}
     assert kept["A02"] == 1 and kept["A03"] == 3 and kept["A01"] == kept["A04"] == 28
-    np.testing.assert_array_equal(rows, draw(index, image_bytes=100))
-    monkeypatch.setattr(measured, "FEWEST", 20)
-    assert len(draw(index, image_bytes=measured.BYTES)) == 20  # large images: fewer are read
+    np.testing.assert_array_equal(rows, draw_rows(index, image_bytes=100))
+    monkeypatch.setattr(measurements, "FEWEST", 20)
+    assert len(draw_rows(index, image_bytes=measured.BYTES)) == 20  # large images: fewer are read
 
 
 def test_plates_are_measured_on_their_controls_and_keep_what_the_check_of_fields_said(tmp_path: Path):

@@ -1,6 +1,7 @@
 """Templates of any package, and JSON."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import jinja2
@@ -10,7 +11,7 @@ from virtassay.report.pages import STYLESHEET, as_json, page
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A package of somebody else with two templates."""
     folder = tmp_path / "mylab_pages"
     folder.mkdir()

@@ -10,7 +10,6 @@ from virtassay.data.dataset.store import DatasetInfo, open_dataset, write_datase
 from virtassay.report.pictures import (
     composite,
     contact_sheet,
-    contact_sheet_array,
     display_limits,
     stain_colours,
     treatment_sheet,
@@ -48,11 +47,13 @@ def test_a_contact_sheet_holds_every_row_and_image(tmp_path: Path, channels: int
     images = np.random.default_rng(0).integers(0, 255, (4, channels, 8, 10), dtype=np.uint8)
     names = [f"channel {i}" for i in range(channels)]
     rows = [("one\nlabel", images), ("two", images[:2]), ("none", images[:0])]
-    sheet = contact_sheet_array(rows, names, title="a title", per_channel=per_channel, zoom=3)
+    path = tmp_path / "sheet.png"
+    contact_sheet(path, rows, names, title="a title", per_channel=per_channel, zoom=3)
+    sheet = saved(path)
     tiles = 4 + (2 * channels if per_channel else 0)
     assert sheet.dtype == np.uint8 and sheet.shape[1] > tiles * 10 * 3 and sheet.shape[0] > 2 * 8 * 3
-    contact_sheet(tmp_path / "sheet.png", rows, names, per_channel=per_channel)
-    assert saved(tmp_path / "sheet.png").shape[2] == 3
+    contact_sheet(path, rows, names, per_channel=per_channel)
+    assert saved(path).shape[2] == 3
 
 
 def test_a_dataset_gets_a_sheet_of_every_treatment(tmp_path: Path):
@@ -72,13 +73,14 @@ def test_limits_of_floats_may_be_narrow_but_never_empty():
     assert 0 < limits[1, 1] - limits[1, 0] < 1e-6
 
 
-def test_vectors_stand_in_a_contact_sheet_as_one_line_each():
+def test_vectors_stand_in_a_contact_sheet_as_one_line_each(tmp_path: Path):
     vectors = np.zeros((3, 2, 1, 1), np.float32)
     vectors[:, 0, 0, 0], vectors[:, 1, 0, 0] = [-1, 0, 1], 0
     limits = np.array([[-1.0, 1.0], [-1.0, 1.0]])
     labels = ("one\nlabel", "two", "none")
     rows = list(zip(labels, (vectors, vectors[2:], vectors[:0]), strict=True))
-    sheet = contact_sheet_array(rows, ["Cells_area", "Nuclei_area"], limits, per_channel=True, zoom=72).astype(int)
+    contact_sheet(tmp_path / "sheet.png", rows, ["Cells_area", "Nuclei_area"], limits, per_channel=True, zoom=72)
+    sheet = saved(tmp_path / "sheet.png").astype(int)
     blue, red = ((sheet[..., near] - sheet[..., far] > 60).any(1).sum() for near, far in ((2, 0), (0, 2)))
     assert blue == 6 and red == 2 * 6  # lines of 6 pixels: the lowest vector, and the highest in two rows
     assert 900 < sheet.shape[1] < 1200

@@ -17,9 +17,8 @@ from virtassay.browse.query import BadQuery
 from virtassay.browse.screen_pages import BrokenScreen, ScreenPages
 from virtassay.report.pages import STYLESHEET, page
 
-HERE = Path(__file__).parent
-STYLES = (STYLESHEET, HERE / "browse.css")
-SCRIPT = HERE / "browse.js"
+STYLES = (STYLESHEET, Path(__file__).with_name("browse.css"))
+SCRIPT = Path(__file__).with_name("browse.js")
 # nothing is loaded from elsewhere, whatever the names in a folder say
 POLICY = (
     "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; connect-src 'self'; "

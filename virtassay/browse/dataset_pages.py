@@ -33,7 +33,6 @@ class ImageRow:
     label: str
     rows: Sequence[int]
     total: int
-    url: str = ""
 
 
 @dataclass(frozen=True)

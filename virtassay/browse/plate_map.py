@@ -82,18 +82,25 @@ def draw_plate(table: pl.DataFrame, colour: str, url: Callable[[str], str]) -> P
         on_plate = wells.with_columns(row=number // ACROSS, column=number % ACROSS + 1)
     colours, legend = (_scale if numeric else _classes)(on_plate["value"].to_list())
     pitch = PITCH if columns <= 24 else PITCH // 2
-    drawn = tuple(
-        MapWell(line["well"], 30 + pitch * line["column"] - pitch // 2, 18 + pitch * line["row"] + pitch // 2, shade,
-             _label(line, colour), line["is_control"], url(line["well"]))
+    map_wells = tuple(
+        MapWell(
+            line["well"],
+            30 + pitch * line["column"] - pitch // 2,
+            18 + pitch * line["row"] + pitch // 2,
+            shade,
+            _label(line, colour),
+            line["is_control"],
+            url(line["well"]),
+        )
         for line, shade in zip(on_plate.iter_rows(named=True), colours, strict=True)
-    )  # fmt: skip
+    )
     heads: list[tuple[int, int, str]] = []
     if named:
         every = 1 if pitch == PITCH else 2
         heads += [(14, 18 + pitch * row + pitch // 2, row_letters(row)) for row in range(0, rows, every)]
         heads += [(30 + pitch * column + pitch // 2, 10, str(column + 1)) for column in range(0, columns, every)]
     return PlateMap(
-        wells=drawn,
+        wells=map_wells,
         width=34 + pitch * columns,
         height=22 + pitch * rows,
         radius=pitch // 2 - 2,

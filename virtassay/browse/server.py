@@ -43,6 +43,7 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
+    """Listen at an address; port 0 takes any that is free. Raises ValueError for a port, OSError for an address."""
     if not 0 <= port <= 65535:
         raise ValueError(f"port={port}: ports are 0 (any that is free) to 65535.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

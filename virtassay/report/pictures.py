@@ -89,15 +89,16 @@ def grid(images: np.ndarray, columns: int, zoom: int) -> Picture:
     return Picture(png_uri(canvas), canvas.shape[1] * zoom, canvas.shape[0] * zoom, len(images))
 
 
-def contact_sheet_array(
+def contact_sheet(
+    path: Path,
     rows: Sequence[tuple[str, np.ndarray]],
     channels: Sequence[str],
     limits: np.ndarray | None = None,
     title: str = "",
     per_channel: bool = False,
     zoom: int = 2,
-) -> np.ndarray:
-    """Draw rows of images (n, c, h, w) with their labels at the left: an RGB array (height, width, 3) uint8.
+) -> None:
+    """Save a PNG of rows of images (n, c, h, w) with their labels at the left.
 
     All rows share one contrast. `per_channel` adds each channel of the first images in grey, to the right. Vectors are
     drawn as heat maps, a line each, whatever `per_channel` and `zoom`.
@@ -132,20 +133,7 @@ def contact_sheet_array(
             offset = (row_height - 16 * len(lines)) // 2 + 16 * number
             pen.text((8, y + offset), line, fill=_INK if number == 0 else _FAINT, font=font)
         y += row_height + 3 * GAP
-    return np.asarray(canvas)
-
-
-def contact_sheet(
-    path: Path,
-    rows: Sequence[tuple[str, np.ndarray]],
-    channels: Sequence[str],
-    limits: np.ndarray | None = None,
-    title: str = "",
-    per_channel: bool = False,
-    zoom: int = 2,
-) -> None:
-    """Save `contact_sheet_array` as a PNG."""
-    Image.fromarray(contact_sheet_array(rows, channels, limits, title, per_channel, zoom)).save(path)
+    canvas.save(path)
 
 
 def paired_sheet(

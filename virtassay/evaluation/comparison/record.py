@@ -109,11 +109,7 @@ def _row(found: Comparison, generator: str, metric: str, featurizer: str) -> Row
 
 
 def _cell(found: Comparison, generator: str, metric: str, featurizer: str) -> Estimate:
-    return _as_cell(_row(found, generator, metric, featurizer))
-
-
-def _as_cell(row: Mapping[str, Any]) -> Estimate:
-    return Estimate(*(math.nan if row.get(key) is None else row[key] for key in ("value", "lower", "upper")))
+    return tables.estimate(_row(found, generator, metric, featurizer))
 
 
 def _floor(found: Comparison, metric: str, featurizer: str) -> float:
@@ -137,7 +133,7 @@ def _content(found: Comparison) -> dict[str, Any]:
             (metric, _figure(found, name, featurizers)) for name in PLOTTED for metric in [glossary.metric(name)]
         ],
         "differences": [
-            (glossary.metric(metric).label, d, _as_cell(d))
+            (glossary.metric(metric).label, d, tables.estimate(d))
             for metric in HEADLINES
             for d in found.differences
             if d["metric"] == metric

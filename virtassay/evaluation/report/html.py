@@ -5,7 +5,6 @@ is escaped. Numbers are never recomputed here: they are those of `metrics.json` 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -50,7 +49,9 @@ def _content(judgement: Judgement) -> dict[str, Any]:
         "effect_explained": [
             (e, per_featurizer.get(f, {}).get("apart")) for e, f in zip(explained, featurizers, strict=True)
         ],
-        "scaled_figure": dot_plots.scaled_scores([(name(f), _scores(own)) for f, own in lines]) if lines else None,
+        "scaled_figure": dot_plots.scaled_scores([(name(f), [line.scaled for line in own]) for f, own in lines])
+        if lines
+        else None,
         "findings": findings[:FINDINGS],
         "n_findings": len(findings),
         "judged": sentences.JUDGED,
@@ -102,10 +103,6 @@ def _pictures(
         "full_colour": None if source.shift is None else float(source.limits[0, 1]),  # of vectors
         "shrunk_to": LARGEST if source.shrunk else None,
     }
-
-
-def _scores(lines: Sequence[tables.Line]) -> list[plots.Estimate]:
-    return [replace(line.scaled, label=line.metric.label) for line in lines]
 
 
 def _ridges(judgement: Judgement, strata: pl.DataFrame) -> str | None:

@@ -18,6 +18,7 @@ NOT_MEASURED = "The generated images could not be measured."
 GUESSING = 0.5  # the AUC of a guess
 LITTLE = 0.1  # an AUC this near to guessing leaves nothing to explain
 _ranges = {check.metric: check for check in CHECKS}
+_slope, _spread = _ranges["effect_slope"], _ranges["variance_ratio"]
 
 
 @dataclass(frozen=True)
@@ -36,27 +37,12 @@ class Judged:
 
 JUDGED = (
     Judged("effect_explained", "Effect explained", 0.5, math.inf, 0.2, "the effect", "hardly any of the effect"),
-    Judged(
-        "slope",
-        "Strength",
-        _ranges["effect_slope"].low,
-        _ranges["effect_slope"].high,
-        _ranges["effect_slope"].low,
-        "strength",
-        "too weak",
-        "too strong",
-    ),
+    Judged("slope", "Strength", _slope.low, _slope.high, _slope.low, "strength", "too weak", "too strong"),
     Judged("direction", "Direction", 0.7, math.inf, 0.4, "direction", "wrong direction"),
     Judged("pds", "Told apart", 0.8, math.inf, 0.6, "told apart from others", "confused with others"),
     Judged(
-        "variance_ratio",
-        "Spread",
-        _ranges["variance_ratio"].low,
-        _ranges["variance_ratio"].high,
-        _ranges["variance_ratio"].low,
-        "spread of cells",
-        "cells too uniform",
-        "cells too varied",
+        *("variance_ratio", "Spread", _spread.low, _spread.high, _spread.low),
+        *("spread of cells", "cells too uniform", "cells too varied"),
     ),
 )
 

@@ -73,10 +73,6 @@ class ImageSource:
     shift: Shift | None = None
 
     @property
-    def channels(self) -> tuple[str, ...]:
-        return self.real.info.channels
-
-    @property
     def size(self) -> int:
         """Width of one image as stored in the pictures."""
         height, width = self.real.info.image_shape[1:]
@@ -114,11 +110,11 @@ def large_sheet(
         ChannelSheet(
             name,
             tuple(
-                SheetRow(label, _grey(source, data, rows[:few], channel, few, zoom))
+                SheetRow(label, _picture(source, data, rows[:few], few, zoom, channel))
                 for label, data, rows in _sides(source, treatment, batch)
             ),
         )
-        for channel, name in enumerate(source.channels if per_channel else ())
+        for channel, name in enumerate(source.real.info.channels if per_channel else ())
     )
     return StratumSheet(reason, treatment, batch, composites, channels)
 
@@ -150,7 +146,7 @@ def dose_ladder(
     def picture(data: Dataset, treatment: str | None) -> Picture | None:
         if source.shift is not None:
             return _heat(source, data, _rows(data, treatment, batch), room, mean=True)
-        return _colour(source, data, _rows(data, treatment, batch)[:count], across, zoom)
+        return _picture(source, data, _rows(data, treatment, batch)[:count], across, zoom)
 
     def row(data: Dataset) -> tuple[Picture | None, ...]:
         return tuple(picture(data, treatment) for treatment in (None, *(name for _, name in chosen)))
@@ -179,15 +175,21 @@ def _draw(rows: Pixels, most: int) -> Pixels:
     return np.random.default_rng(SEED).permutation(rows)[:most]
 
 
-def _colour(source: ImageSource, data: Dataset, rows: Pixels, columns: int, zoom: int) -> Picture | None:
+def _picture(
+    source: ImageSource, data: Dataset, rows: Pixels, columns: int, zoom: int, channel: int | None = None
+) -> Picture | None:
+    """Composites, or one channel in grey."""
     if not len(rows):
         return None
-    return grid(composite(data.images(rows), source.channels, source.limits), columns, zoom)
+    if channel is None:
+        return grid(composite(data.images(rows), source.real.info.channels, source.limits), columns, zoom)
+    levels = greys(data.images(rows)[:, [channel]], source.limits[[channel]])[:, 0]
+    return grid((255 * levels).round().astype(np.uint8), columns, zoom)
 
 
 def _colour_rows(source: ImageSource, treatment: str, batch: str, count: int, zoom: int) -> tuple[SheetRow, ...]:
     return tuple(
-        SheetRow(label, _colour(source, data, rows[:count], count, zoom))
+        SheetRow(label, _picture(source, data, rows[:count], count, zoom))
         for label, data, rows in _sides(source, treatment, batch)
     )
 
@@ -210,10 +212,3 @@ def _heat(source: ImageSource, data: Dataset, rows: Pixels, width: int, mean: bo
         each = BLOCK // (len(rows) * shifted.shape[2])
         pixels = heat_map(shifted, source.limits, width, min(MEAN, max(LINE, each)))
     return Picture(png_uri(pixels), pixels.shape[1], pixels.shape[0], len(rows))
-
-
-def _grey(source: ImageSource, data: Dataset, rows: Pixels, channel: int, columns: int, zoom: int) -> Picture | None:
-    if not len(rows):
-        return None
-    levels = greys(data.images(rows)[:, [channel]], source.limits[[channel]])[:, 0]
-    return grid((255 * levels).round().astype(np.uint8), columns, zoom)

@@ -1,8 +1,8 @@
 """Tables of the report: each metric between floor and ceiling, treatments, fingerprints, and the last self-test."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -47,21 +47,17 @@ def _find(rows: Iterable[Row], generator: str, metric: str, featurizer: str) -> 
     return next((row for row in rows if (row["generator"], row["metric"], row["featurizer"]) == key), None)
 
 
-def _estimate(row: Row | None, label: str = "") -> Estimate:
-    if row is None:
-        return Estimate(label=label)
-    return Estimate(*(_float(row.get(key)) for key in ("value", "lower", "upper")), label=label)
+def estimate(row: Mapping[str, Any] | None, label: str = "") -> Estimate:
+    """The value of a row with its interval; NaN for what it lacks, and where there is no row."""
+    return Estimate(*(_float((row or {}).get(key)) for key in ("value", "lower", "upper")), label=label)
 
 
 def effect_explained(rows: Sequence[Row], featurizer: str) -> EffectExplained:
     """The main figure's line of one featurizer, from pooled rows."""
-
-    def estimate(generator: str) -> Estimate:
-        return _estimate(_find(rows, generator, EXPLAINED, featurizer), generator)
-
-    baselines = [baseline for baseline in map(estimate, BASELINES) if math.isfinite(baseline.value)]
+    explained = {g: estimate(_find(rows, g, EXPLAINED, featurizer), g) for g in (MODEL, *BASELINES, CEILING)}
+    baselines = [explained[baseline] for baseline in BASELINES if math.isfinite(explained[baseline].value)]
     best, *others = sorted(baselines, key=lambda baseline: -baseline.value) or [Estimate(label="none")]
-    return EffectExplained(name(featurizer), estimate(MODEL), best, tuple(others), estimate(CEILING))
+    return EffectExplained(name(featurizer), explained[MODEL], best, tuple(others), explained[CEILING])
 
 
 def metric_lines(rows: Sequence[Row], featurizer: str, baselines: Sequence[str]) -> list[Line]:
@@ -70,17 +66,19 @@ def metric_lines(rows: Sequence[Row], featurizer: str, baselines: Sequence[str])
     for metric in in_order(row["metric"] for row in rows if row["featurizer"] == featurizer):
         row = _find(rows, MODEL, metric, featurizer) or {}
         described = glossary.metric(metric)
-        ceiling = _estimate(_find(rows, CEILING, metric, featurizer))
+        ceiling = estimate(_find(rows, CEILING, metric, featurizer))
         if math.isnan(ceiling.value):
             ceiling = Estimate(_float(row.get("ceiling")))
-        floor, model = _float(row.get("floor")), _estimate(row or None)
-        estimates = [(baseline, _estimate(_find(rows, baseline, metric, featurizer))) for baseline in baselines]
+        floor, model = _float(row.get("floor")), estimate(row)
+        estimates = [(baseline, estimate(_find(rows, baseline, metric, featurizer))) for baseline in baselines]
         lines.append(
             Line(
                 metric,
                 described,
                 model,
-                _scaled(described, _float(row.get("scaled")), model, floor, ceiling.value),
+                replace(
+                    _scaled(described, _float(row.get("scaled")), model, floor, ceiling.value), label=described.label
+                ),
                 floor,
                 ceiling,
                 tuple((b, x, math.isclose(x.value, floor, rel_tol=1e-9)) for b, x in estimates),

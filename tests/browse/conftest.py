@@ -2,7 +2,9 @@
 
 import contextlib
 import http.client
+import io
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ from urllib.parse import quote
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from virtassay.data.dataset.store import DatasetInfo, write_dataset
 from virtassay.schema import validate
@@ -110,8 +113,8 @@ def write_hits(root: Path) -> Path:
         }
     )
     hits.write_parquet(root / "hits.parquet")
-    told = {"compounds": 9, "warnings": ["the model was never judged"], "screen": {"doses_um": [0.1, 1.0, 10.0]}}
-    (root / "report.json").write_text(json.dumps(told))
+    summary = {"compounds": 9, "warnings": ["the model was never judged"], "screen": {"doses_um": [0.1, 1.0, 10.0]}}
+    (root / "report.json").write_text(json.dumps(summary))
     (root / "report.html").write_text("<h1>report</h1><script>alert(1)</script>")
     (root / "plate.csv").write_text(
         "plate,well,name,smiles,dose_um,is_control\nplate1,A01,ethanol,CCO,1.0,false\n"
@@ -138,14 +141,14 @@ def hits(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def serve() -> Iterator[Callable[..., Site]]:
     """Start servers in threads; they end with the tests."""
-    from virtassay.browse.app import make_app, open_folder
+    from virtassay.browse.app import make_app, open_pages
     from virtassay.browse.server import listen
 
     running = []
 
     def start(folder: Path, beside: Path | None = None) -> Site:
         listener = listen("127.0.0.1", 0)
-        app = make_app(open_folder(folder, beside), ["127.0.0.1", "localhost"])
+        app = make_app(open_pages(folder, beside), ["127.0.0.1", "localhost"])
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -169,3 +172,13 @@ def site(serve, real, generated) -> Site:
 @pytest.fixture(scope="session")
 def screen_site(serve, hits) -> Site:
     return serve(hits)
+
+
+def picture(answer) -> np.ndarray:
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "image/png"
+    return np.asarray(Image.open(io.BytesIO(answer.body)))
+
+
+def shown(text: str, side: str) -> list[int]:
+    return [int(row) for row in re.findall(rf'src="/pixels/{side}/(\d+)\.png', text)]

@@ -1,19 +1,13 @@
-"""The pages in headless Chromium, and the command line from start to Ctrl-C."""
+"""The pages in headless Chromium."""
 
 import html
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
-import sys
-import urllib.request
 from pathlib import Path
 
 import pytest
-
-from virtassay import cli
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
@@ -89,61 +83,3 @@ def test_the_slider_contrast_and_choices_change_what_is_shown(real, generated, s
         *("taxol 1 µM", "?perturbation=taxol&dose=1&channel=DNA&low=20&high=99.7", "42 of 42 painted"),
         *("perturbation", "no doses"),
     ]
-
-
-def start(*arguments: str) -> tuple[subprocess.Popen[str], str]:
-    process = subprocess.Popen(
-        [sys.executable, str(cli.home() / "browse.py"), *arguments],
-        stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
-    assert process.stderr is not None
-    line = process.stderr.readline()
-    found = re.search(r"http://[\w.]+:\d+/", line)
-    if found is None:
-        line += process.communicate()[1]
-        raise AssertionError(line)
-    return process, found[0]
-
-
-def test_the_command_serves_until_ctrl_c_and_ends_quietly(real):
-    process, url = start(f"folder={real}", "port=0")
-    with process:
-        try:
-            with urllib.request.urlopen(url) as answer:
-                assert answer.url.endswith("/plates")
-                assert b"week1/p1" in answer.read()
-            process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert process.returncode == 0
-    assert said == ""
-
-
-def test_a_wrong_folder_is_one_message(tmp_path):
-    done = subprocess.run(
-        [sys.executable, str(cli.home() / "browse.py"), f"folder={tmp_path}"],
-        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, check=False,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {tmp_path} has neither dataset.json")
-    assert "Traceback" not in done.stderr
-
-
-def test_without_the_extra_it_says_which(monkeypatch):
-    from virtassay.browse.server import browse
-
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    with pytest.raises(ValueError, match=r'pip install "virtassay\[browse\]"'):
-        browse("anything")
-
-
-def test_other_machines_are_let_in_only_with_a_warning(real, monkeypatch, caplog):
-    from virtassay.browse import server
-
-    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
-    with caplog.at_level("INFO"):
-        server.browse(str(real), port=0)
-        assert "password" not in caplog.text
-        server.browse(str(real), host="0.0.0.0", port=0)
-    assert "there is no password" in caplog.text

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from virtassay.card.contrast import asked, drawn, shares
-from virtassay.card.measured import measure
+from virtassay.card.contrast import contrast_aucs, draw_contrasts, shares
+from virtassay.card.measurements import measure
 from virtassay.data.dataset.store import Dataset, DatasetInfo, open_dataset, write_dataset
 from virtassay.schema import validate
 
@@ -38,15 +38,15 @@ def screen(root: Path, kind: str) -> Dataset:
     return open_dataset(write_dataset(root, info, pixels, validate(index)))
 
 
-def told(dataset: Dataset) -> dict[str, tuple[float, float, float, float | None]]:
-    contrasts = drawn(dataset.index, 1000)
+def explained_by(dataset: Dataset) -> dict[str, tuple[float, float, float, float | None]]:
+    contrasts = draw_contrasts(dataset.index, 1000)
     measured = measure(dataset, np.unique(np.concatenate([one.rows for one in contrasts])))
-    found = shares(asked(contrasts, dataset, measured))
+    found = shares(contrast_aucs(contrasts, dataset, measured))
     return {share.confounder: (share.told, share.alone, share.without, share.explained) for share in found}
 
 
 def test_a_treatment_that_is_brightness_alone_is_explained_by_it(tmp_path: Path):
-    found = told(screen(tmp_path / "d", "brightness"))
+    found = explained_by(screen(tmp_path / "d", "brightness"))
     all_of_it, alone, _, explained = found["brightness"]
     assert all_of_it > 0.9 and alone > 0.95 and explained is not None and explained > 0.95
     counted = found["cell count"][3]
@@ -54,13 +54,13 @@ def test_a_treatment_that_is_brightness_alone_is_explained_by_it(tmp_path: Path)
 
 
 def test_a_treatment_that_is_texture_alone_is_not(tmp_path: Path):
-    all_of_it, alone, without, explained = told(screen(tmp_path / "d", "texture"))["brightness"]
+    all_of_it, alone, without, explained = explained_by(screen(tmp_path / "d", "texture"))["brightness"]
     assert all_of_it > 0.95 and abs(alone - 0.5) < 0.15 and without > 0.95
     assert explained is not None and explained < 0.3
 
 
 def test_a_treatment_that_kills_and_nothing_else_is_explained_by_the_count_alone(tmp_path: Path):
-    found = told(screen(tmp_path / "d", "count"))
+    found = explained_by(screen(tmp_path / "d", "count"))
     assert found["cell count"][1] > 0.95
     assert found["brightness"][3] is None  # pixels tell nothing: there is no contrast to explain
 
@@ -68,16 +68,19 @@ def test_a_treatment_that_kills_and_nothing_else_is_explained_by_the_count_alone
 def test_treatments_of_one_well_and_batches_without_controls_are_not_asked(tmp_path: Path):
     index = screen(tmp_path / "d", "texture").index
     alone = index.filter(pl.col("is_control") | (pl.col("well") == "B01"))
-    assert drawn(alone, 1000) == []
-    assert drawn(index.filter("is_control"), 1000) == []
-    elsewhere = index.with_columns(batch=pl.when("is_control").then(pl.lit("c")).otherwise("batch"))
-    assert drawn(elsewhere, 1000) == []
-    assert shares(asked([], open_dataset(tmp_path / "d"), measure(open_dataset(tmp_path / "d"), np.arange(2)))) == []
+    assert draw_contrasts(alone, 1000) == []
+    assert draw_contrasts(index.filter("is_control"), 1000) == []
+    other_batch = index.with_columns(batch=pl.when("is_control").then(pl.lit("c")).otherwise("batch"))
+    assert draw_contrasts(other_batch, 1000) == []
+    assert (
+        shares(contrast_aucs([], open_dataset(tmp_path / "d"), measure(open_dataset(tmp_path / "d"), np.arange(2))))
+        == []
+    )
 
 
 def test_few_images_are_drawn_where_few_may_be_read(tmp_path: Path):
     index = screen(tmp_path / "d", "texture").index
-    (contrast,) = drawn(index, 20)
+    (contrast,) = draw_contrasts(index, 20)
     assert contrast.treated.sum() == 10 and (~contrast.treated).sum() == 10
     assert index["is_control"].to_numpy()[contrast.rows[~contrast.treated]].all()
     assert len(np.unique(contrast.well[contrast.treated])) > 1
@@ -97,7 +100,7 @@ def test_on_real_crops_mean_intensity_is_most_of_what_cyclohexamide_shows(shared
     )  # fmt: skip
     info = DatasetInfo("crops", ("DAPI", "actin", "tubulin"), (3, 68, 68), "uint16")
     write_dataset(tmp_path / "d", info, np.moveaxis(pixels, 3, 1), validate(index))
-    found = told(open_dataset(tmp_path / "d"))
+    found = explained_by(open_dataset(tmp_path / "d"))
     assert set(found) == {"brightness"}  # single cells: their number says nothing
     all_of_it, alone, _, explained = found["brightness"]
     assert all_of_it > 0.95 and alone > 0.9  # 0.99 and 0.97 where it was measured with ImageNet features

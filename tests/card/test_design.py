@@ -1,15 +1,13 @@
-"""Counts, layout, confounding, molecules and duplicates of small indices whose answers are known."""
+"""Counts, layout, confounding, and molecules of small indices whose answers are known."""
 
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 
 from tests.toy_screen import write_screen
 from virtassay.card import design
-from virtassay.card.duplicates import duplicates
-from virtassay.data.dataset.store import Dataset, open_dataset, write_dataset
+from virtassay.data.dataset.store import Dataset, open_dataset
 from virtassay.schema import treatment, validate
 
 
@@ -102,22 +100,3 @@ def test_flags_of_the_fields_are_counted_by_reason(screen: Dataset):
     told = screen.index.with_columns(flagged=pl.Series(reasons))
     assert design.flagged(told) == {"out of focus: DNA": 3, "saturated: actin": 1}
     assert design.flagged(screen.index.with_columns(flagged=pl.lit(False))) == {}
-
-
-def test_every_exact_copy_is_found_wherever_it_lies(screen: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("virtassay.card.duplicates.CHUNK", 7)
-    assert duplicates(screen)["n_images"] == 0
-    images = screen.images()
-    index = screen.index.drop("shard", "offset", "treatment")
-    split = index["split"].to_numpy()
-    first = int(np.flatnonzero(split == "train")[0])
-    tested = int(np.flatnonzero(split == "test")[0])
-    images[tested] = images[first]
-    well = index.with_row_index("_row").filter(pl.col("split") == "val").group_by("plate", "well").agg("_row")
-    one, other = well["_row"][0][:2]
-    images[other] = images[one]
-    write_dataset(tmp_path / "copied", screen.info, images, index)
-    found = duplicates(open_dataset(tmp_path / "copied"))
-    assert (found["n_images"], found["n_groups"], found["across_splits"], found["across_wells"]) == (4, 2, 1, 1)
-    assert set(found["groups"][0]["split"]) == {"train", "test"}  # the grave one first
-    assert set(found["groups"][0]["image_id"]) == set(index["image_id"].gather([first, tested]))

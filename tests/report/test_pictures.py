@@ -1,29 +1,19 @@
-"""Arrays → pictures: colours, contrast, sheets and plates."""
+"""Arrays → pictures: colours, contrast and sheets."""
 
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
-from PIL import Image
 
+from tests.report.test_plates import saved, table
 from virtassay.data.dataset.store import DatasetInfo, open_dataset, write_dataset
 from virtassay.report.pictures import (
     composite,
     contact_sheet,
-    contact_sheet_array,
     display_limits,
-    ordered_treatments,
-    plate_layout,
     stain_colours,
     treatment_sheet,
 )
-from virtassay.schema import treatment, validate
-
-
-def saved(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.asarray(picture)
 
 
 def test_stains_have_the_colours_that_microscopists_expect():
@@ -57,50 +47,13 @@ def test_a_contact_sheet_holds_every_row_and_image(tmp_path: Path, channels: int
     images = np.random.default_rng(0).integers(0, 255, (4, channels, 8, 10), dtype=np.uint8)
     names = [f"channel {i}" for i in range(channels)]
     rows = [("one\nlabel", images), ("two", images[:2]), ("none", images[:0])]
-    sheet = contact_sheet_array(rows, names, title="a title", per_channel=per_channel, zoom=3)
+    path = tmp_path / "sheet.png"
+    contact_sheet(path, rows, names, title="a title", per_channel=per_channel, zoom=3)
+    sheet = saved(path)
     tiles = 4 + (2 * channels if per_channel else 0)
     assert sheet.dtype == np.uint8 and sheet.shape[1] > tiles * 10 * 3 and sheet.shape[0] > 2 * 8 * 3
-    contact_sheet(tmp_path / "sheet.png", rows, names, per_channel=per_channel)
-    assert saved(tmp_path / "sheet.png").shape[2] == 3
-
-
-def table(wells: list[str], plates: int = 2) -> pl.DataFrame:
-    drugs = [("DMSO", None), ("taxol", 10.0), ("taxol", 3.0), ("ALLN", 5.0)]
-    rows = []
-    for p in range(plates):
-        for number, well in enumerate(wells):
-            name, dose = drugs[number % len(drugs)]
-            rows.append(
-                {"image_id": f"{p}-{well}", "plate": f"P{p}", "well": well, "batch": "b", "perturbation": [name],
-                 "dose_um": [dose], "is_control": name == "DMSO"}
-            )  # fmt: skip
-    index = validate(pl.DataFrame(rows, infer_schema_length=None))
-    return index.with_columns(treatment(index))
-
-
-def test_treatments_are_ordered_controls_first_then_by_name_and_rising_dose():
-    index = table([f"A{i:02d}" for i in range(1, 9)])
-    both = index.head(1).with_columns(
-        perturbation=pl.Series([["ALLN", "taxol"]]), is_control=pl.lit(False), treatment=pl.lit("mix")
-    )
-    order = ordered_treatments(pl.concat([both, index]))["treatment"].to_list()
-    assert order == ["DMSO", "ALLN 5 µM", "taxol 3 µM", "taxol 10 µM", "mix"]
-
-
-@pytest.mark.parametrize(
-    "wells", [["A01", "B02", "h12"], ["P24", "A01"], ["AF48", "Z03", "AA01"], ["field 1", "field 2"], ["B2"]]
-)
-def test_plates_of_every_size_are_drawn(tmp_path: Path, wells: list[str]):
-    plate_layout(tmp_path / "plates.png", table(wells))
-    drawn = saved(tmp_path / "plates.png")
-    assert len(np.unique(drawn[..., :3].reshape(-1, 3), axis=0)) > 20
-
-
-def test_further_plates_are_left_out(tmp_path: Path):
-    index = table(["A01", "B02"], plates=5)
-    plate_layout(tmp_path / "first.png", index, most=3)
-    plate_layout(tmp_path / "alone.png", index.filter(pl.col("plate").is_in(["P0", "P1", "P2"])))
-    np.testing.assert_array_equal(saved(tmp_path / "first.png"), saved(tmp_path / "alone.png"))
+    contact_sheet(path, rows, names, per_channel=per_channel)
+    assert saved(path).shape[2] == 3
 
 
 def test_a_dataset_gets_a_sheet_of_every_treatment(tmp_path: Path):
@@ -120,13 +73,14 @@ def test_limits_of_floats_may_be_narrow_but_never_empty():
     assert 0 < limits[1, 1] - limits[1, 0] < 1e-6
 
 
-def test_vectors_stand_in_a_contact_sheet_as_one_line_each():
+def test_vectors_stand_in_a_contact_sheet_as_one_line_each(tmp_path: Path):
     vectors = np.zeros((3, 2, 1, 1), np.float32)
     vectors[:, 0, 0, 0], vectors[:, 1, 0, 0] = [-1, 0, 1], 0
     limits = np.array([[-1.0, 1.0], [-1.0, 1.0]])
     labels = ("one\nlabel", "two", "none")
     rows = list(zip(labels, (vectors, vectors[2:], vectors[:0]), strict=True))
-    sheet = contact_sheet_array(rows, ["Cells_area", "Nuclei_area"], limits, per_channel=True, zoom=72).astype(int)
+    contact_sheet(tmp_path / "sheet.png", rows, ["Cells_area", "Nuclei_area"], limits, per_channel=True, zoom=72)
+    sheet = saved(tmp_path / "sheet.png").astype(int)
     blue, red = ((sheet[..., near] - sheet[..., far] > 60).any(1).sum() for near, far in ((2, 0), (0, 2)))
     assert blue == 6 and red == 2 * 6  # lines of 6 pixels: the lowest vector, and the highest in two rows
     assert 900 < sheet.shape[1] < 1200

@@ -12,14 +12,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from virtassay.browse.asked import BadQuery
-from virtassay.browse.datasets import Shelf
-from virtassay.browse.hits import BrokenScreen, Screen
-from virtassay.report.pages import page
+from virtassay.browse.dataset_pages import DatasetPages
+from virtassay.browse.query import BadQuery
+from virtassay.browse.screen_pages import BrokenScreen, ScreenPages
+from virtassay.report.pages import STYLESHEET, page
 
-HERE = Path(__file__).parent
-STYLES = (HERE.parent / "evaluation" / "report" / "report.css", HERE / "browse.css")
-SCRIPT = HERE / "browse.js"
+STYLES = (STYLESHEET, Path(__file__).with_name("browse.css"))
+SCRIPT = Path(__file__).with_name("browse.js")
 # nothing is loaded from elsewhere, whatever the names in a folder say
 POLICY = (
     "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -28,13 +27,13 @@ POLICY = (
 SAFE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 
-def open_folder(folder: str | Path, beside: str | Path | None = None) -> Shelf | Screen:
+def open_pages(folder: str | Path, beside: str | Path | None = None) -> DatasetPages | ScreenPages:
     """Open a dataset folder, a generated one, or a screen's. Raises FileNotFoundError or ValueError that says which."""
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}: correct folder=….")
     if (folder / "dataset.json").is_file():
-        return Shelf.open(folder, None if beside is None else Path(beside))
+        return DatasetPages.open(folder, None if beside is None else Path(beside))
     if not (folder / "hits.parquet").is_file():
         inner = sorted(path.parent.name for path in folder.glob("*/dataset.json"))
         hint = f" Did you mean {folder / inner[0]}?" if inner else ""
@@ -43,10 +42,10 @@ def open_folder(folder: str | Path, beside: str | Path | None = None) -> Shelf |
         )
     if beside is not None:
         raise ValueError(f"{folder} holds the hits of a screen and no images: leave beside={beside} out.")
-    return Screen.open(folder)
+    return ScreenPages.open(folder)
 
 
-def make_app(opened: Shelf | Screen, hosts: Sequence[str]) -> Starlette:
+def make_app(pages: DatasetPages | ScreenPages, hosts: Sequence[str]) -> Starlette:
     """Put the pages together. hosts: the names that the server may be called by ("*": any)."""
     style = "\n".join(file.read_text(encoding="utf-8") for file in STYLES)
     script = SCRIPT.read_text(encoding="utf-8")
@@ -57,7 +56,7 @@ def make_app(opened: Shelf | Screen, hosts: Sequence[str]) -> Starlette:
     # another name that was made to point here (DNS rebinding) must not read the folder
     guard = Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     return Starlette(
-        routes=own + opened.routes(),
+        routes=own + pages.routes(),
         middleware=[guard, Middleware(BaseHTTPMiddleware, dispatch=with_headers)],
         exception_handlers={HTTPException: missing, BadQuery: bad, BrokenScreen: missing},
     )
@@ -76,7 +75,7 @@ def bad(request: Request, error: Exception) -> Response:
 
 
 def _refusal(message: str, status: int) -> Response:
-    return HTMLResponse(page("browse/refusal.html.j2", {"message": message, "status": status}), status)
+    return HTMLResponse(page("virtassay.browse", "refusal.html.j2", {"message": message, "status": status}), status)
 
 
 async def with_headers(request: Request, answer: RequestResponseEndpoint) -> Response:

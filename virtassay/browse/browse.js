@@ -3,7 +3,7 @@
 let latest = 0;
 
 async function show(address, part) {
-  const mine = ++latest;
+  const number = ++latest;
   let answer;
   try {
     answer = await fetch(address);
@@ -13,17 +13,17 @@ async function show(address, part) {
   }
   if (!answer.ok) part = "shown"; // the form stays, to choose again
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(part);
-  if (mine !== latest || !fresh) return; // a later choice was answered first
-  const held = document.activeElement?.id;
+  if (number !== latest || !fresh) return; // a later choice was answered first
+  const focused = document.activeElement?.id;
   document.getElementById(part).replaceWith(document.importNode(fresh, true));
   history.replaceState(null, "", address);
   ready();
-  if (held) document.getElementById(held)?.focus({ preventScroll: true });
+  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
 }
 
 function address(form) {
-  const given = [...new FormData(form)].filter(([, value]) => value !== "");
-  return `${new URL(form.action || location.href).pathname}?${new URLSearchParams(given)}`;
+  const fields = [...new FormData(form)].filter(([, value]) => value !== "");
+  return `${new URL(form.action || location.href).pathname}?${new URLSearchParams(fields)}`;
 }
 
 function ready() {

@@ -16,17 +16,17 @@ def browse(folder: str, beside: str | None = None, host: str = "127.0.0.1", port
     try:
         import uvicorn
 
-        from virtassay.browse.app import make_app, open_folder
+        from virtassay.browse.app import make_app, open_pages
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in ("starlette", "uvicorn"):
             raise
         raise ValueError(f'browsing needs the package {error.name}: pip install "virtassay[browse]".') from error
-    opened = open_folder(folder, beside)
+    pages = open_pages(folder, beside)
     listener = listen(host, port)
     own = is_loopback(host)
     if not own:
         log.warning("host=%s: whoever reaches this machine can look at %s; there is no password.", host, folder)
-    app = make_app(opened, [host, "localhost", "127.0.0.1", "[::1]"] if own else ["*"])
+    app = make_app(pages, [host, "localhost", "127.0.0.1", "[::1]"] if own else ["*"])
     name = f"[{host}]" if ":" in host else host
     log.info("%s: open http://%s:%d/ in a browser; Ctrl-C ends it.", folder, name, listener.getsockname()[1])
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1))
@@ -43,6 +43,7 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
+    """Listen at an address; port 0 takes any that is free. Raises ValueError for a port, OSError for an address."""
     if not 0 <= port <= 65535:
         raise ValueError(f"port={port}: ports are 0 (any that is free) to 65535.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -57,9 +57,9 @@ def control_wells(index: pl.DataFrame, features: Array) -> ControlWells | None:
         return None
     first = wells.unique(["plate", "well"], maintain_order=True).with_row_index("_well")
     number = wells.join(first, on=["plate", "well"], how="left", maintain_order="left")["_well"].to_numpy()
-    total = np.zeros((first.height, features.shape[1]))
-    np.add.at(total, number, features[control])
-    mean = total / np.bincount(number)[:, None]
+    sums = np.zeros((first.height, features.shape[1]))
+    np.add.at(sums, number, features[control])
+    mean = sums / np.bincount(number)[:, None]
     varies = (spread := mean.std(0)) > LEAST * np.abs(mean).max(0).clip(min=1e-12)
     if not varies.any():
         return None
@@ -76,21 +76,21 @@ def batch_effects(wells: ControlWells) -> list[BatchEffect]:
     wells are taken off the other half; a mean of few wells is noisy, and its noise counts as a difference that is left.
     """
     centred = (wells.centred("batch"), wells.centred("plate"))
-    found: list[BatchEffect] = []
+    effects: list[BatchEffect] = []
     for factor in ("plate", "batch"):
         label = wells.index[factor].to_numpy()
         stored = variance_explained(wells.stored, label)
         left = [_left(x, label, wells.half) for x in centred]
-        found.append(BatchEffect(factor, len(np.unique(label)), stored, *left))
-    return found
+        effects.append(BatchEffect(factor, len(np.unique(label)), stored, *left))
+    return effects
 
 
 def _left(x: Array, label: NDArray[np.object_], half: NDArray[np.int64]) -> float | None:
     """The mean over halves: within one, wells were centred on the same others."""
     known = np.isfinite(x).all(1)
     shares = [variance_explained(x[known & (half == h)], label[known & (half == h)]) for h in (0, 1)]
-    told = [share for share in shares if share is not None]
-    return float(np.mean(told)) if told else None
+    measured = [share for share in shares if share is not None]
+    return float(np.mean(measured)) if measured else None
 
 
 def variance_explained(x: Array, label: NDArray[np.object_]) -> float | None:

@@ -1,6 +1,6 @@
-"""What tells treated from control images: can it be explained by brightness, or by the number of cells?
+"""How treated images differ from control images: can it be explained by brightness, or by the number of cells?
 
-The question, and how it is asked, are those of the evaluation (`virtassay.evaluation.measure.explained`).
+The question, and how it is answered, are those of the evaluation (`virtassay.evaluation.measure.explained`).
 """
 
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from virtassay.card.measured import Measured
+from virtassay.card.measurements import PixelMeasurements
 from virtassay.data.dataset.store import Dataset
 from virtassay.evaluation.evaluation_set import at_most, generator_for
 from virtassay.evaluation.featurizers.cells import CellStatistics
@@ -23,6 +23,7 @@ from virtassay.evaluation.measure.explained import (
     explained,
 )
 from virtassay.evaluation.measure.space import Space
+from virtassay.report.figures import evenly
 
 SEED = 0
 FIELD = 3.0  # nuclei in the median image: of fewer, the count says how a cell was cropped
@@ -34,7 +35,7 @@ class Share:
     """Medians over treatments of AUCs of treated against control images, and the share of them that is explained.
 
     told: by all features; alone: by the confounder; without: by what of the features it does not predict.
-    explained = (alone − ½)/(told − ½), between 0 and 1: None where treated are not told from controls.
+    explained = (alone − ½)/(told − ½), between 0 and 1: None where treated look like controls.
     """
 
     confounder: str
@@ -45,17 +46,17 @@ class Share:
     explained: float | None
 
 
-def drawn(index: pl.DataFrame, most: int) -> list[Contrast]:
+def draw_contrasts(index: pl.DataFrame, most: int) -> list[Contrast]:
     """Draw treated and control images of at most TREATMENTS treatments, evenly over their names; `most` images in all.
 
-    From at most BATCHES batches that hold both. Treatments in a single well cannot be asked about.
+    From at most BATCHES batches that hold both. Treatments in a single well are left out.
     """
     index = index.with_columns(_row=pl.int_range(pl.len()), _well=pl.struct("plate", "well").rank("dense"))
     control = index.filter("is_control")
     treated = index.filter(~pl.col("is_control") & pl.col("batch").is_in(control["batch"].unique().implode()))
     wells = treated.group_by("treatment").agg(pl.col("_well").n_unique())
     names = wells.filter(pl.col("_well") > 1)["treatment"].sort()
-    chosen = np.unique(np.linspace(0, len(names) - 1, min(TREATMENTS, len(names))).round().astype(int))
+    chosen = evenly(len(names), TREATMENTS)
     each = min(IMAGES, most // (2 * max(1, len(chosen))))
     return [_contrast(name, treated, control, each) for name in names.gather(chosen)]
 
@@ -70,23 +71,23 @@ def _contrast(name: str, treated: pl.DataFrame, control: pl.DataFrame, each: int
             rng = generator_for(SEED, name, batch, table is own, "card")
             kept = at_most(rows, max(1, each // len(batches)), rng)
             parts.append(table[kept].select("_row", "_well", _treated=pl.lit(table is own), _batch=pl.lit(number)))
-    drawn = pl.concat(parts)
+    images = pl.concat(parts)
     return Contrast(
         treatment=name,
         side="real",
-        rows=drawn["_row"].to_numpy().astype(np.int64),
-        treated=drawn["_treated"].to_numpy(),
-        batch=drawn["_batch"].to_numpy().astype(np.int64),
-        well=drawn["_well"].to_numpy().astype(np.int64),
+        rows=images["_row"].to_numpy().astype(np.int64),
+        treated=images["_treated"].to_numpy(),
+        batch=images["_batch"].to_numpy().astype(np.int64),
+        well=images["_well"].to_numpy().astype(np.int64),
         confounders={},
     )
 
 
-def asked(contrasts: list[Contrast], dataset: Dataset, measured: Measured) -> pl.DataFrame:
+def contrast_aucs(contrasts: list[Contrast], dataset: Dataset, measured: PixelMeasurements) -> pl.DataFrame:
     """One row per treatment and confounder: the AUCs of `explained`, whose rows of the dataset have been measured.
 
     Brightness: the mean intensity of each channel. Cell count: the column cells_in_field where there is one, else the
-    nuclei of the DNA channel where the median image holds FIELD or more. Nothing can be asked of vectors.
+    nuclei of the DNA channel where the median image holds FIELD or more. Vectors have neither.
     """
     intensity = measured.intensity
     if intensity is None:
@@ -94,21 +95,21 @@ def asked(contrasts: list[Contrast], dataset: Dataset, measured: Measured) -> pl
     confounded: list[Contrast] = []
     counts = _cells(dataset, contrasts)
     for contrast, count in zip(contrasts, counts, strict=True):
-        found = {BRIGHTNESS: intensity[measured.position(contrast.rows)]}
+        confounders = {BRIGHTNESS: intensity[measured.position(contrast.rows)]}
         if count is not None:
-            found[CELL_COUNT] = count
-        confounded.append(replace(contrast, confounders=found))
+            confounders[CELL_COUNT] = count
+        confounded.append(replace(contrast, confounders=confounders))
     return explained(confounded, _space(measured, len(dataset)))
 
 
-def _space(measured: Measured, n_images: int) -> Space:
+def _space(measured: PixelMeasurements, n_images: int) -> Space:
     position = np.full(n_images, -1, np.int64)
     position[measured.rows] = np.arange(len(measured.rows))
     return Space("pixels", position, measured.features, np.ones(measured.features.shape[1]), [], 0)
 
 
 def _cells(dataset: Dataset, contrasts: list[Contrast]) -> list[NDArray[np.float64] | None]:
-    """The number of cells in each image of each contrast, (n, 1), or None where it cannot be told."""
+    """The number of cells in each image of each contrast, (n, 1), or None where it cannot be counted."""
     if "cells_in_field" in dataset.index.columns:
         column = dataset.index["cells_in_field"].cast(pl.Float64).to_numpy()
         return [column[contrast.rows][:, None] for contrast in contrasts]
@@ -121,13 +122,13 @@ def _cells(dataset: Dataset, contrasts: list[Contrast]) -> list[NDArray[np.float
     return [nuclei(dataset.images(contrast.rows))[:, :1] for contrast in contrasts]
 
 
-def shares(found: pl.DataFrame) -> list[Share]:
-    """Sum a table of `asked` up, a Share for each confounder; treatments whose AUC is no number are left out."""
-    known = found.filter(pl.all_horizontal(pl.col("all", "alone", "without").is_finite()))
+def shares(aucs: pl.DataFrame) -> list[Share]:
+    """Sum a table of `contrast_aucs` up, a Share for each confounder, without treatments whose AUC is no number."""
+    known = aucs.filter(pl.all_horizontal(pl.col("all", "alone", "without").is_finite()))
     summed: list[Share] = []
     for confounder in known["confounder"].unique(maintain_order=True):
         own = known.filter(pl.col("confounder") == confounder)
-        told, alone, without = (float(np.median(own[name].to_numpy())) for name in ("all", "alone", "without"))
-        part = min(max((alone - 0.5) / (told - 0.5), 0.0), 1.0) if told - 0.5 >= CLEAR else None
-        summed.append(Share(confounder, own.height, told, alone, without, part))
+        every, alone, without = (float(np.median(own[name].to_numpy())) for name in ("all", "alone", "without"))
+        part = min(max((alone - 0.5) / (every - 0.5), 0.0), 1.0) if every - 0.5 >= CLEAR else None
+        summed.append(Share(confounder, own.height, every, alone, without, part))
     return summed

@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 from rdkit import Chem, rdBase
 
-from virtassay.report.pictures import placed_wells, plate_format
+from virtassay.report.plates import placed_wells, plate_format
 
 Lines = list[dict[str, Any]]
 
@@ -80,8 +80,8 @@ def flagged(index: pl.DataFrame) -> dict[str, int] | None:
     """How many images the check of the fields flagged, by its reason; None where there is no column flagged."""
     if "flagged" not in index.columns:
         return None
-    found = index["flagged"].cast(pl.String).drop_nulls().replace("false", None).drop_nulls()  # a person's own column
-    return dict(found.value_counts(sort=True).sort("count", "flagged", descending=[True, False]).iter_rows())
+    reasons = index["flagged"].cast(pl.String).drop_nulls().replace("false", None).drop_nulls()  # a person's own column
+    return dict(reasons.value_counts(sort=True).sort("count", "flagged", descending=[True, False]).iter_rows())
 
 
 def layout(index: pl.DataFrame) -> dict[str, Any] | None:
@@ -92,11 +92,11 @@ def layout(index: pl.DataFrame) -> dict[str, Any] | None:
     wells = placed_wells(index)
     if wells.is_empty():
         return None
-    lines, across = plate_format(wells)
-    edge = pl.col("row").is_in([0, lines - 1]) | pl.col("column").is_in([1, across])
+    rows, columns = plate_format(wells)
+    edge = pl.col("row").is_in([0, rows - 1]) | pl.col("column").is_in([1, columns])
     share = dict(wells.group_by("is_control").agg(edge.mean().alias("edge")).iter_rows())
     return {
-        "format": lines * across,
+        "format": rows * columns,
         "control_wells_on_edge": share.get(True),
         "treated_wells_on_edge": share.get(False),
         "wells_not_placed": _wells(index) - wells.height,
@@ -104,7 +104,7 @@ def layout(index: pl.DataFrame) -> dict[str, Any] | None:
 
 
 def confounding(index: pl.DataFrame) -> dict[str, Any]:
-    """Batches whose effect cannot be told from that of a treatment, and plates with too few controls to tell."""
+    """Batches whose effect cannot be separated from that of a treatment, and plates with too few controls."""
     batches, plates = by(index, "batch"), by(index, "plate")
     treated = index.filter(~pl.col("is_control")).group_by("treatment").agg(pl.col("batch").n_unique())
     alone = (pl.col("treatments") == 1) & (batches.height > 1)

@@ -1,4 +1,4 @@
-"""The figures of a card, as data URIs in the look of the evaluation report."""
+"""The figures of a card, as data URIs in the look of all reports."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,8 +8,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from virtassay.card.batches import ControlWells
-from virtassay.card.measured import Measured
-from virtassay.report.figures import BAND, FAINT, MODEL, REAL, SOFT, matplotlib, new_figure, style, svg_uri
+from virtassay.card.measurements import PixelMeasurements
+from virtassay.report.figures import BAND, FAINT, MODEL, REAL, SOFT, evenly, matplotlib, new_figure, style, svg_uri
 
 Array = NDArray[np.float64]
 NAMED = 30  # plates whose names fit under an axis
@@ -20,7 +20,7 @@ DRAWN = 1500  # dots; more are drawn as pixels, to keep the page small
 SEED = 0
 
 
-def by_plate(index: pl.DataFrame, measured: Measured, channels: Sequence[str]) -> str | None:
+def by_plate(index: pl.DataFrame, measured: PixelMeasurements, channels: Sequence[str]) -> str | None:
     """Draw brightness and focus of every measured well, a row a channel; plates in the order of their batches."""
     if measured.intensity is None or measured.focus is None:
         return None
@@ -33,7 +33,7 @@ def by_plate(index: pl.DataFrame, measured: Measured, channels: Sequence[str]) -
     )
     wells = own.group_by("batch", "plate", "well", "is_control", maintain_order=True).agg(pl.all().mean())
     names = wells.select("batch", "plate").unique().sort("batch", "plate")
-    names = names[np.unique(np.linspace(0, names.height - 1, min(MOST_PLATES, names.height)).round().astype(int))]
+    names = names[evenly(names.height, MOST_PLATES)]
     wells = wells.join(names.with_row_index("_x"), on=["batch", "plate"])
     wells = wells.with_columns(_x=pl.col("_x") + SPREAD * (pl.int_range(pl.len()).shuffle(SEED) / pl.len() - 0.5))
     kinds = [("i", "mean intensity (% of the range)")]
@@ -45,7 +45,7 @@ def by_plate(index: pl.DataFrame, measured: Measured, channels: Sequence[str]) -
         for c, channel in enumerate(channels):
             for k, (kind, title) in enumerate(kinds):
                 panel = panels[c][k]
-                _lanes(panel, names["batch"].to_list())
+                _shade_batches(panel, names["batch"].to_list())
                 for control, colour, size, order in ((False, "#b9bdc4", 5, 1), (True, MODEL, 7, 2)):
                     part = wells.filter(pl.col("is_control") == control)
                     panel.plot(
@@ -71,7 +71,7 @@ def by_plate(index: pl.DataFrame, measured: Measured, channels: Sequence[str]) -
         return svg_uri(figure)
 
 
-def _lanes(panel: Any, batches: Sequence[str]) -> None:
+def _shade_batches(panel: Any, batches: Sequence[str]) -> None:
     """Shade every second batch."""
     starts = [0, *(i for i in range(1, len(batches)) if batches[i] != batches[i - 1]), len(batches)]
     for number in range(1, len(starts) - 1, 2):
@@ -115,11 +115,11 @@ def control_scatter(wells: ControlWells) -> str | None:
         return svg_uri(figure)
 
 
-def contrast_strips(found: pl.DataFrame) -> str | None:
+def contrast_figure(aucs: pl.DataFrame) -> str | None:
     """Draw the AUCs of treated against control images: a line for each view, a dot for each treatment, and medians."""
-    if found.is_empty():
+    if aucs.is_empty():
         return None
-    names = found["confounder"].unique(maintain_order=True).to_list()
+    names = aucs["confounder"].unique(maintain_order=True).to_list()
     views = [("all features", "all", names[0])]
     views += [view for c in names for view in ((f"{c} alone", "alone", c), (f"without {c}", "without", c))]
     with style():
@@ -129,7 +129,7 @@ def contrast_strips(found: pl.DataFrame) -> str | None:
         for y, (_, column, confounder) in enumerate(views):
             if y % 2:
                 panel.axhspan(y - 0.5, y + 0.5, color=BAND, zorder=-2, lw=0)
-            values = found.filter(pl.col("confounder") == confounder)[column].to_numpy()
+            values = aucs.filter(pl.col("confounder") == confounder)[column].to_numpy()
             known = values[np.isfinite(values)]
             panel.plot(known, np.full(len(known), y), ".", color=REAL, ms=6.5, mew=0, alpha=0.4)
             if len(known):

@@ -1,6 +1,5 @@
 """The pictures of a card: examples of the images, and heat maps of the plates."""
 
-import base64
 import io
 from typing import Any
 
@@ -8,19 +7,11 @@ import numpy as np
 import polars as pl
 from matplotlib.ticker import MaxNLocator
 
-from virtassay.card.measured import Measured
+from virtassay.card.measurements import PixelMeasurements
 from virtassay.data.dataset.store import Dataset
-from virtassay.evaluation.report.sheets import Picture, grid
-from virtassay.report.figures import BAND, new_figure, style, svg_uri
-from virtassay.report.pictures import (
-    composite,
-    display_limits,
-    greys,
-    placed_wells,
-    plate_format,
-    plate_layout,
-    row_letters,
-)
+from virtassay.report.figures import BAND, data_uri, new_figure, style, svg_uri
+from virtassay.report.pictures import Picture, composite, display_limits, greys, grid
+from virtassay.report.plates import placed_wells, plate_format, plate_layout, row_letters
 
 MAPPED = 12  # plates
 COUNTED = ("images", "vectors")
@@ -45,7 +36,7 @@ def examples(dataset: Dataset) -> list[tuple[str, Picture]]:
     return strips
 
 
-def plate_maps(index: pl.DataFrame, measured: Measured) -> list[tuple[str, str]]:
+def plate_maps(index: pl.DataFrame, measured: PixelMeasurements) -> list[tuple[str, str]]:
     """Heat maps of the first MAPPED plates: images, brightness and focus of each well; controls have a ring.
 
     One scale for all plates. Brightness and focus are means over channels. Wells not named like B03 are left out.
@@ -53,7 +44,7 @@ def plate_maps(index: pl.DataFrame, measured: Measured) -> list[tuple[str, str]]
     placed = placed_wells(index)
     if placed.is_empty():
         return []
-    lines, across = plate_format(placed)
+    plate_rows, plate_columns = plate_format(placed)
     values = {COUNTED[measured.intensity is None]: index.group_by("plate", "well").agg(value=pl.len().cast(pl.Float64))}
     seen = index[measured.rows].select("plate", "well")
     for name, of in (("mean intensity, %", measured.intensity), ("focus", measured.focus)):
@@ -61,15 +52,15 @@ def plate_maps(index: pl.DataFrame, measured: Measured) -> list[tuple[str, str]]
             of_wells = seen.with_columns(value=pl.Series(of.mean(1))).group_by("plate", "well")
             values[name] = of_wells.agg(pl.col("value").mean())
     chosen = placed.unique("plate", keep="first").sort("batch", "plate").head(MAPPED)
-    drawn = placed.select("plate", "well", "row", "column", "is_control").filter(
+    wells = placed.select("plate", "well", "row", "column", "is_control").filter(
         pl.col("plate").is_in(chosen["plate"].implode())
     )
-    tables = {name: drawn.join(of, on=["plate", "well"], how="left") for name, of in values.items()}
+    tables = {name: wells.join(of, on=["plate", "well"], how="left") for name, of in values.items()}
     limits = {name: _range(table["value"]) for name, table in tables.items()}
     pictures: list[tuple[str, str]] = []
     for plate, batch in chosen.select("plate", "batch").iter_rows():
         own = {name: table.filter(pl.col("plate") == plate) for name, table in tables.items()}
-        pictures.append((f"{plate} · {batch}", _maps(own, limits, lines, across)))
+        pictures.append((f"{plate} · {batch}", _maps(own, limits, plate_rows, plate_columns)))
     return pictures
 
 
@@ -112,4 +103,4 @@ def treatment_map(index: pl.DataFrame) -> str:
     """Which well got what, as `plate_layout` draws it."""
     buffer = io.BytesIO()
     plate_layout(buffer, index)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return data_uri("png", buffer.getvalue())

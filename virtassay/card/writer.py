@@ -13,13 +13,12 @@ from virtassay import __version__
 from virtassay.card import contrast, design, figures, maps
 from virtassay.card.batches import ControlWells, batch_effects, control_wells
 from virtassay.card.duplicates import duplicates
-from virtassay.card.measured import Measured, draw, measure
-from virtassay.card.plates import plates
-from virtassay.card.words import warnings
+from virtassay.card.measurements import PixelMeasurements, draw_rows, measure, plates
+from virtassay.card.warnings import warnings
 from virtassay.data.dataset.store import Dataset, open_dataset
-from virtassay.evaluation.report.tables import flat
 from virtassay.files import write_text
 from virtassay.report.heatmaps import are_vectors
+from virtassay.report.numbers import flat
 from virtassay.report.pages import as_json, page
 
 log = logging.getLogger(__name__)
@@ -54,18 +53,18 @@ KEYS = {
 def write(folder: str | Path) -> Path:
     """Measure a dataset folder and write card.html and card.json into it; returns the path of the page.
 
-    Pixels are measured on a random part (`virtassay.card.measured.draw`), duplicates looked for among all images.
+    Pixels are measured on a random part (`measurements.draw_rows`), duplicates looked for among all images.
     Raises FileNotFoundError or BrokenDataset for a folder that is no whole dataset, ValueError for a bad audit.json.
     """
     dataset = open_dataset(folder, verify=False)  # looking for duplicates reads every file anyway
     index, info = dataset.index, dataset.info
     audit = _audit(dataset.root / "audit.json")
     image_bytes = int(np.prod(info.image_shape)) * np.dtype(info.dtype).itemsize
-    sample = draw(index, image_bytes)
-    asked = contrast.drawn(index, len(sample))
-    measured = measure(dataset, np.unique(np.concatenate([sample, *(one.rows for one in asked)])))
+    sample = draw_rows(index, image_bytes)
+    contrasts = contrast.draw_contrasts(index, len(sample))
+    measured = measure(dataset, np.unique(np.concatenate([sample, *(c.rows for c in contrasts)])))
     controls = control_wells(index[measured.rows], measured.features)
-    told = contrast.asked(asked, dataset, measured)
+    aucs = contrast.contrast_aucs(contrasts, dataset, measured)
     card: dict[str, Any] = {
         "dataset": asdict(info) | {"cell_types": _unique(index, "cell_type")},
         "warnings": [],
@@ -80,8 +79,8 @@ def write(folder: str | Path) -> Path:
         "confounding": design.confounding(index),
         "batch_effect": [asdict(effect) for effect in (batch_effects(controls) if controls else [])],
         "explained": {
-            "by": [asdict(share) for share in contrast.shares(told)],
-            "treatments": told.drop("featurizer", "side").with_columns(pl.col(pl.Float64).fill_nan(None)).to_dicts(),
+            "by": [asdict(share) for share in contrast.shares(aucs)],
+            "treatments": aucs.drop("featurizer", "side").with_columns(pl.col(pl.Float64).fill_nan(None)).to_dicts(),
         },
         "duplicates": duplicates(dataset),
         "flagged": design.flagged(index),
@@ -89,10 +88,10 @@ def write(folder: str | Path) -> Path:
         "measured": len(measured.rows),
     }
     card["warnings"] = warnings(card)
-    pictures = _pictures(dataset, measured, controls, told)
+    pictures = _pictures(dataset, measured, controls, aucs)
     facts = {"card": card, "pictures": pictures, "listed": LISTED, "folded_at": FOLDED, "origin": flat(_origin(card))}
     write_text(dataset.root / "card.json", as_json({"format": "virtassay-card", "version": 1, "keys": KEYS, **card}))
-    path = write_text(dataset.root / "card.html", page("card/card.html.j2", facts))
+    path = write_text(dataset.root / "card.html", page("virtassay.card", "card.html.j2", facts))
     for sentence in card["warnings"]:
         log.warning("%s", sentence)
     log.info("data card: %s", path)
@@ -100,16 +99,16 @@ def write(folder: str | Path) -> Path:
 
 
 def _pictures(
-    dataset: Dataset, measured: Measured, controls: ControlWells | None, told: pl.DataFrame
+    dataset: Dataset, measured: PixelMeasurements, controls: ControlWells | None, aucs: pl.DataFrame
 ) -> dict[str, Any]:
     index, info = dataset.index, dataset.info
     return {
         "examples": None if are_vectors(info.image_shape) else maps.examples(dataset),
         "by_plate": figures.by_plate(index, measured, info.channels),
-        "maps": (drawn := maps.plate_maps(index, measured)),
-        "treatment_map": maps.treatment_map(index) if drawn else None,
+        "maps": (plate_maps := maps.plate_maps(index, measured)),
+        "treatment_map": maps.treatment_map(index) if plate_maps else None,
         "scatter": figures.control_scatter(controls) if controls else None,
-        "strips": figures.contrast_strips(told),
+        "contrast": figures.contrast_figure(aucs),
     }
 
 

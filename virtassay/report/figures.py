@@ -1,4 +1,4 @@
-"""What all figures of the report share: colours, type, and how they become data URIs, which load nothing."""
+"""What all figures of reports share: colours, type, and how they become data URIs, which load nothing."""
 
 import base64
 import io
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 MODEL, BASELINE, REAL, OUTLIER, FAINT = "#0b5cad", "#85898f", "#1c1e21", "#c2410c", "#d9dce1"
-SOFT, BAND = "#5b616a", "#f5f6f8"  # axes and labels; every second lane
+SOFT, BAND = "#5b616a", "#f5f6f8"  # axes and labels; every second line
 matplotlib: Any = mpl  # its types are incomplete
 STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -42,15 +42,25 @@ def new_figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def data_uri(kind: str, data: bytes) -> str:
+    """Turn the bytes of a picture into a data URI; kind: "png" or "svg+xml"."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
 def svg_uri(figure: Any) -> str:
     """Turn a figure into a data URI."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return data_uri("svg+xml", buffer.getvalue())
 
 
 def png_uri(pixels: NDArray[np.uint8]) -> str:
     """Turn (H, W) grey or (H, W, 3) colour pixels into a data URI."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return data_uri("png", buffer.getvalue())
+
+
+def evenly(n: int, most: int) -> list[int]:
+    """Choose at most `most` of n numbers from 0, evenly spaced, both ends among them."""
+    return [int(i) for i in np.unique(np.linspace(0, n - 1, min(most, n)).round())]

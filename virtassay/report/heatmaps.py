@@ -5,13 +5,12 @@ Vectors are images of one pixel's width, (n, c, k, 1): n sets of k vectors of c 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import matplotlib as mpl
 import numpy as np
 import polars as pl
 from PIL import Image
-
-from virtassay.data.dataset.store import Dataset
 
 MOST = 20_000  # vectors that centre and spread are estimated on
 LEAST_LIMIT = 3.0  # noise of one s.d. stays pale
@@ -22,31 +21,41 @@ def are_vectors(image_shape: Sequence[int]) -> bool:
     return image_shape[-1] == 1
 
 
+class IndexedImages(Protocol):
+    """What pictures need of a dataset: its index, its images by row, and `info` (name, channels, image_shape)."""
+
+    @property
+    def index(self) -> pl.DataFrame: ...
+    @property
+    def info(self) -> Any: ...
+    def images(self, rows: np.ndarray) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class Shift:
     """(x − centre) / spread: how far vectors lie from the controls of their batch, in the controls' s.d."""
 
-    centre: dict[str, np.ndarray]  # batch → (c,); "" for the batches that are not there
+    centre: dict[str, np.ndarray]  # batch → (c,); "" for batches that the dataset lacks
     spread: np.ndarray  # (c,)
 
     @classmethod
-    def of(cls, dataset: Dataset) -> "Shift":
+    def of(cls, dataset: IndexedImages) -> "Shift":
         """Estimate both on the controls of a dataset; where a batch has none, on all its vectors.
 
         A feature that hardly varies among controls is divided by half its s.d. over all vectors, as in the evaluation.
         """
-        rows = np.sort(np.random.default_rng(0).permutation(len(dataset))[:MOST])
+        rows = np.sort(np.random.default_rng(0).permutation(dataset.index.height)[:MOST])
         vectors = dataset.images(rows).mean((2, 3), dtype=np.float64)
         index = dataset.index[rows].select("batch", "is_control").with_row_index("_row")
-        centre, parts = {}, []
+        centre, deviations = {}, []
         for (batch,), part in index.group_by("batch", maintain_order=True):
             chosen = part.filter("is_control") if part["is_control"].any() else part
             own = vectors[chosen["_row"].to_numpy()]
             centre[str(batch)] = own.mean(0)
-            parts.append(own - own.mean(0))
+            deviations.append(own - own.mean(0))
         centre[""] = np.mean(list(centre.values()), 0)
-        within = np.concatenate(parts)
-        spread = np.sqrt(np.square(within).sum(0) / max(1, len(within) - len(parts)))
+        within = np.concatenate(deviations)
+        spread = np.sqrt(np.square(within).sum(0) / max(1, len(within) - len(deviations)))
         spread = np.maximum(spread, 0.5 * vectors.std(0))
         return cls(centre, np.where(spread > 0, spread, 1.0))
 

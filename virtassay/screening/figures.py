@@ -1,6 +1,5 @@
 """Figures of a screen's report: scores against chance, structures, dose curves, and where hits lie among molecules."""
 
-import base64
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +10,7 @@ from rdkit.Chem.Draw import rdMolDraw2D
 from sklearn.manifold import TSNE
 
 from virtassay.data.molecules.similarity import fingerprints
-from virtassay.report.figures import BASELINE, FAINT, MODEL, REAL, SOFT, new_figure, style, svg_uri
+from virtassay.report.figures import BASELINE, FAINT, MODEL, REAL, SOFT, data_uri, new_figure, style, svg_uri
 from virtassay.screening.enrichment import Curve
 
 Array = NDArray[np.float64]
@@ -23,7 +22,7 @@ def structure(smiles: str, width: int = 170, height: int = 110) -> str:
     drawer.drawOptions().clearBackground = False
     drawer.DrawMolecule(Chem.MolFromSmiles(smiles))
     drawer.FinishDrawing()
-    return "data:image/svg+xml;base64," + base64.b64encode(drawer.GetDrawingText().encode()).decode()
+    return data_uri("svg+xml", drawer.GetDrawingText().encode())
 
 
 def scores_figure(scores: Array, null: Array, label: str) -> str:
@@ -91,7 +90,7 @@ def chemical_space(smiles: Sequence[str], scores: Array, seen: Sequence[str], se
     Source: van der Maaten & Hinton 2008 (JMLR 9). Near points are alike; far ones say nothing of how unlike.
     """
     prints = fingerprints([*smiles, *seen])
-    distances = np.array([DataStructs.BulkTanimotoSimilarity(one, prints, returnDistance=True) for one in prints])
+    distances = np.array([DataStructs.BulkTanimotoSimilarity(p, prints, returnDistance=True) for p in prints])
     perplexity = min(30.0, max(2.0, (len(prints) - 1) / 4))
     places = TSNE(metric="precomputed", init="random", perplexity=perplexity, random_state=seed).fit_transform(
         distances

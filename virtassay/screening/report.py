@@ -86,7 +86,7 @@ def write_report(out: Path, found: Found, bench: Bench) -> Path:
         "pictures": _pictures(finite.head(PICTURED), bench, found.goal),
         "facts": facts,
     }
-    return write_text(out / "report.html", page("screening/report.html.j2", content))
+    return write_text(out / "report.html", page("virtassay.screening", "report.html.j2", content))
 
 
 def _enrichment(hits: pl.DataFrame, library: Library) -> dict[str, Any] | None:

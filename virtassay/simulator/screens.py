@@ -15,7 +15,8 @@ from tqdm.auto import tqdm
 
 from virtassay.data.dataset.store import DatasetInfo, DatasetWriter
 from virtassay.data.prepare.splits import WELL, split_by_well, write_split
-from virtassay.report.pictures import plate_layout, treatment_sheet
+from virtassay.report.pictures import treatment_sheet
+from virtassay.report.plates import plate_layout
 from virtassay.simulator.grow import Truth, grow_all
 from virtassay.simulator.pharmacology import read_drugs
 from virtassay.simulator.plan import Treatment, plan_treatments, plan_wells, well_table

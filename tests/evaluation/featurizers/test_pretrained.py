@@ -22,7 +22,7 @@ from torch.nn import functional
 from virtassay.evaluation.featurizers import pretrained
 from virtassay.evaluation.featurizers.pretrained import DINOv2, EfficientNetLite0, InceptionFID
 from virtassay.evaluation.featurizers.views import cellflux_rgb, rgb_or_grey
-from virtassay.files.download import RemoteFile
+from virtassay.files import RemoteFile
 
 
 def noise(n=2, channels=3, size=40, dtype=np.uint8, seed=0):

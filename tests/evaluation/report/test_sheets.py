@@ -37,8 +37,8 @@ def side(root, effect):
 
 
 @pytest.fixture
-def studio(tmp_path):
-    return sheets.open_studio(side(tmp_path / "real", effect=2.0), side(tmp_path / "generated", effect=-2.0))
+def source(tmp_path):
+    return sheets.image_source(side(tmp_path / "real", effect=2.0), side(tmp_path / "generated", effect=-2.0))
 
 
 def pixels(picture):
@@ -53,22 +53,22 @@ def redness(picture):
 
 
 @pytest.mark.parametrize("batch", ["week1", "week2"])
-def test_a_contact_sheet_of_vectors_shows_each_against_the_controls_of_its_batch(studio, batch):
-    sheet = sheets.contact_sheet(studio, "why", "drug 10 µM", batch, per_channel=True)
-    real, generated, control = (strip.picture for strip in sheet.strips)
-    assert [strip.label for strip in sheet.strips] == ["Real", "Generated", "Control"] and not sheet.channels
+def test_a_contact_sheet_of_vectors_shows_each_against_the_controls_of_its_batch(source, batch):
+    sheet = sheets.large_sheet(source, "why", "drug 10 µM", batch, per_channel=True)
+    real, generated, control = (row.picture for row in sheet.rows)
+    assert [row.label for row in sheet.rows] == ["Real", "Generated", "Control"] and not sheet.channels
     assert redness(real) > 40 and redness(generated) < -40 and abs(redness(control)) < 20
     assert real is not None and real.n == 4
     assert pixels(real).shape[:2] == (real.height, real.width) == (4 * 18, 900)
 
 
-def test_small_sheets_and_dose_ladders_show_means(studio):
-    sheet = sheets.small_sheet(studio, "drug 10 µM", "week2")
-    shown = [strip.picture for strip in sheet.strips if strip.picture is not None]
+def test_small_sheets_and_dose_ladders_show_means(source):
+    sheet = sheets.small_sheet(source, "drug 10 µM", "week2")
+    shown = [row.picture for row in sheet.rows if row.picture is not None]
     assert len(shown) == 3
     assert {picture.height for picture in shown} == {sheets.MEAN} and max(picture.width for picture in shown) <= 285
     steps = [(f"{dose:g} µM", f"drug {dose:g} µM") for dose in (0.1, 1.0, 10.0)]
-    ladder = sheets.dose_ladder(studio, "drug", "week1", steps)
+    ladder = sheets.dose_ladder(source, "drug", "week1", steps)
     assert ladder.headings == ("control", "0.1 µM", "1 µM", "10 µM")
     (_, real), (_, generated) = ladder.rows
     assert redness(real[3]) > redness(real[2]) > abs(redness(real[0]))
@@ -76,5 +76,5 @@ def test_small_sheets_and_dose_ladders_show_means(studio):
     assert sum(picture.width for picture in real if picture is not None) <= sheets.WIDTH
 
 
-def test_a_treatment_without_vectors_has_no_picture(studio):
-    assert sheets.small_sheet(studio, "another drug", "week1").strips[0].picture is None
+def test_a_treatment_without_vectors_has_no_picture(source):
+    assert sheets.small_sheet(source, "another drug", "week1").rows[0].picture is None

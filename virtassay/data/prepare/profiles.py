@@ -16,7 +16,8 @@ from virtassay.data.dataset.store import DatasetInfo, DatasetWriter
 from virtassay.data.prepare import leaks
 from virtassay.data.prepare.annotation import make_index, read_table
 from virtassay.data.prepare.splits import write_split
-from virtassay.report.pictures import plate_layout, treatment_sheet
+from virtassay.report.pictures import treatment_sheet
+from virtassay.report.plates import plate_layout
 from virtassay.schema import COLUMNS, InvalidIndex, offenders, require_controls
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,8 @@ from virtassay.data.prepare.scaling import Scaling, rescale
 from virtassay.data.prepare.sources import Described, ImageSource
 from virtassay.data.prepare.splits import write_split
 from virtassay.files import require_space
-from virtassay.report.pictures import plate_layout, treatment_sheet
+from virtassay.report.pictures import treatment_sheet
+from virtassay.report.plates import plate_layout
 from virtassay.schema import InvalidIndex, require_controls
 
 log = logging.getLogger(__name__)

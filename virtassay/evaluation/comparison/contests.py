@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from virtassay.evaluation.report.plots import Mark
+from virtassay.evaluation.report.plots import Estimate
 from virtassay.report.figures import BAND, BASELINE, REAL, new_figure, style, svg_uri
 
 COLOURS = (
@@ -28,7 +28,7 @@ class Contest:
     """One score of several generators in one featurizer, with the best trivial baseline and the real replicate."""
 
     featurizer: str
-    marks: tuple[Mark, ...]
+    marks: tuple[Estimate, ...]
     floor: float
     ceiling: float
 
@@ -69,7 +69,7 @@ def contest_figure(contests: Sequence[Contest], label: str) -> str:
         return svg_uri(figure)
 
 
-def _dot(axes: Any, mark: Mark, y: int, place: int, limits: tuple[float, float]) -> None:
+def _dot(axes: Any, mark: Estimate, y: int, place: int, limits: tuple[float, float]) -> None:
     colour = COLOURS[place % 7]
     if not math.isfinite(mark.value):
         axes.text(limits[0] + 0.01, y, "n/a", color=colour, va="center", fontsize=7.5)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 from virtassay.evaluation.comparison.contests import Contest, contest_figure
 from virtassay.evaluation.judgement import CEILING, GENERATORS, POOLED, Row
 from virtassay.evaluation.report import glossary, tables
-from virtassay.evaluation.report.plots import Mark
-from virtassay.evaluation.report.tables import Cell, name, number
+from virtassay.evaluation.report.plots import Estimate
 from virtassay.files import write_text
+from virtassay.report.numbers import flat, name, number
 from virtassay.report.pages import as_json, page
 
 HEADLINES = ("effect_explained", "pds", "fd")
@@ -71,7 +71,7 @@ def write_comparison(found: Comparison, out: Path) -> Path:
     stored = {**asdict(found), "sentences": found.sentences}
     write_text(out / "compare.json", as_json(stored))
     write_text(out / "compare.md", _markdown(found))
-    return write_text(out / "compare.html", page("comparison/compare.html.j2", _content(found)))
+    return write_text(out / "compare.html", page("virtassay.evaluation.comparison", "compare.html.j2", _content(found)))
 
 
 def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
@@ -108,12 +108,8 @@ def _row(found: Comparison, generator: str, metric: str, featurizer: str) -> Row
     return {}
 
 
-def _cell(found: Comparison, generator: str, metric: str, featurizer: str) -> Cell:
-    return _as_cell(_row(found, generator, metric, featurizer))
-
-
-def _as_cell(row: Mapping[str, Any]) -> Cell:
-    return Cell(*(math.nan if row.get(key) is None else row[key] for key in ("value", "lower", "upper")))
+def _cell(found: Comparison, generator: str, metric: str, featurizer: str) -> Estimate:
+    return tables.estimate(_row(found, generator, metric, featurizer))
 
 
 def _floor(found: Comparison, metric: str, featurizer: str) -> float:
@@ -121,7 +117,7 @@ def _floor(found: Comparison, metric: str, featurizer: str) -> float:
     return math.nan if floor is None else floor
 
 
-def _text(cell: Cell) -> str:
+def _text(cell: Estimate) -> str:
     interval = f" ({number(cell.lower)} to {number(cell.upper)})" if math.isfinite(cell.lower + cell.upper) else ""
     return number(cell.value) + interval
 
@@ -137,7 +133,7 @@ def _content(found: Comparison) -> dict[str, Any]:
             (metric, _figure(found, name, featurizers)) for name in PLOTTED for metric in [glossary.metric(name)]
         ],
         "differences": [
-            (glossary.metric(metric).label, d, _as_cell(d))
+            (glossary.metric(metric).label, d, tables.estimate(d))
             for metric in HEADLINES
             for d in found.differences
             if d["metric"] == metric
@@ -148,7 +144,7 @@ def _content(found: Comparison) -> dict[str, Any]:
             for f in featurizers
         ],
         "fingerprints": [(f, tables.fingerprint(found.rows, f)) for f in featurizers],
-        "origins": [(one, tables.flat(told)) for one, told in found.folders.items()],
+        "origins": [(one, flat(told)) for one, told in found.folders.items()],
     }
 
 
@@ -156,6 +152,6 @@ def _figure(found: Comparison, metric: str, featurizers: Sequence[str]) -> str:
     contests: list[Contest] = []
     for f in featurizers:
         cells = [(one, _cell(found, one, metric, f)) for one in found.folders]
-        marks = tuple(Mark(one, cell.value, cell.lower, cell.upper) for one, cell in cells)
+        marks = tuple(replace(cell, label=one) for one, cell in cells)
         contests.append(Contest(name(f), marks, _floor(found, metric, f), _cell(found, CEILING, metric, f).value))
     return contest_figure(contests, glossary.metric(metric).label)

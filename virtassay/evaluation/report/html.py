@@ -10,14 +10,14 @@ from typing import Any
 import polars as pl
 
 from virtassay.evaluation.judgement import BASELINES, INFORMED, POOLED, Judgement
-from virtassay.evaluation.report import dot_plots, glossary, pictures, plots, sheets, tables
-from virtassay.evaluation.report import words as report_words
+from virtassay.evaluation.report import choice, dot_plots, glossary, plots, sentences, sheets, tables
 from virtassay.evaluation.report.ridges import Ridge, ridges
-from virtassay.evaluation.report.selftest import selftest
-from virtassay.evaluation.report.tables import name, number
-from virtassay.evaluation.report.words import Finding
+from virtassay.evaluation.report.sentences import Finding
 from virtassay.evaluation.selftest.last_run import last_run
+from virtassay.report.figures import evenly
+from virtassay.report.numbers import flat, name, number
 from virtassay.report.pages import page
+from virtassay.report.pictures import LARGEST
 
 RIDGES = 6  # treatments whose single cells are shown
 FINDINGS = 100  # lines of the table of what is right and wrong
@@ -25,47 +25,53 @@ FINDINGS = 100  # lines of the table of what is right and wrong
 
 def html(judgement: Judgement) -> str:
     """The judgement as one self-contained page."""
-    return page("report/report.html.j2", _content(judgement))
+    return page("virtassay.evaluation.report", "report.html.j2", _content(judgement))
 
 
 def _content(judgement: Judgement) -> dict[str, Any]:
     effects = tables.with_all_columns(judgement.effects)
     pooled = [row for row in judgement.rows if row["stratum"] == POOLED]
     featurizers = tables.in_order(row["featurizer"] for row in pooled)
-    strata = pictures.by_stratum(effects)
-    found = report_words.treatments(effects, judgement.findings)
-    asked = tables.in_order(row["generator"] for row in pooled)
-    baselines = [b for b in (*BASELINES, *INFORMED) if b in asked]
+    strata = choice.by_stratum(effects)
+    findings = sentences.treatments(effects, judgement.findings)
+    generators = tables.in_order(row["generator"] for row in pooled)
+    baselines = [b for b in (*BASELINES, *INFORMED) if b in generators]
     lines = [(featurizer, tables.metric_lines(pooled, featurizer, baselines)) for featurizer in featurizers]
-    lanes = [tables.lane(pooled, featurizer) for featurizer in featurizers]
-    decided: Mapping[str, Mapping[str, Any]] = judgement.verdict["per_featurizer"]
-    used = tables.in_order(row["metric"] for row in pooled)
+    explained = [tables.effect_explained(pooled, featurizer) for featurizer in featurizers]
+    per_featurizer: Mapping[str, Mapping[str, Any]] = judgement.verdict["per_featurizer"]
+    metrics = tables.in_order(row["metric"] for row in pooled)
     return {
         "verdict": judgement.verdict,
-        "not_looked_at": report_words.not_looked_at(judgement),
+        "not_looked_at": sentences.not_looked_at(judgement),
         "names": (judgement.real.info.name, judgement.generated.info.name),
         "counts": _counts(judgement, strata),
-        "main_figure": plots.effect_explained_figure(lanes),
-        "lanes": [(lane, decided.get(f, {}).get("apart")) for lane, f in zip(lanes, featurizers, strict=True)],
-        "scaled_figure": dot_plots.scaled_scores([(name(f), _marks(own)) for f, own in lines]) if lines else None,
-        "findings": found[:FINDINGS],
-        "n_findings": len(found),
-        "judged": report_words.JUDGED,
-        **_pictures(judgement, effects, strata, found),
+        "main_figure": plots.effect_explained_figure(explained),
+        "effect_explained": [
+            (e, per_featurizer.get(f, {}).get("apart")) for e, f in zip(explained, featurizers, strict=True)
+        ],
+        "scaled_figure": dot_plots.scaled_scores([(name(f), [line.scaled for line in own]) for f, own in lines])
+        if lines
+        else None,
+        "findings": findings[:FINDINGS],
+        "n_findings": len(findings),
+        "judged": sentences.JUDGED,
+        **_pictures(judgement, effects, strata, findings),
         "ridges": _ridges(judgement, strata),
-        "strips": _strips(judgement.confounders),
-        "strip_names": judgement.confounders["confounder"].unique().to_list(),
-        "explained": report_words.what_explains(judgement.confounders),
-        "scatter": plots.effect_scatter(clouds) if (clouds := _clouds(effects)) else None,
+        "confounder_figure": _confounder_figure(judgement.confounders),
+        "confounders": judgement.confounders["confounder"].unique().to_list(),
+        "explained": sentences.what_explains(judgement.confounders),
+        "scatter": plots.effect_scatter(panels) if (panels := _effect_pairs(effects)) else None,
         "baselines": baselines,
         "n_informed": sum(b in INFORMED for b in baselines),
         "tables": lines,
         "treatments": tables.treatment_lines(effects, strata),
         "effect_featurizers": tables.in_order(effects["featurizer"]),
-        "glossary": [glossary.METRICS[kind] for kind in tables.in_order(metric.partition(":")[0] for metric in used)],
+        "glossary": [
+            glossary.METRICS[kind] for kind in tables.in_order(metric.partition(":")[0] for metric in metrics)
+        ],
         "fingerprints": [(featurizer, tables.fingerprint(judgement.rows, featurizer)) for featurizer in featurizers],
-        "selftest": selftest(last_run()),
-        "provenance": tables.flat(judgement.provenance),
+        "selftest": tables.selftest_table(last_run()),
+        "provenance": flat(judgement.provenance),
     }
 
 
@@ -81,44 +87,40 @@ def _counts(judgement: Judgement, strata: pl.DataFrame) -> dict[str, int]:
 
 
 def _pictures(
-    judgement: Judgement, effects: pl.DataFrame, strata: pl.DataFrame, found: Sequence[Finding]
+    judgement: Judgement, effects: pl.DataFrame, strata: pl.DataFrame, findings: Sequence[Finding]
 ) -> dict[str, Any]:
-    studio = sheets.open_studio(judgement.real, judgement.generated)
-    large, worst = pictures.large_sheets(studio, strata), pictures.worst_sheets(studio, strata, found)
+    source = sheets.image_source(judgement.real, judgement.generated)
+    large, worst = choice.large_sheets(source, strata), choice.worst_sheets(source, strata, findings)
     shown = {sheet.treatment for sheet, *_ in (*large, *worst)}
-    ladders, n_ladders = pictures.ladders(studio, effects)
+    ladders, n_ladders = choice.ladders(source, effects)
     return {
         "large": large,
         "worst": worst,
-        "small": pictures.small_sheets(studio, strata, shown),
+        "small": choice.small_sheets(source, strata, shown),
         "ladders": ladders,
         "n_ladders": n_ladders,
         "channels": judgement.real.info.channels,
-        "full_colour": None if studio.shift is None else float(studio.limits[0, 1]),  # of vectors
-        "shrunk_to": sheets.LARGEST if studio.shrunk else None,
+        "full_colour": None if source.shift is None else float(source.limits[0, 1]),  # of vectors
+        "shrunk_to": LARGEST if source.shrunk else None,
     }
-
-
-def _marks(lines: Sequence[tables.Line]) -> list[plots.Mark]:
-    return [plots.Mark(line.metric.label, line.scaled.value, line.scaled.lower, line.scaled.upper) for line in lines]
 
 
 def _ridges(judgement: Judgement, strata: pl.DataFrame) -> str | None:
     """Single cells of six treatments, evenly over the strength of the real effect, strongest first."""
-    known = strata.join(judgement.cells.select("batch", "treatment").unique(), on=["batch", "treatment"], how="semi")
-    if known.is_empty():
+    measured = strata.join(judgement.cells.select("batch", "treatment").unique(), on=["batch", "treatment"], how="semi")
+    if measured.is_empty():
         return None
     spread = pl.col("variance_ratio", "real_rare", "generated_rare").fill_nan(None)
-    said = {(f, t): rest for f, t, *rest in judgement.findings.select("featurizer", "treatment", spread).iter_rows()}
+    remarks = {(f, t): rest for f, t, *rest in judgement.findings.select("featurizer", "treatment", spread).iter_rows()}
     featurizers = tables.in_order(judgement.cells["featurizer"])
-    chosen = [known["treatment"][i] for i in sheets.evenly(known.height, RIDGES)]
+    chosen = [measured["treatment"][i] for i in evenly(measured.height, RIDGES)]
     own = judgement.cells.filter(pl.col("treatment").is_in(chosen))
     places: dict[tuple[str, str], dict[str, Any]] = {}
     for (featurizer, treatment, side), part in own.group_by("featurizer", "treatment", "side"):
         places.setdefault((str(featurizer), str(treatment)), {})[str(side)] = part["place"].to_numpy()
     return ridges(
         [
-            [Ridge(t, name(f), places.get((f, t), {}), _remark(*said.get((f, t), [None] * 3))) for f in featurizers]
+            [Ridge(t, name(f), places.get((f, t), {}), _remark(*remarks.get((f, t), [None] * 3))) for f in featurizers]
             for t in chosen
         ]
     )
@@ -132,13 +134,13 @@ def _remark(ratio: float | None, real: float | None, generated: float | None) ->
     return f"{spread}\nrare {100 * real:.0f} → {100 * generated:.0f} %"
 
 
-def _strips(confounders: pl.DataFrame) -> str | None:
+def _confounder_figure(confounders: pl.DataFrame) -> str | None:
     if confounders.is_empty():
         return None
     names = tables.in_order(confounders["confounder"])
-    views = [("all features", "all", names[0])]  # the same whatever is asked
+    views = [("all features", "all", names[0])]  # the same for every confounder
     views += [view for c in names for view in ((f"{c} alone", "alone", c), (f"without {c}", "without", c))]
-    panels: list[tuple[str, list[dot_plots.Strip]]] = []
+    panels: list[tuple[str, list[dot_plots.ConfounderAucs]]] = []
     for featurizer in tables.in_order(confounders["featurizer"]):
         own = confounders.filter(pl.col("featurizer") == featurizer)
         of = {
@@ -147,19 +149,20 @@ def _strips(confounders: pl.DataFrame) -> str | None:
             ]
             for side in ("real", "generated")
         }
-        strips = [
-            dot_plots.Strip(view[0], *both) for view, *both in zip(views, of["real"], of["generated"], strict=True)
+        lines = [
+            dot_plots.ConfounderAucs(view[0], *both)
+            for view, *both in zip(views, of["real"], of["generated"], strict=True)
         ]
-        panels.append((name(featurizer), strips))
-    return dot_plots.confounder_strips(panels)
+        panels.append((name(featurizer), lines))
+    return dot_plots.confounder_aucs(panels)
 
 
-def _clouds(effects: pl.DataFrame) -> list[plots.Cloud]:
+def _effect_pairs(effects: pl.DataFrame) -> list[plots.EffectPairs]:
     batches = effects["batch"].n_unique()
-    clouds: list[plots.Cloud] = []
+    panels: list[plots.EffectPairs] = []
     for featurizer in tables.in_order(effects["featurizer"]):
         own = effects.filter(pl.col("featurizer") == featurizer)
         names = [f"{t}, {b}" if batches > 1 else t for t, b in own.select("treatment", "batch").iter_rows()]
         true, generated = (own[c].cast(pl.Float64).to_numpy() for c in ("true_effect", "generated_effect"))
-        clouds.append(plots.Cloud(name(featurizer), true, generated, names))
-    return clouds
+        panels.append(plots.EffectPairs(name(featurizer), true, generated, names))
+    return panels

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 from virtassay.evaluation.judgement import POOLED, Judgement
-from virtassay.evaluation.report import tables
-from virtassay.evaluation.report import words as report_words
-from virtassay.evaluation.report.tables import Line, name, number
+from virtassay.evaluation.report import sentences, tables
+from virtassay.evaluation.report.tables import Line
+from virtassay.report.numbers import flat, name, number
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$])")
 
@@ -17,13 +17,13 @@ def markdown(judgement: Judgement) -> str:
     featurizers = tables.in_order(row["featurizer"] for row in pooled)
     lines = {f: {line.name: line for line in tables.metric_lines(pooled, f, ())} for f in featurizers}
     metrics = tables.in_order(row["metric"] for row in pooled)
-    found = report_words.treatments(tables.with_all_columns(judgement.effects), judgement.findings)
+    findings = sentences.treatments(tables.with_all_columns(judgement.effects), judgement.findings)
     verdict = judgement.verdict
     parts = [
         f"# {verdict['grade']}: {_text(judgement.generated.info.name)} against {_text(judgement.real.info.name)}",
         *map(_text, verdict["sentences"]),
         *_section("Reservations", [reservation["sentence"] for reservation in verdict["reservations"]]),
-        *_section("Not looked at", report_words.not_looked_at(judgement)),
+        *_section("Not looked at", sentences.not_looked_at(judgement)),
         "## Numbers",
         "Model, 95 % interval, and what it lies between: the best trivial baseline (floor) and a real replicate "
         "(ceiling).",
@@ -31,21 +31,21 @@ def markdown(judgement: Judgement) -> str:
             ("Metric", "", *map(name, featurizers)),
             (_numbers([lines[f].get(metric) for f in featurizers]) for metric in metrics),
         ),
-        *_section("Explained by brightness or cell count?", report_words.what_explains(judgement.confounders)),
+        *_section("Explained by brightness or cell count?", sentences.what_explains(judgement.confounders)),
         "## Treatments, worst first",
         _table(
-            ("Treatment", *(judged.heading for judged in report_words.JUDGED), "In words"),
-            ((f.row["treatment"], *(number(value) for _, value, _ in f.marks), f.sentence) for f in found),
+            ("Treatment", *(judged.heading for judged in sentences.JUDGED), "In words"),
+            ((f.row["treatment"], *(number(value) for _, value, _ in f.marks), f.sentence) for f in findings),
         ),
         *_section("Warnings", verdict["warnings"]),
         "## Provenance",
-        _table(("What", "Value"), tables.flat(judgement.provenance)),
+        _table(("What", "Value"), flat(judgement.provenance)),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _numbers(lines: Sequence[Line | None]) -> list[str]:
-    known = next(line for line in lines if line)
+    metric = next(line.metric for line in lines if line)
     cells = [
         f"{number(line.model.value)}{_interval(line.model.lower, line.model.upper)}, "
         f"floor {number(line.floor)}, ceiling {number(line.ceiling.value)}"
@@ -53,15 +53,15 @@ def _numbers(lines: Sequence[Line | None]) -> list[str]:
         else "n/a"
         for line in lines
     ]
-    return [known.metric.label, known.metric.better, *cells]
+    return [metric.label, metric.better, *cells]
 
 
 def _interval(lower: float, upper: float) -> str:
-    return f" ({number(lower)} to {number(upper)})" if lower <= upper else ""  # NaN: none was asked for
+    return f" ({number(lower)} to {number(upper)})" if lower <= upper else ""  # NaN: no interval was computed
 
 
-def _section(title: str, told: Sequence[str]) -> list[str]:
-    return [f"## {title}", "\n".join(f"- {_text(sentence)}" for sentence in told)] if told else []
+def _section(title: str, lines: Sequence[str]) -> list[str]:
+    return [f"## {title}", "\n".join(f"- {_text(sentence)}" for sentence in lines)] if lines else []
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

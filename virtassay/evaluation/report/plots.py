@@ -23,45 +23,45 @@ from virtassay.report.figures import (
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A value with its interval; NaN where it could not be measured."""
+class Estimate:
+    """A value with its interval, and whose it is; NaN where it could not be measured."""
 
-    label: str
-    value: float
+    value: float = math.nan
     lower: float = math.nan
     upper: float = math.nan
+    label: str = ""
 
 
 @dataclass(frozen=True)
-class Lane:
+class EffectExplained:
     """Effect explained in one featurizer: the model, the best trivial baseline, the other ones, the replicate."""
 
     featurizer: str
-    model: Mark
-    best: Mark
-    others: tuple[Mark, ...]
-    replicate: Mark
+    model: Estimate
+    best: Estimate
+    others: tuple[Estimate, ...]
+    replicate: Estimate
 
 
-def effect_explained_figure(lanes: Sequence[Lane]) -> str:
-    """Draw the main figure: a lane for each featurizer with the model, the best trivial baseline and the replicate."""
-    ends = [x for lane in lanes for mark in (lane.model, lane.best, lane.replicate) for x in _ends(mark)]
+def effect_explained_figure(lines: Sequence[EffectExplained]) -> str:
+    """Draw the main figure: a line for each featurizer with the model, the best trivial baseline and the replicate."""
+    ends = [x for line in lines for estimate in (line.model, line.best, line.replicate) for x in _ends(estimate)]
     low = max(min([0.0, *ends]), -1.5) - 0.12
     high = min(max([1.0, *ends]), 2.5) + 0.12
     with style():
-        figure = new_figure(9.6, 0.9 + 0.72 * max(len(lanes), 1))
+        figure = new_figure(9.6, 0.9 + 0.72 * max(len(lines), 1))
         axes: Any = figure.subplots()
         axes.axvline(0, color=SOFT, lw=0.8, ls=(0, (4, 3)), zorder=0)
         axes.axvline(1, color=SOFT, lw=0.8, ls=(0, (4, 3)), zorder=0)
-        for number, lane in enumerate(lanes):
+        for number, line in enumerate(lines):
             if number % 2:
                 axes.axhspan(number - 0.5, number + 0.5, color=BAND, zorder=-2, lw=0)
-            for other in lane.others:
+            for other in line.others:
                 if low < other.value < high:
                     axes.plot(other.value, number, "|", color="#b9bdc4", ms=8, mew=1.2, zorder=1)
-            _mark(axes, lane.replicate, number - 0.26, REAL, "D", 5.0, (low, high))
-            _mark(axes, lane.best, number, BASELINE, "s", 5.5, (low, high))
-            _mark(axes, lane.model, number + 0.26, MODEL, "o", 7.5, (low, high))
+            _draw(axes, line.replicate, number - 0.26, REAL, "D", 5.0, (low, high))
+            _draw(axes, line.best, number, BASELINE, "s", 5.5, (low, high))
+            _draw(axes, line.model, number + 0.26, MODEL, "o", 7.5, (low, high))
         keys = (
             ("o", MODEL, 7.5, "model"),
             ("s", BASELINE, 5.5, "best trivial baseline"),
@@ -71,33 +71,37 @@ def effect_explained_figure(lanes: Sequence[Lane]) -> str:
         for marker, colour, size, label in keys:
             axes.plot([], [], marker, color=colour, ms=size, mew=1.2 if marker == "|" else 0, label=label)
         figure.legend(loc="outside upper left", ncols=4, frameon=False, handletextpad=0.2, columnspacing=1.6)
-        axes.set(xlim=(low, high), ylim=(len(lanes) - 0.5, -0.5), xlabel="effect explained")
-        axes.set_yticks(range(len(lanes)), [lane.featurizer for lane in lanes], color=REAL, fontsize=9.5)
+        axes.set(xlim=(low, high), ylim=(len(lines) - 0.5, -0.5), xlabel="effect explained")
+        axes.set_yticks(range(len(lines)), [line.featurizer for line in lines], color=REAL, fontsize=9.5)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         return svg_uri(figure)
 
 
-def _ends(mark: Mark) -> list[float]:
-    return [x for x in (mark.value, mark.lower, mark.upper) if math.isfinite(x)]
+def _ends(estimate: Estimate) -> list[float]:
+    return [x for x in (estimate.value, estimate.lower, estimate.upper) if math.isfinite(x)]
 
 
-def _mark(axes: Any, mark: Mark, y: float, colour: str, marker: str, size: float, limits: tuple[float, float]) -> None:
+def _draw(
+    axes: Any, estimate: Estimate, y: float, colour: str, marker: str, size: float, limits: tuple[float, float]
+) -> None:
     low, high = limits
-    if not math.isfinite(mark.value):
+    if not math.isfinite(estimate.value):
         axes.text(low + 0.01, y, "n/a", color=colour, va="center", fontsize=8)
-    elif not low < mark.value < high:  # too far out to be drawn: an arrow at the edge, with the value
-        edge, side, arrow = (low, "left", "◂ ") if mark.value <= low else (high, "right", "▸ ")
-        text = f"{arrow}{mark.value:.1f}".replace("-", "−")
+    elif not low < estimate.value < high:  # too far out to be drawn: an arrow at the edge, with the value
+        edge, side, arrow = (low, "left", "◂ ") if estimate.value <= low else (high, "right", "▸ ")
+        text = f"{arrow}{estimate.value:.1f}".replace("-", "−")
         axes.text(edge, y, text, color=colour, va="center", ha=side, fontsize=8, family="DejaVu Sans")
     else:
-        if math.isfinite(mark.lower) and math.isfinite(mark.upper):
-            axes.plot([mark.lower, mark.upper], [y, y], color=colour, lw=1.8, solid_capstyle="butt", clip_on=True)
-        axes.plot(mark.value, y, marker, color=colour, ms=size, mew=0.8, mec="white", zorder=3)
+        if math.isfinite(estimate.lower) and math.isfinite(estimate.upper):
+            axes.plot(
+                [estimate.lower, estimate.upper], [y, y], color=colour, lw=1.8, solid_capstyle="butt", clip_on=True
+            )
+        axes.plot(estimate.value, y, marker, color=colour, ms=size, mew=0.8, mec="white", zorder=3)
 
 
 @dataclass(frozen=True)
-class Cloud:
+class EffectPairs:
     """True and generated effects of the strata in one featurizer, with the name of each."""
 
     featurizer: str
@@ -106,28 +110,28 @@ class Cloud:
     names: Sequence[str]
 
 
-def effect_scatter(clouds: Sequence[Cloud], labelled: int = 3) -> str:
+def effect_scatter(panels: Sequence[EffectPairs], labelled: int = 3) -> str:
     """Draw generated effect against true effect, one point a stratum, one panel a featurizer; name the outliers."""
-    columns = min(len(clouds), 3) if len(clouds) != 4 else 2
-    rows = -(-len(clouds) // columns)
+    columns = min(len(panels), 3) if len(panels) != 4 else 2
+    rows = -(-len(panels) // columns)
     size = {1: 4.6, 2: 3.9}.get(columns, 3.4)
     with style():
         figure = new_figure(size * columns, 0.95 * size * rows)
-        panels: list[Any] = list(figure.subplots(rows, columns, squeeze=False).flat)
-        for axes, cloud in zip(panels, clouds, strict=False):
-            _scatter(axes, cloud, labelled)
-        for axes in panels[len(clouds) :]:
+        every_axes: list[Any] = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for axes, effects in zip(every_axes, panels, strict=False):
+            _scatter(axes, effects, labelled)
+        for axes in every_axes[len(panels) :]:
             axes.set_visible(False)
         figure.supxlabel("true effect (s.d. of the controls)", fontsize=9.5)
         figure.supylabel("generated effect (s.d. of the controls)", fontsize=9.5)
         return svg_uri(figure)
 
 
-def _scatter(axes: Any, cloud: Cloud, labelled: int) -> None:
-    axes.set_title(cloud.featurizer)
-    keep = np.isfinite(cloud.true) & np.isfinite(cloud.generated)
-    true, generated = cloud.true[keep], cloud.generated[keep]
-    names = [name for name, kept in zip(cloud.names, keep, strict=True) if kept]
+def _scatter(axes: Any, effects: EffectPairs, labelled: int) -> None:
+    axes.set_title(effects.featurizer)
+    keep = np.isfinite(effects.true) & np.isfinite(effects.generated)
+    true, generated = effects.true[keep], effects.generated[keep]
+    names = [name for name, kept in zip(effects.names, keep, strict=True) if kept]
     if not names:
         axes.text(0.5, 0.5, "n/a", ha="center", va="center", transform=axes.transAxes)
         return

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from virtassay.evaluation.judgement import Judgement
-from virtassay.evaluation.report import tables
 from virtassay.evaluation.report.html import html
 from virtassay.evaluation.report.markdown import markdown
 from virtassay.files import whole, write_text
+from virtassay.report.numbers import flat
 from virtassay.report.pages import as_json
 
 
@@ -17,10 +17,10 @@ def write_results(judgement: Judgement, folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("effects", "findings", "cells", "confounders"):
-        with whole(folder / f"{name}.parquet") as part:
-            getattr(judgement, name).write_parquet(part)
+        with whole(folder / f"{name}.parquet") as partial:
+            getattr(judgement, name).write_parquet(partial)
     write_text(folder / "metrics.json", as_json(judgement.rows))
-    told = judgement.verdict | {"provenance": dict(tables.flat(judgement.provenance))}
-    write_text(folder / "verdict.json", as_json(told))
+    verdict = judgement.verdict | {"provenance": dict(flat(judgement.provenance))}
+    write_text(folder / "verdict.json", as_json(verdict))
     write_text(folder / "report.md", markdown(judgement))
     return write_text(folder / "report.html", html(judgement))

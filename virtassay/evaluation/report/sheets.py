@@ -12,16 +12,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from PIL import Image
 
 from virtassay.data.dataset.store import Dataset
-from virtassay.report.figures import png_uri
+from virtassay.report.figures import evenly, png_uri
 from virtassay.report.heatmaps import Shift, are_vectors, heat_map
-from virtassay.report.pictures import composite, display_limits, greys
+from virtassay.report.pictures import GAP, LARGEST, Picture, composite, display_limits, greys, grid
 
 WIDTH = 1000  # pixels of the page that a row of pictures may fill
-LARGEST = 96  # larger images are shrunk for display, so that the file stays small
-GAP = 2
 LINE, MEAN, BLOCK = 6, 24, 72  # heights of a heat map: of a vector at least, of a mean, of all vectors if they are few
 SEED = 0
 
@@ -29,17 +26,7 @@ Pixels = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A PNG as data URI and the size in which the page shows it; `n` images are in it (0: there are none)."""
-
-    uri: str
-    width: int
-    height: int
-    n: int
-
-
-@dataclass(frozen=True)
-class Strip:
+class SheetRow:
     """A labelled picture: one row of a contact sheet."""
 
     label: str
@@ -51,23 +38,23 @@ class ChannelSheet:
     """One channel in grey: a picture for each of real, generated, control."""
 
     channel: str
-    strips: tuple[Strip, ...]
+    rows: tuple[SheetRow, ...]
 
 
 @dataclass(frozen=True)
-class Sheet:
+class StratumSheet:
     """A treatment's images: composites, and, for a few treatments, each channel in grey."""
 
     reason: str
     treatment: str
     batch: str
-    strips: tuple[Strip, ...]
+    rows: tuple[SheetRow, ...]
     channels: tuple[ChannelSheet, ...] = ()
 
 
 @dataclass(frozen=True)
-class Ladder:
-    """One compound's images over its doses in one batch: `rows` (real, generated) of strips, control first."""
+class DoseLadder:
+    """One compound's images over its doses in one batch: `rows` (real, generated) of pictures, control first."""
 
     perturbation: str
     batch: str
@@ -77,17 +64,13 @@ class Ladder:
 
 
 @dataclass(frozen=True)
-class Studio:
+class ImageSource:
     """Both sides, and the contrast limits (C, 2) that all pictures share; of vectors, what they are shifted from."""
 
     real: Dataset
     generated: Dataset
     limits: Pixels
     shift: Shift | None = None
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        return self.real.info.channels
 
     @property
     def size(self) -> int:
@@ -101,85 +84,83 @@ class Studio:
         return max(self.real.info.image_shape[1:]) > LARGEST
 
 
-def open_studio(real: Dataset, generated: Dataset) -> Studio:
+def image_source(real: Dataset, generated: Dataset) -> ImageSource:
     """Take the contrast limits from up to 300 treated and 300 control images of the real side."""
     control = real.index["is_control"].to_numpy()
     rows = np.concatenate([_draw(np.flatnonzero(side), 300) for side in (control, ~control)])
     if are_vectors(real.info.image_shape):
         shift = Shift.of(real)
-        return Studio(real, generated, shift.limits(shift(real.images(rows), real.index["batch"].gather(rows))), shift)
-    return Studio(real, generated, display_limits(real.images(rows)))
+        limits = shift.limits(shift(real.images(rows), real.index["batch"].gather(rows)))
+        return ImageSource(real, generated, limits, shift)
+    return ImageSource(real, generated, display_limits(real.images(rows)))
 
 
-def contact_sheet(studio: Studio, reason: str, treatment: str, batch: str, per_channel: bool, most: int = 9) -> Sheet:
+def large_sheet(
+    source: ImageSource, reason: str, treatment: str, batch: str, per_channel: bool, most: int = 9
+) -> StratumSheet:
     """Show a stratum large: a row each of at most `most` real, generated and control images of the same batch."""
-    if studio.shift is not None:
-        strips = _heat_strips(studio, studio.shift, treatment, batch, WIDTH - 90, mean=False)
-        return Sheet(reason, treatment, batch, strips)
-    zoom = max(1, round(104 / studio.size))
-    count = max(3, min(most, (WIDTH - 90) // ((studio.size + GAP) * zoom)))
-    sides = _sides(studio, treatment, batch)
-    strips = tuple(Strip(label, _colour(studio, data, rows[:count], count, zoom)) for label, data, rows in sides)
-    zoom = max(1, round(64 / studio.size))
-    few = max(1, min(4, 300 // ((studio.size + GAP) * zoom)))
+    if source.shift is not None:
+        return StratumSheet(reason, treatment, batch, _heat_rows(source, treatment, batch, WIDTH - 90, mean=False))
+    zoom = max(1, round(104 / source.size))
+    count = max(3, min(most, (WIDTH - 90) // ((source.size + GAP) * zoom)))
+    composites = _colour_rows(source, treatment, batch, count, zoom)
+    zoom = max(1, round(64 / source.size))
+    few = max(1, min(4, 300 // ((source.size + GAP) * zoom)))
     channels = tuple(
         ChannelSheet(
-            name, tuple(Strip(label, _grey(studio, data, rows[:few], c, few, zoom)) for label, data, rows in sides)
+            name,
+            tuple(
+                SheetRow(label, _picture(source, data, rows[:few], few, zoom, channel))
+                for label, data, rows in _sides(source, treatment, batch)
+            ),
         )
-        for c, name in enumerate(studio.channels if per_channel else ())
+        for channel, name in enumerate(source.real.info.channels if per_channel else ())
     )
-    return Sheet(reason, treatment, batch, strips, channels)
+    return StratumSheet(reason, treatment, batch, composites, channels)
 
 
-def small_sheet(studio: Studio, treatment: str, batch: str) -> Sheet:
+def small_sheet(source: ImageSource, treatment: str, batch: str) -> StratumSheet:
     """Show a stratum small: real, generated and control side by side."""
-    if studio.shift is not None:
-        return Sheet("", treatment, batch, _heat_strips(studio, studio.shift, treatment, batch, 285, mean=True))
-    zoom = max(1, round(64 / studio.size))
-    count = max(1, min(4, 285 // ((studio.size + GAP) * zoom)))
-    sides = _sides(studio, treatment, batch)
-    strips = tuple(Strip(label, _colour(studio, data, rows[:count], count, zoom)) for label, data, rows in sides)
-    return Sheet("", treatment, batch, strips)
+    if source.shift is not None:
+        return StratumSheet("", treatment, batch, _heat_rows(source, treatment, batch, 285, mean=True))
+    zoom = max(1, round(64 / source.size))
+    count = max(1, min(4, 285 // ((source.size + GAP) * zoom)))
+    return StratumSheet("", treatment, batch, _colour_rows(source, treatment, batch, count, zoom))
 
 
 def dose_ladder(
-    studio: Studio, perturbation: str, batch: str, steps: Sequence[tuple[str, str]], most: int = 7
-) -> Ladder:
+    source: ImageSource, perturbation: str, batch: str, steps: Sequence[tuple[str, str]], most: int = 7
+) -> DoseLadder:
     """Show real over generated images, control first, then the doses ascending.
 
     steps: (heading, treatment) of each dose. Of more than `most` doses, evenly spaced ones are shown.
     """
     chosen = [steps[i] for i in evenly(len(steps), most)]
-    zoom = max(1, round(84 / studio.size))
+    zoom = max(1, round(84 / source.size))
     room = (WIDTH - 90) // (len(chosen) + 1) - 8
-    across = max(1, min(3, room // ((studio.size + GAP) * zoom)))
+    across = max(1, min(3, room // ((source.size + GAP) * zoom)))
     if across == 1 and zoom > 1:
-        zoom = max(1, room // (studio.size + GAP))
+        zoom = max(1, room // (source.size + GAP))
     count = across if across > 2 else 2 * across
 
     def picture(data: Dataset, treatment: str | None) -> Picture | None:
-        if studio.shift is not None:
-            return _heat(studio, studio.shift, data, _rows(data, treatment, batch), room, mean=True)
-        return _colour(studio, data, _rows(data, treatment, batch)[:count], across, zoom)
+        if source.shift is not None:
+            return _heat(source, data, _rows(data, treatment, batch), room, mean=True)
+        return _picture(source, data, _rows(data, treatment, batch)[:count], across, zoom)
 
     def row(data: Dataset) -> tuple[Picture | None, ...]:
         return tuple(picture(data, treatment) for treatment in (None, *(name for _, name in chosen)))
 
     headings = ("control", *(heading for heading, _ in chosen))
-    rows = (("Real", row(studio.real)), ("Generated", row(studio.generated)))
-    return Ladder(perturbation, batch, headings, rows, len(steps))
+    rows = (("Real", row(source.real)), ("Generated", row(source.generated)))
+    return DoseLadder(perturbation, batch, headings, rows, len(steps))
 
 
-def evenly(n: int, most: int) -> list[int]:
-    """Choose at most `most` of n numbers, evenly spaced, both ends among them."""
-    return [int(i) for i in np.unique(np.linspace(0, n - 1, min(most, n)).round())]
-
-
-def _sides(studio: Studio, treatment: str, batch: str) -> tuple[tuple[str, Dataset, Pixels], ...]:
+def _sides(source: ImageSource, treatment: str, batch: str) -> tuple[tuple[str, Dataset, Pixels], ...]:
     return (
-        ("Real", studio.real, _rows(studio.real, treatment, batch)),
-        ("Generated", studio.generated, _rows(studio.generated, treatment, batch)),
-        ("Control", studio.real, _rows(studio.real, None, batch)),
+        ("Real", source.real, _rows(source.real, treatment, batch)),
+        ("Generated", source.generated, _rows(source.generated, treatment, batch)),
+        ("Control", source.real, _rows(source.real, None, batch)),
     )
 
 
@@ -194,48 +175,40 @@ def _draw(rows: Pixels, most: int) -> Pixels:
     return np.random.default_rng(SEED).permutation(rows)[:most]
 
 
-def _colour(studio: Studio, data: Dataset, rows: Pixels, columns: int, zoom: int) -> Picture | None:
+def _picture(
+    source: ImageSource, data: Dataset, rows: Pixels, columns: int, zoom: int, channel: int | None = None
+) -> Picture | None:
+    """Composites, or one channel in grey."""
     if not len(rows):
         return None
-    return grid(composite(data.images(rows), studio.channels, studio.limits), columns, zoom)
-
-
-def _heat_strips(studio: Studio, shift: Shift, treatment: str, batch: str, width: int, mean: bool) -> tuple[Strip, ...]:
-    sides = _sides(studio, treatment, batch)
-    return tuple(Strip(label, _heat(studio, shift, data, rows, width, mean)) for label, data, rows in sides)
-
-
-def _heat(studio: Studio, shift: Shift, data: Dataset, rows: Pixels, width: int, mean: bool) -> Picture | None:
-    """Draw vectors as lines, or their mean as one line."""
-    if not len(rows):
-        return None
-    shifted = shift(data.images(rows), data.index["batch"].gather(rows))
-    if mean:
-        pixels = heat_map(shifted.mean((0, 2), keepdims=True), studio.limits, width, MEAN)
-    else:
-        each = BLOCK // (len(rows) * shifted.shape[2])
-        pixels = heat_map(shifted, studio.limits, width, min(MEAN, max(LINE, each)))
-    return Picture(png_uri(pixels), pixels.shape[1], pixels.shape[0], len(rows))
-
-
-def _grey(studio: Studio, data: Dataset, rows: Pixels, channel: int, columns: int, zoom: int) -> Picture | None:
-    if not len(rows):
-        return None
-    levels = greys(data.images(rows)[:, [channel]], studio.limits[[channel]])[:, 0]
+    if channel is None:
+        return grid(composite(data.images(rows), source.real.info.channels, source.limits), columns, zoom)
+    levels = greys(data.images(rows)[:, [channel]], source.limits[[channel]])[:, 0]
     return grid((255 * levels).round().astype(np.uint8), columns, zoom)
 
 
-def grid(images: NDArray[np.uint8], columns: int, zoom: int) -> Picture:
-    """Lay out (n, H, W) or (n, H, W, 3) images in rows of `columns` with white gaps."""
-    shrink = LARGEST / max(images.shape[1:3])
-    if shrink < 1:
-        size = max(1, round(images.shape[2] * shrink)), max(1, round(images.shape[1] * shrink))
-        images = np.stack([np.asarray(Image.fromarray(x).resize(size, Image.Resampling.BOX)) for x in images])
-    columns = min(columns, len(images))
-    height, width = images.shape[1] + GAP, images.shape[2] + GAP
-    lines = -(-len(images) // columns)
-    canvas = np.full((lines * height - GAP, columns * width - GAP, *images.shape[3:]), 255, np.uint8)
-    for i, image in enumerate(images):
-        top, left = i // columns * height, i % columns * width
-        canvas[top : top + height - GAP, left : left + width - GAP] = image
-    return Picture(png_uri(canvas), canvas.shape[1] * zoom, canvas.shape[0] * zoom, len(images))
+def _colour_rows(source: ImageSource, treatment: str, batch: str, count: int, zoom: int) -> tuple[SheetRow, ...]:
+    return tuple(
+        SheetRow(label, _picture(source, data, rows[:count], count, zoom))
+        for label, data, rows in _sides(source, treatment, batch)
+    )
+
+
+def _heat_rows(source: ImageSource, treatment: str, batch: str, width: int, mean: bool) -> tuple[SheetRow, ...]:
+    return tuple(
+        SheetRow(label, _heat(source, data, rows, width, mean))
+        for label, data, rows in _sides(source, treatment, batch)
+    )
+
+
+def _heat(source: ImageSource, data: Dataset, rows: Pixels, width: int, mean: bool) -> Picture | None:
+    """Draw vectors as lines, or their mean as one line."""
+    if source.shift is None or not len(rows):
+        return None
+    shifted = source.shift(data.images(rows), data.index["batch"].gather(rows))
+    if mean:
+        pixels = heat_map(shifted.mean((0, 2), keepdims=True), source.limits, width, MEAN)
+    else:
+        each = BLOCK // (len(rows) * shifted.shape[2])
+        pixels = heat_map(shifted, source.limits, width, min(MEAN, max(LINE, each)))
+    return Picture(png_uri(pixels), pixels.shape[1], pixels.shape[0], len(rows))

@@ -1,28 +1,22 @@
-"""Tables of the report: numbers as people read them, each metric between floor and ceiling, and fingerprints."""
+"""Tables of the report: each metric between floor and ceiling, treatments, fingerprints, and the last self-test."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, replace
+from typing import Any
 
 import polars as pl
 
 from virtassay.evaluation.judgement import BASELINES, CEILING, MODEL, Row
-from virtassay.evaluation.report import glossary, plots
+from virtassay.evaluation.report import glossary
 from virtassay.evaluation.report.glossary import Metric
+from virtassay.evaluation.report.plots import EffectExplained, Estimate
+from virtassay.evaluation.selftest.last_run import LastRun
+from virtassay.report.numbers import flat, name, number
 
 TREATMENTS = 300  # lines of the table of treatments
 EXPLAINED = "effect_explained"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A number of a table, with its interval."""
-
-    value: float = math.nan
-    lower: float = math.nan
-    upper: float = math.nan
+LabelledLines = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -31,41 +25,12 @@ class Line:
 
     name: str
     metric: Metric
-    model: Cell
-    scaled: Cell
+    model: Estimate
+    scaled: Estimate
     floor: float
-    ceiling: Cell
-    baselines: tuple[tuple[str, Cell, bool], ...]  # name, cell, whether it is the floor
+    ceiling: Estimate
+    baselines: tuple[tuple[str, Estimate, bool], ...]  # name, value, whether it is the floor
     n: str
-
-
-def number(value: Any) -> str:
-    """Write a number for people: three figures or fewer, a true minus sign, "n/a" for None and NaN."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "n/a"
-    x = float(value)
-    if math.isinf(x):
-        text = "∞" if x > 0 else "-∞"
-    elif abs(x) >= 1e6 or 0 < abs(x) < 1e-3:
-        text = f"{x:.1e}"
-    elif abs(x) >= 100:
-        text = f"{x:,.0f}"
-    elif abs(x) >= 10:
-        text = f"{x:.1f}"
-    else:
-        text = f"{x:.2f}" if abs(x) >= 0.1 or x == 0 else f"{x:.3f}"
-    return text.replace("-", "−")
-
-
-def plain(value: Any) -> str:
-    """Write any value of a fingerprint or a provenance on one line, cut after 300 characters."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str).strip("[]")
-    return text if len(text) <= 300 else text[:300] + "…"
-
-
-def name(identifier: str) -> str:
-    """Write an identifier as words: "control_copy" → "control copy"."""
-    return identifier.replace("_", " ")
 
 
 def in_order(names: Iterable[str], leave_out: Sequence[str] = ()) -> list[str]:
@@ -78,30 +43,21 @@ def _float(value: Any) -> float:
 
 
 def _find(rows: Iterable[Row], generator: str, metric: str, featurizer: str) -> Row | None:
-    wanted = (generator, metric, featurizer)
-    return next((row for row in rows if (row["generator"], row["metric"], row["featurizer"]) == wanted), None)
+    key = (generator, metric, featurizer)
+    return next((row for row in rows if (row["generator"], row["metric"], row["featurizer"]) == key), None)
 
 
-def _cell(row: Row | None) -> Cell:
-    return Cell() if row is None else Cell(_float(row["value"]), _float(row.get("lower")), _float(row.get("upper")))
+def estimate(row: Mapping[str, Any] | None, label: str = "") -> Estimate:
+    """The value of a row with its interval; NaN for what it lacks, and where there is no row."""
+    return Estimate(*(_float((row or {}).get(key)) for key in ("value", "lower", "upper")), label=label)
 
 
-def _mark(label: str, row: Row | None) -> plots.Mark:
-    cell = _cell(row)
-    return plots.Mark(label, cell.value, cell.lower, cell.upper)
-
-
-def lane(rows: Sequence[Row], featurizer: str) -> plots.Lane:
-    """The main figure's lane of one featurizer, from pooled rows."""
-    marks = [_mark(generator, _find(rows, generator, EXPLAINED, featurizer)) for generator in BASELINES]
-    marks = sorted((mark for mark in marks if math.isfinite(mark.value)), key=lambda mark: -mark.value)
-    return plots.Lane(
-        name(featurizer),
-        _mark(MODEL, _find(rows, MODEL, EXPLAINED, featurizer)),
-        marks[0] if marks else plots.Mark("none", math.nan),
-        tuple(marks[1:]),
-        _mark(CEILING, _find(rows, CEILING, EXPLAINED, featurizer)),
-    )
+def effect_explained(rows: Sequence[Row], featurizer: str) -> EffectExplained:
+    """The main figure's line of one featurizer, from pooled rows."""
+    explained = {g: estimate(_find(rows, g, EXPLAINED, featurizer), g) for g in (MODEL, *BASELINES, CEILING)}
+    baselines = [explained[baseline] for baseline in BASELINES if math.isfinite(explained[baseline].value)]
+    best, *others = sorted(baselines, key=lambda baseline: -baseline.value) or [Estimate(label="none")]
+    return EffectExplained(name(featurizer), explained[MODEL], best, tuple(others), explained[CEILING])
 
 
 def metric_lines(rows: Sequence[Row], featurizer: str, baselines: Sequence[str]) -> list[Line]:
@@ -109,39 +65,41 @@ def metric_lines(rows: Sequence[Row], featurizer: str, baselines: Sequence[str])
     lines: list[Line] = []
     for metric in in_order(row["metric"] for row in rows if row["featurizer"] == featurizer):
         row = _find(rows, MODEL, metric, featurizer) or {}
-        known = glossary.metric(metric)
-        ceiling = _cell(_find(rows, CEILING, metric, featurizer))
+        described = glossary.metric(metric)
+        ceiling = estimate(_find(rows, CEILING, metric, featurizer))
         if math.isnan(ceiling.value):
-            ceiling = Cell(_float(row.get("ceiling")))
-        floor, model = _float(row.get("floor")), _cell(row or None)
-        cells = [(baseline, _cell(_find(rows, baseline, metric, featurizer))) for baseline in baselines]
+            ceiling = Estimate(_float(row.get("ceiling")))
+        floor, model = _float(row.get("floor")), estimate(row)
+        estimates = [(baseline, estimate(_find(rows, baseline, metric, featurizer))) for baseline in baselines]
         lines.append(
             Line(
                 metric,
-                known,
+                described,
                 model,
-                _scaled(known, _float(row.get("scaled")), model, floor, ceiling.value),
+                replace(
+                    _scaled(described, _float(row.get("scaled")), model, floor, ceiling.value), label=described.label
+                ),
                 floor,
                 ceiling,
-                tuple((baseline, cell, math.isclose(cell.value, floor, rel_tol=1e-9)) for baseline, cell in cells),
+                tuple((b, x, math.isclose(x.value, floor, rel_tol=1e-9)) for b, x in estimates),
                 f"{row.get('n_real', 'n/a')} / {row.get('n_generated', 'n/a')}",
             )
         )
     return lines
 
 
-def _scaled(metric: Metric, score: float, model: Cell, floor: float, ceiling: float) -> Cell:
+def _scaled(metric: Metric, score: float, model: Estimate, floor: float, ceiling: float) -> Estimate:
     """The scaled score with the interval that the model's interval gives it; floor and ceiling are held fixed."""
     ends = [model.lower, model.upper]
     if not all(map(math.isfinite, (score, floor, ceiling, *ends))):
-        return Cell(score)
+        return Estimate(score)
     if metric.better.startswith("→"):  # the best value may lie inside the interval
         ends.append(min(max(float(metric.better.removeprefix("→")), model.lower), model.upper))
     low, high = metric.goodness(floor), metric.goodness(ceiling)
     if high == low:
-        return Cell(score)
+        return Estimate(score)
     scores = [(metric.goodness(end) - low) / (high - low) for end in ends]
-    return Cell(score, min(scores), max(scores))
+    return Estimate(score, min(scores), max(scores))
 
 
 def with_all_columns(effects: pl.DataFrame) -> pl.DataFrame:
@@ -169,23 +127,49 @@ def treatment_lines(effects: pl.DataFrame, strata: pl.DataFrame) -> list[dict[st
 
 def fingerprint(rows: Sequence[Row], featurizer: str) -> list[tuple[str, str]]:
     """What was the same for every number of a featurizer, and the range of what was not."""
-    prints: list[dict[str, Any]] = [
+    fingerprints: list[dict[str, Any]] = [
         dict(flat(row.get("fingerprint") or {})) for row in rows if row["featurizer"] == featurizer
     ]
     table: list[tuple[str, str]] = []
-    for key in in_order(key for entry in prints for key in entry):
-        values = in_order(entry[key] for entry in prints if key in entry)
+    for key in in_order(key for entry in fingerprints for key in entry):
+        values = in_order(entry[key] for entry in fingerprints if key in entry)
         shown = " | ".join(values[:6])
         table.append((key, shown if len(values) <= 6 else f"{shown} | … {len(values)} in all, see metrics.json"))
     return table
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Flatten nested dicts into (dotted key, text) pairs."""
-    pairs: list[tuple[str, str]] = []
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            pairs += flat(cast(Mapping[str, Any], value), f"{prefix}{key}.")
-        else:
-            pairs.append((f"{prefix}{key}", plain(value)))
-    return pairs
+@dataclass(frozen=True)
+class SelfTestTable:
+    """generators: (name, grade) of each column. lines: a metric's label and, for each generator, ●, ○ or nothing.
+
+    ●: the metric caught it, and the verdict because of it; ○: the metric alone. made: date, commit and command.
+    dials: the faults that were dialled; dial_lines: a metric's label and its rank correlation with each.
+    """
+
+    made: str
+    generators: tuple[tuple[str, str], ...]
+    lines: LabelledLines
+    dials: tuple[str, ...]
+    dial_lines: LabelledLines
+
+
+def selftest_table(run: LastRun) -> SelfTestTable:
+    """Lay out the last full self-test, a line a metric: who is caught by what, and what follows the truth."""
+    mark = pl.when(pl.col("verdict")).then(pl.lit("●")).when(pl.col("caught")).then(pl.lit("○")).otherwise(pl.lit(""))
+    generators = tuple(run.caught.select("generator", "grade").unique(maintain_order=True).iter_rows())
+    dials = tuple(run.dials["dial"].unique(maintain_order=True))
+    return SelfTestTable(
+        run.made,
+        tuple((str(name), str(grade)) for name, grade in generators),
+        _labelled(run.caught.select("metric", "generator", mark), [name for name, _ in generators]),
+        dials,
+        _labelled(run.dials.select("metric", "dial", pl.col("rho").map_elements(number, pl.String)), dials),
+    )
+
+
+def _labelled(cells: pl.DataFrame, columns: list[str] | tuple[str, ...]) -> LabelledLines:
+    text = {(metric, column): cell for metric, column, cell in cells.iter_rows()}
+    return tuple(
+        (glossary.metric(metric).label, tuple(text.get((metric, column), "") for column in columns))
+        for metric in in_order(cells["metric"])
+    )

@@ -1,4 +1,4 @@
-"""The report in words: what is right and wrong of each treatment, what was not looked at, what brightness explains."""
+"""Sentences of the report: right and wrong of each treatment, what was not looked at, what brightness explains."""
 
 import math
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ NOT_MEASURED = "The generated images could not be measured."
 GUESSING = 0.5  # the AUC of a guess
 LITTLE = 0.1  # an AUC this near to guessing leaves nothing to explain
 _ranges = {check.metric: check for check in CHECKS}
+_slope, _spread = _ranges["effect_slope"], _ranges["variance_ratio"]
 
 
 @dataclass(frozen=True)
@@ -36,27 +37,12 @@ class Judged:
 
 JUDGED = (
     Judged("effect_explained", "Effect explained", 0.5, math.inf, 0.2, "the effect", "hardly any of the effect"),
-    Judged(
-        "slope",
-        "Strength",
-        _ranges["effect_slope"].low,
-        _ranges["effect_slope"].high,
-        _ranges["effect_slope"].low,
-        "strength",
-        "too weak",
-        "too strong",
-    ),
+    Judged("slope", "Strength", _slope.low, _slope.high, _slope.low, "strength", "too weak", "too strong"),
     Judged("direction", "Direction", 0.7, math.inf, 0.4, "direction", "wrong direction"),
     Judged("pds", "Told apart", 0.8, math.inf, 0.6, "told apart from others", "confused with others"),
     Judged(
-        "variance_ratio",
-        "Spread",
-        _ranges["variance_ratio"].low,
-        _ranges["variance_ratio"].high,
-        _ranges["variance_ratio"].low,
-        "spread of cells",
-        "cells too uniform",
-        "cells too varied",
+        *("variance_ratio", "Spread", _spread.low, _spread.high, _spread.low),
+        *("spread of cells", "cells too uniform", "cells too varied"),
     ),
 )
 
@@ -107,8 +93,8 @@ def _finding(row: dict[str, Any]) -> Finding:
     between = [judged.right for judged, value, good in marks if good is None and value is not None]
     if not wrong and not between:
         return Finding(row, marks, ALL_RIGHT)
-    said = (("Wrong", wrong), ("In part", between), ("Right", right))
-    return Finding(row, marks, " ".join(f"{label}: {', '.join(named)}." for label, named in said if named))
+    parts = (("Wrong", wrong), ("In part", between), ("Right", right))
+    return Finding(row, marks, " ".join(f"{label}: {', '.join(named)}." for label, named in parts if named))
 
 
 def _right(judged: Judged, row: dict[str, Any]) -> bool | None:
@@ -122,23 +108,23 @@ def _right(judged: Judged, row: dict[str, Any]) -> bool | None:
 
 def not_looked_at(judgement: Judgement) -> list[str]:
     """Sentences that name the checks nobody made: not asked for, or asked for and without an answer here."""
-    asked = {row["metric"] for row in judgement.rows if row["stratum"] == POOLED}
+    measured = {row["metric"] for row in judgement.rows if row["stratum"] == POOLED}
     names: Sequence[str] = judgement.verdict["unchecked"]
     label = {name: glossary.metric(name).label for name in names}
-    left_out, unanswered = [n for n in names if n not in asked], [n for n in names if n in asked]
-    told: list[str] = []
+    left_out, unanswered = [n for n in names if n not in measured], [n for n in names if n in measured]
+    sentences: list[str] = []
     if left_out:
         listed = ", ".join(label[n] for n in left_out)
-        told.append(f"The verdict did not look at: {listed}. Judge again with evaluation=full.")
+        sentences.append(f"The verdict did not look at: {listed}. Judge again with evaluation=full.")
     if unanswered:
         listed = ", ".join(label[n] for n in unanswered)
-        told.append(f"The verdict asked, and these images cannot answer: {listed}.")
-    return told
+        sentences.append(f"The verdict asked, and these images cannot answer: {listed}.")
+    return sentences
 
 
 def what_explains(confounders: pl.DataFrame) -> list[str]:
     """A sentence for each confounder: the medians of its AUCs, of real and of generated images, and what they say."""
-    said: list[str] = []
+    sentences: list[str] = []
     columns = ("all", "alone", "without")
     medians = confounders.group_by("confounder", "side", maintain_order=True).agg(
         pl.col(columns).fill_nan(None).median()
@@ -146,21 +132,21 @@ def what_explains(confounders: pl.DataFrame) -> list[str]:
     for name in confounders["confounder"].unique(maintain_order=True):
         parts: list[str] = []
         for side in ("real", "generated"):
-            found = medians.filter((pl.col("confounder") == name) & (pl.col("side") == side))
-            told, alone, without = found.select(columns).row(0) if found.height else (None, None, None)
-            if told is None or alone is None or without is None:
+            own = medians.filter((pl.col("confounder") == name) & (pl.col("side") == side))
+            every, alone, without = own.select(columns).row(0) if own.height else (None, None, None)
+            if every is None or alone is None or without is None:
                 parts.append(f"{name} cannot be asked about in the {side} images (too few wells or images)")
                 continue
             parts.append(
-                f"{side} images are told from controls with an AUC of {told:.2f}, by {name} alone with {alone:.2f}, "
-                f"and with {name} taken away with {without:.2f}: {_explains(name, told, without)}"
+                f"{side} images are told from controls with an AUC of {every:.2f}, by {name} alone with {alone:.2f}, "
+                f"and with {name} taken away with {without:.2f}: {_explains(name, every, without)}"
             )
-        said.append(" ".join(f"{text[0].upper()}{text[1:]}." for text in parts))
-    return said
+        sentences.append(" ".join(f"{text[0].upper()}{text[1:]}." for text in parts))
+    return sentences
 
 
-def _explains(name: str, told: float, without: float) -> str:
-    if told - GUESSING < LITTLE:
+def _explains(name: str, every: float, without: float) -> str:
+    if every - GUESSING < LITTLE:
         return "there is no clear effect to explain"
-    left = (without - GUESSING) / (told - GUESSING)
+    left = (without - GUESSING) / (every - GUESSING)
     return f"the effect is {'mostly' if left < 1 / 3 else 'partly' if left < 2 / 3 else 'more than'} {name}"

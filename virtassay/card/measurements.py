@@ -1,13 +1,17 @@
-"""What is measured on the pixels, of at most a few thousand images: memory and time do not grow with the dataset."""
+"""What is measured on the pixels, of at most a few thousand images, and brought together by plate.
+
+Memory and time do not grow with the dataset."""
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from virtassay.card.design import by
 from virtassay.data.dataset.store import Dataset
 from virtassay.evaluation.featurizers.features import Images, PixelStatistics, Texture, Vectors
 from virtassay.report.heatmaps import are_vectors
@@ -18,10 +22,12 @@ BYTES = 4 << 30  # read from the disk at most, unless FEWEST images are more
 THINNED, CUT = 64, 128  # pixels: larger images are thinned out for brightness, and cut out for structure
 CHUNK = 32  # images held at once: of more, memory is allocated and freed for longer than it is used
 SEED = 0
+CHECKED = ("focus", "saturated", "debris")  # columns that the check of whole fields leaves in an index
+MEASURES = ("intensity", "focus", "saturated")
 
 
 @dataclass(frozen=True)
-class Measured:
+class PixelMeasurements:
     """Some images of a dataset, by their row in its index, rising; `intensity` is in % of the largest stored value.
 
     `focus` is the slope β of the power spectrum, log P(r) = a + β log r: out of focus, fine structure is lost and β
@@ -41,7 +47,7 @@ class Measured:
         return np.searchsorted(self.rows, rows)
 
 
-def draw(index: pl.DataFrame, image_bytes: int) -> NDArray[np.int64]:
+def draw_rows(index: pl.DataFrame, image_bytes: int) -> NDArray[np.int64]:
     """Draw at most IMAGES rows at random, as many from each well as can be: no plate is left out for being small."""
     most = min(IMAGES, max(FEWEST, BYTES // image_bytes))
     order = pl.int_range(pl.len()).shuffle(SEED)
@@ -50,14 +56,14 @@ def draw(index: pl.DataFrame, image_bytes: int) -> NDArray[np.int64]:
     return np.sort(ranked.sort("_rank", "_random")["_row"].head(most).to_numpy().astype(np.int64))
 
 
-def measure(dataset: Dataset, rows: NDArray[np.int64]) -> Measured:
+def measure(dataset: Dataset, rows: NDArray[np.int64]) -> PixelMeasurements:
     """Measure the images of some rows of the index, which rise; CHUNK of them are held at once."""
     parts: list[tuple[Array, ...]] = []
     chunks = range(0, len(rows), CHUNK)
     for start in tqdm(chunks, desc="measuring for the card", unit_scale=CHUNK, leave=False, disable=None):
         images = dataset.images(rows[start : start + CHUNK])
         parts.append((Vectors()(images),) if are_vectors(images.shape) else _pixels(images))
-    return Measured(rows, *(np.concatenate(part) for part in zip(*parts, strict=True)))
+    return PixelMeasurements(rows, *(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def _pixels(images: Images) -> tuple[Array, ...]:
@@ -86,3 +92,39 @@ def _slope(texture: Array, shape: tuple[int, ...]) -> Array:
     radius = np.log(np.arange(annuli) + 0.5)
     radius -= radius.mean()
     return (power @ radius) / (radius @ radius)
+
+
+def plates(index: pl.DataFrame, measured: PixelMeasurements, channels: tuple[str, ...]) -> list[dict[str, Any]]:
+    """One line a plate, by batch: its counts, the means of what was measured, and of the columns CHECKED it has.
+
+    intensity, focus, saturated (in %): {channel: mean over the control images}, over all where there are no controls;
+    None for a plate of which no image was measured, and of vectors. checked: {column: mean over all its images}.
+    """
+    columns = [name for name in CHECKED if name in index.columns]
+    checked = index.group_by("plate").agg(pl.col(columns).cast(pl.Float64, strict=False).mean()) if columns else None
+    flags = {} if checked is None else {row.pop("plate"): row for row in checked.to_dicts()}
+    means = _means(index, measured, channels)
+    return [
+        {**line, **means.get(line["plate"], dict.fromkeys(MEASURES)), "checked": flags.get(line["plate"])}
+        for line in by(index, "batch", "plate").drop("plates", "batches").to_dicts()
+    ]
+
+
+def _means(index: pl.DataFrame, measured: PixelMeasurements, channels: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    if measured.intensity is None or measured.focus is None or measured.saturated is None:
+        return {}
+    plate, control = (index[name].gather(measured.rows).to_numpy() for name in ("plate", "is_control"))
+    means: dict[str, dict[str, Any]] = {}
+    for name in np.unique(plate):
+        own = plate == name
+        own = own & control if (own & control).any() else own
+        values = (measured.intensity[own], measured.focus[own], 100 * measured.saturated[own])
+        means[str(name)] = {
+            what: {c: _finite(x) for c, x in zip(channels, value.mean(0), strict=True)}
+            for what, value in zip(MEASURES, values, strict=True)
+        }
+    return means
+
+
+def _finite(x: float) -> float | None:
+    return float(x) if np.isfinite(x) else None

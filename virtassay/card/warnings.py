@@ -10,7 +10,7 @@ CLIPPED = 1.0  # % of pixels
 PLATES = 3  # with controls: of fewer none is the odd one
 FACTOR = 1.5  # between the brightness of a plate's controls and that of the median plate
 BLUR = 0.5  # between the slopes of the spectrum of a plate and of the median plate
-TOLD = 0.05  # share of the variance among control wells
+NOTABLE = 0.05  # share of the variance among control wells
 
 
 def warnings(card: Mapping[str, Any]) -> list[str]:
@@ -19,12 +19,12 @@ def warnings(card: Mapping[str, Any]) -> list[str]:
 
 
 def _leaks(card: Mapping[str, Any]) -> Iterable[str]:
-    found = card["duplicates"]
-    if found["across_splits"]:
-        yield f"Two splits share {_n(found['across_splits'], 'image')}, byte for byte: that test is no test."
-    if found["n_images"]:
-        across = f", {_n(found['across_wells'], 'group')} of them across wells" if found["across_wells"] else ""
-        yield f"{_n(found['n_images'], 'image')} have an exact copy ({_n(found['n_groups'], 'group')}{across})."
+    copies = card["duplicates"]
+    if copies["across_splits"]:
+        yield f"Two splits share {_n(copies['across_splits'], 'image')}, byte for byte: that test is no test."
+    if copies["n_images"]:
+        across = f", {_n(copies['across_wells'], 'group')} of them across wells" if copies["across_wells"] else ""
+        yield f"{_n(copies['n_images'], 'image')} have an exact copy ({_n(copies['n_groups'], 'group')}{across})."
     for check in (card["audit"] or {}).get("checks", []):
         if check["leak"] and not check["passed"]:
             accepted = ", accepted when the dataset was prepared" if check["accepted"] else ""
@@ -34,23 +34,23 @@ def _leaks(card: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _design(card: Mapping[str, Any]) -> Iterable[str]:
-    found, plates = card["confounding"], card["counts"]["plates"]
-    lonely = found["batches_without_controls"]
+    confounding, plates = card["confounding"], card["counts"]["plates"]
+    lonely = confounding["batches_without_controls"]
     if lonely:
         yield f"{_n(len(lonely), 'batch')} without control wells ({_names(lonely)}): no effect can be measured there."
-    same = found["batches_of_one_treatment"]
+    same = confounding["batches_of_one_treatment"]
     if same:
         hold = "holds" if len(same) == 1 else "hold"
         yield (
             f"{_n(len(same), 'batch')} {hold} only one treatment ({_names(same)}): batch and treatment cannot be told "
             "apart, except by the batch's controls."
         )
-    alone, treatments = found["treatments_in_one_batch"], card["counts"]["treatments"]
+    alone, treatments = confounding["treatments_in_one_batch"], card["counts"]["treatments"]
     if alone and alone > MOSTLY * treatments:
         yield f"{alone:,} of {treatments:,} treatments are in one batch only: nothing shows that their effect repeats."
     if plates == 1:
         yield "There is one plate only: nothing can be said of how plates differ."
-    none, few = found["plates_without_controls"], found["plates_of_few_controls"]
+    none, few = confounding["plates_without_controls"], confounding["plates_of_few_controls"]
     if none:
         yield f"{_n(len(none), 'plate')} without control wells ({_names(none)})."
     if few:
@@ -78,7 +78,7 @@ def _confounded(card: Mapping[str, Any]) -> Iterable[str]:
         if effect["factor"] == "batch" and counts["plates"] == counts["batches"]:
             continue  # said of the plates, which are the batches
         stored, less = effect["stored"], effect["less_batch"]
-        if stored is None or stored < TOLD:
+        if stored is None or stored < NOTABLE:
             continue
         left = f", {_percent(max(less, 0))} once the batch's controls are taken off" if less is not None else ""
         yield f"{effect['factor'].title()} explains {_percent(stored)} of how control wells differ{left}."
@@ -122,12 +122,12 @@ def _described(card: Mapping[str, Any]) -> Iterable[str]:
         yield "No licence is given: find out what may be done with these data before you publish anything made of them."
     if card["dataset"]["pixel_size_um"] is None and card["plates"][0]["intensity"] is not None:
         yield "The pixel size is not given: nothing here can be compared in µm."
-    found = card["molecules"]
-    if found is not None:
-        if found["unreadable"]:
-            yield f"{_n(len(found['unreadable']), 'SMILES')} cannot be parsed ({_names(found['unreadable'])})."
-        if found["same_structure"]:
-            pairs = [" = ".join(names) for names in found["same_structure"]]
+    molecules = card["molecules"]
+    if molecules is not None:
+        if molecules["unreadable"]:
+            yield f"{_n(len(molecules['unreadable']), 'SMILES')} cannot be parsed ({_names(molecules['unreadable'])})."
+        if molecules["same_structure"]:
+            pairs = [" = ".join(names) for names in molecules["same_structure"]]
             yield f"{_n(len(pairs), 'structure')} under more than one name ({_names(pairs)})."
 
 

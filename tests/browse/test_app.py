@@ -1,15 +1,12 @@
-"""What the server refuses: paths out of the folder, other names for it, numbers beyond sense, names that are code."""
+"""What the application refuses: paths out of the folder, other hosts, numbers beyond sense, names that are code."""
 
 import http.client
-import os
 from urllib.parse import quote
 
 import pytest
 
-from tests.browse.conftest import EVIL, write_hits
-from virtassay.browse.app import open_folder
-from virtassay.browse.hits import BrokenScreen
-from virtassay.browse.server import is_loopback, listen
+from tests.browse.conftest import EVIL
+from virtassay.browse.app import open_pages
 
 OUTSIDE = (
     "/../../../../etc/passwd",
@@ -45,10 +42,6 @@ def test_no_path_leads_to_a_file(site, screen_site, path):
 def test_images_that_are_not_there_are_not_found(site, path):
     for kind in (f"/pixels/folder/{path}.png", f"/image/folder/{path}", f"/pixels/elsewhere/{path}.png"):
         assert site.get(kind).status == 404
-
-
-def test_a_hit_that_is_not_there_is_not_found(screen_site):
-    assert {screen_site.get(f"/hit/{rank}").status for rank in ("0", "7", "-1", "x", "9" * 40, "²")} == {404}
 
 
 @pytest.mark.parametrize("query", ["low=x", "low=90&high=10", "high=inf", "page=1e5", "low=-1", "page=%00"])
@@ -95,12 +88,6 @@ def test_pages_may_load_nothing_from_elsewhere(site, screen_site):
         assert "//" not in site.get(path).text.replace("// ", "").replace("/p1", "")
 
 
-def test_a_report_in_the_folder_may_run_nothing(screen_site):
-    answer = screen_site.get("/report")
-    assert answer.status == 200
-    assert answer.headers["content-security-policy"].endswith("sandbox")
-
-
 def test_a_name_made_to_point_here_is_refused(site):
     assert site.get("/plates", host="evil.example").status == 400
     assert site.get("/plates", host=f"localhost:{site.port}").status == 200
@@ -113,31 +100,10 @@ def test_only_get_is_answered(site):
     connection.close()
 
 
-@pytest.mark.parametrize("name", ["hits.parquet", "report.json", "plate.csv"])
-def test_links_out_of_a_screens_folder_are_refused(tmp_path, hits, name):
-    folder = write_hits(tmp_path / "found")
-    (folder / name).unlink()
-    os.symlink(hits / name, folder / name)
-    with pytest.raises(BrokenScreen, match="outside the folder"):
-        open_folder(folder)
-
-
-def test_a_report_that_is_a_link_out_is_refused(tmp_path, hits, serve):
-    folder = write_hits(tmp_path / "found")
-    (folder / "report.html").unlink()
-    os.symlink(hits / "report.html", folder / "report.html")
-    answer = serve(folder).get("/report")
-    assert answer.status == 404
-    assert "outside the folder" in answer.text
-
-
-def test_loopback_is_known_by_its_address():
-    assert [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost")] == [True] * 3
-    assert [is_loopback(host) for host in ("0.0.0.0", "::", "192.168.1.4", "lab.example")] == [False] * 4
-
-
-def test_a_port_that_is_taken_or_none_is_named():
-    with listen("127.0.0.1", 0) as taken, pytest.raises(OSError, match="give another port"):
-        listen("127.0.0.1", taken.getsockname()[1])
-    with pytest.raises(ValueError, match=r"0 .* to 65535"):
-        listen("127.0.0.1", 70000)
+def test_folders_that_are_none_are_named(tmp_path, real, hits):
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        open_pages(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"neither dataset\.json .* Did you mean .*mine"):
+        open_pages(real.parent)
+    with pytest.raises(ValueError, match="holds the hits of a screen and no images"):
+        open_pages(hits, real)

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from matplotlib.colors import to_hex
 
-from virtassay.report.pictures import placed_wells, plate_format, row_letters
+from virtassay.report.plates import placed_wells, plate_format, row_letters
 
 OF_IMAGES = ("image_id", "requested_as", "control_id", "source_file", "shard", "offset", "seed")
 PITCH, LEGEND, FEW, NONE, ACROSS = 24, 40, 10, "#d9dce1", 12
@@ -16,23 +16,23 @@ LARGEST = (32, 48)  # of 1,536 wells
 
 
 @dataclass(frozen=True)
-class Well:
-    """One well of a drawing: its centre in pixels, and what it is."""
+class MapWell:
+    """One well of a plate map: its centre in pixels, and what it is."""
 
     name: str
     x: int
     y: int
     colour: str
-    told: str
+    label: str
     is_control: bool
     url: str
 
 
 @dataclass(frozen=True)
-class Plate:
-    """A drawn plate. heads: labels of rows and columns, (x, y, text); legend: (colour, text); more: left out of it."""
+class PlateMap:
+    """A plate, drawn. heads: labels of rows and columns, (x, y, text); legend: (colour, text); more: left out of it."""
 
-    wells: tuple[Well, ...]
+    wells: tuple[MapWell, ...]
     width: int
     height: int
     radius: int
@@ -52,7 +52,7 @@ def colourable(table: pl.DataFrame) -> list[str]:
     return list(dict.fromkeys(["treatment", "images", *plain]))
 
 
-def draw_plate(table: pl.DataFrame, colour: str, url: Callable[[str], str]) -> Plate:
+def draw_plate(table: pl.DataFrame, colour: str, url: Callable[[str], str]) -> PlateMap:
     """Draw the wells of one plate from its rows (well, treatment, is_control, …).
 
     Numbers are averaged over a well; of text, a well that holds several values is "mixed".
@@ -65,34 +65,44 @@ def draw_plate(table: pl.DataFrame, colour: str, url: Callable[[str], str]) -> P
     else:
         text = pl.col(colour).cast(pl.String)
         value = pl.when(text.n_unique() == 1).then(text.first()).otherwise(pl.lit("mixed"))
-    told = pl.col("treatment").unique(maintain_order=True)
+    treatments = pl.col("treatment").unique(maintain_order=True)
     wells = table.group_by("plate", "well").agg(
-        value=value, told=told.head(3).str.join(" / "), images=pl.len(), is_control=pl.col("is_control").all()
+        value=value,
+        treatments=treatments.head(3).str.join(" / "),
+        images=pl.len(),
+        is_control=pl.col("is_control").all(),
     )
     wells = wells.sort("well")
     on_plate = placed_wells(wells)
-    lines, across = plate_format(on_plate) if on_plate.height else (0, 0)
-    named = on_plate.height == wells.height and lines <= LARGEST[0] and across <= LARGEST[1]
+    rows, columns = plate_format(on_plate) if on_plate.height else (0, 0)
+    named = on_plate.height == wells.height and rows <= LARGEST[0] and columns <= LARGEST[1]
     if not named:
-        across, lines = ACROSS, -(-wells.height // ACROSS)
+        rows, columns = -(-wells.height // ACROSS), ACROSS
         number = pl.int_range(pl.len())
         on_plate = wells.with_columns(row=number // ACROSS, column=number % ACROSS + 1)
     colours, legend = (_scale if numeric else _classes)(on_plate["value"].to_list())
-    pitch = PITCH if across <= 24 else PITCH // 2
-    drawn = tuple(
-        Well(line["well"], 30 + pitch * line["column"] - pitch // 2, 18 + pitch * line["row"] + pitch // 2, shade,
-             _words(line, colour), line["is_control"], url(line["well"]))
+    pitch = PITCH if columns <= 24 else PITCH // 2
+    map_wells = tuple(
+        MapWell(
+            line["well"],
+            30 + pitch * line["column"] - pitch // 2,
+            18 + pitch * line["row"] + pitch // 2,
+            shade,
+            _label(line, colour),
+            line["is_control"],
+            url(line["well"]),
+        )
         for line, shade in zip(on_plate.iter_rows(named=True), colours, strict=True)
-    )  # fmt: skip
+    )
     heads: list[tuple[int, int, str]] = []
     if named:
         every = 1 if pitch == PITCH else 2
-        heads += [(14, 18 + pitch * row + pitch // 2, row_letters(row)) for row in range(0, lines, every)]
-        heads += [(30 + pitch * column + pitch // 2, 10, str(column + 1)) for column in range(0, across, every)]
-    return Plate(
-        wells=drawn,
-        width=34 + pitch * across,
-        height=22 + pitch * lines,
+        heads += [(14, 18 + pitch * row + pitch // 2, row_letters(row)) for row in range(0, rows, every)]
+        heads += [(30 + pitch * column + pitch // 2, 10, str(column + 1)) for column in range(0, columns, every)]
+    return PlateMap(
+        wells=map_wells,
+        width=34 + pitch * columns,
+        height=22 + pitch * rows,
         radius=pitch // 2 - 2,
         heads=tuple(heads),
         legend=tuple(legend[:LEGEND]),
@@ -101,11 +111,11 @@ def draw_plate(table: pl.DataFrame, colour: str, url: Callable[[str], str]) -> P
     )
 
 
-def _words(line: dict, colour: str) -> str:
+def _label(line: dict, colour: str) -> str:
     value = line["value"]
     value = f"{value:.4g}" if isinstance(value, float) else "not given" if value is None else value
     extra = "" if colour in ("treatment", "images") else f", {colour} {value}"
-    return f"{line['well']}: {line['told']}{extra}, {line['images']} image{'s' if line['images'] != 1 else ''}"
+    return f"{line['well']}: {line['treatments']}{extra}, {line['images']} image{'s' if line['images'] != 1 else ''}"
 
 
 def _classes(values: Sequence[str | None]) -> tuple[list[str], list[tuple[str, str]]]:

@@ -7,9 +7,8 @@ import polars as pl
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from virtassay.card import measured
-from virtassay.card.measured import draw, measure
-from virtassay.card.plates import plates
+from virtassay.card import measurements
+from virtassay.card.measurements import draw_rows, measure, plates
 from virtassay.data.dataset.store import Dataset, DatasetInfo, open_dataset, write_dataset
 from virtassay.schema import validate
 
@@ -49,35 +48,35 @@ def test_small_images_have_no_focus_and_vectors_nothing_to_look_at(tmp_path: Pat
     small = measure(dataset(tmp_path / "s", np.arange(2 * 36, dtype=np.uint8).reshape(2, 1, 6, 6)), np.arange(2))
     assert small.focus is not None and np.isnan(small.focus).all()
     vectors = np.random.default_rng(0).normal(size=(5, 3, 1, 1)).astype(np.float32)
-    held = dataset(tmp_path / "v", vectors)
-    found = measure(held, np.arange(1, 4))
+    stored = dataset(tmp_path / "v", vectors)
+    found = measure(stored, np.arange(1, 4))
     assert found.intensity is None and found.focus is None and found.saturated is None
     np.testing.assert_array_equal(found.features, vectors[1:4, :, 0, 0])
     np.testing.assert_array_equal(found.position(np.array([3, 1])), [2, 0])
-    assert plates(held.index, found, held.info.channels)[0]["intensity"] is None
+    assert plates(stored.index, found, stored.info.channels)[0]["intensity"] is None
 
 
 def test_the_draw_is_bounded_and_leaves_no_well_out(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(measured, "IMAGES", 60)
+    monkeypatch.setattr(measurements, "IMAGES", 60)
     sizes = [400, 1, 3, 96]  # images of four wells
     wells = np.repeat(["A01", "A02", "A03", "A04"], sizes)
     index = pl.DataFrame({"plate": ["p"] * len(wells), "well": wells})
-    rows = draw(index, image_bytes=100)
+    rows = draw_rows(index, image_bytes=100)
     assert len(rows) == len(set(rows.tolist())) == 60 and (np.diff(rows) > 0).all()
     kept = {name: int((wells[rows] == name).sum()) for name in np.unique(wells)}
     assert kept["A02"] == 1 and kept["A03"] == 3 and kept["A01"] == kept["A04"] == 28
-    np.testing.assert_array_equal(rows, draw(index, image_bytes=100))
-    monkeypatch.setattr(measured, "FEWEST", 20)
-    assert len(draw(index, image_bytes=measured.BYTES)) == 20  # large images: fewer are read
+    np.testing.assert_array_equal(rows, draw_rows(index, image_bytes=100))
+    monkeypatch.setattr(measurements, "FEWEST", 20)
+    assert len(draw_rows(index, image_bytes=measurements.BYTES)) == 20  # large images: fewer are read
 
 
 def test_plates_are_measured_on_their_controls_and_keep_what_the_check_of_fields_said(tmp_path: Path):
     images = np.repeat(np.array([0, 51, 102, 204], np.uint8), 64).reshape(4, 1, 8, 8)
-    held = dataset(
+    stored = dataset(
         tmp_path / "d", images, plate=["p1", "p1", "p2", "p2"], well=["A01", "A02", "A01", "A02"],
         is_control=[True, False, False, False], focus=[-1.0, -3.0, 0.0, 0.0], saturated=[0.5, 0.0, 0.0, 0.0],
     )  # fmt: skip
-    first, second = plates(held.index, measure(held, np.arange(4)), ("c0",))
+    first, second = plates(stored.index, measure(stored, np.arange(4)), ("c0",))
     assert first["intensity"]["c0"] == 0  # the control alone
     assert second["intensity"]["c0"] == pytest.approx(60)  # no controls: the mean of all
     assert first["checked"] == {"focus": -2.0, "saturated": 0.25} and second["checked"]["focus"] == 0

@@ -1,4 +1,4 @@
-"""What a page is asked for: the query of its address, read with care, and the addresses of neighbouring pages."""
+"""The query of a page's address, read with care, and the addresses of neighbouring pages."""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ class BadQuery(ValueError):
 
 
 @dataclass(frozen=True)
-class Asked:
+class Query:
     """A page's query; an empty text means any, or the first. low, high: contrast, percentiles of a channel's pixels."""
 
     plate: str = ""
@@ -41,17 +41,17 @@ class Asked:
                 read[field.name] = _number(field.name, text, field.type)
             elif field.name in query:
                 read[field.name] = text or field.default
-        asked = cls(**read)
-        if not 0 <= asked.low < asked.high <= 100:
+        parsed = cls(**read)
+        if not 0 <= parsed.low < parsed.high <= 100:
             raise BadQuery(
-                f"contrast from {asked.low:g} to {asked.high:g} is none: give percentiles, 0 ≤ low < high ≤ 100."
+                f"contrast from {parsed.low:g} to {parsed.high:g} is none: give percentiles, 0 ≤ low < high ≤ 100."
             )
-        return asked
+        return parsed
 
     def url(self, path: str, **changes: Any) -> str:
-        """Address `path` with this query, some fields changed; what is as by default is left out."""
-        plain = asdict(Asked())
-        query = {key: value for key, value in asdict(replace(self, **changes)).items() if value != plain[key]}
+        """Address `path` with this query, some fields changed; defaults are left out."""
+        default = asdict(Query())
+        query = {key: value for key, value in asdict(replace(self, **changes)).items() if value != default[key]}
         return f"{path}?{urlencode(query)}" if query else path
 
 

@@ -6,15 +6,16 @@ from typing import Any
 import polars as pl
 
 from virtassay.evaluation.report import plots, sheets, tables
-from virtassay.evaluation.report.tables import name, number
-from virtassay.evaluation.report.words import Finding
+from virtassay.evaluation.report.sentences import Finding
+from virtassay.report.figures import evenly
+from virtassay.report.numbers import name, number
 
 WORST = 5
 GALLERY = 16  # treatments shown small
 LADDERS = 5
 PIXELS = 450_000  # of the worst, of the gallery, and of all ladders: some 1.2 MB each
 
-Shown = tuple[sheets.Sheet, list[str]]  # and its facts
+SheetAndFacts = tuple[sheets.StratumSheet, list[str]]
 
 
 def by_stratum(effects: pl.DataFrame) -> pl.DataFrame:
@@ -29,55 +30,55 @@ def by_stratum(effects: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def large_sheets(studio: sheets.Studio, strata: pl.DataFrame) -> list[Shown]:
+def large_sheets(source: sheets.ImageSource, strata: pl.DataFrame) -> list[SheetAndFacts]:
     """Show the strongest real effect and the median of effect explained, each channel too."""
     strongest = strata.filter(pl.col("true_effect").is_not_null()).to_dicts()
     ranked = _ranked(strata)
     middle = sorted(ranked, key=lambda stratum: abs(ranked.index(stratum) - len(ranked) // 2))
-    chosen: list[Shown] = []
+    chosen: list[SheetAndFacts] = []
     for reason, candidates in (("Strongest real effect", strongest), ("Median of effect explained", middle)):
         seen = {sheet.treatment for sheet, _ in chosen}
         fresh = next((stratum for stratum in candidates if stratum["treatment"] not in seen), None)
         if fresh:
-            sheet = sheets.contact_sheet(studio, reason, fresh["treatment"], fresh["batch"], per_channel=True)
+            sheet = sheets.large_sheet(source, reason, fresh["treatment"], fresh["batch"], per_channel=True)
             chosen.append((sheet, _facts(fresh)))
     return chosen
 
 
 def worst_sheets(
-    studio: sheets.Studio, strata: pl.DataFrame, found: Sequence[Finding]
-) -> list[tuple[sheets.Sheet, list[str], str]]:
+    source: sheets.ImageSource, strata: pl.DataFrame, findings: Sequence[Finding]
+) -> list[tuple[sheets.StratumSheet, list[str], str]]:
     """Show the five treatments whose clear real effect is explained worst, each in its worst batch, with words.
 
     Treatments without a clear effect are no candidates: among them the worst is noise.
     """
     ranked = _ranked(strata)
-    most = min(9, PIXELS // (3 * WORST * studio.size**2))
-    chosen: list[tuple[sheets.Sheet, list[str], str]] = []
-    for finding in [f for f in found if f.row["clear"]][:WORST]:
+    most = min(9, PIXELS // (3 * WORST * source.size**2))
+    chosen: list[tuple[sheets.StratumSheet, list[str], str]] = []
+    for finding in [f for f in findings if f.row["clear"]][:WORST]:
         treatment = finding.row["treatment"]
         stratum = next((s for s in ranked if s["treatment"] == treatment), None)
         stratum = stratum or strata.row(by_predicate=pl.col("treatment") == treatment, named=True)
         reason = f"Worst {len(chosen) + 1}"
-        sheet = sheets.contact_sheet(studio, reason, treatment, stratum["batch"], per_channel=not chosen, most=most)
+        sheet = sheets.large_sheet(source, reason, treatment, stratum["batch"], per_channel=not chosen, most=most)
         where = "" if finding.row["batches"] == 1 else f"Over its {finding.row['batches']} batches: "
         chosen.append((sheet, _facts(stratum), where + finding.sentence))
     return chosen
 
 
-def small_sheets(studio: sheets.Studio, strata: pl.DataFrame, shown: set[str]) -> list[Shown]:
+def small_sheets(source: sheets.ImageSource, strata: pl.DataFrame, shown: set[str]) -> list[SheetAndFacts]:
     """Show every other treatment once, evenly spaced over the strength of the effect when there are too many."""
     rest = (
         strata.filter(~pl.col("treatment").is_in(list(shown)))
         .unique("treatment", keep="first", maintain_order=True)
         .to_dicts()
     )
-    most = max(2, min(GALLERY, PIXELS // (12 * studio.size**2)))
-    taken = [rest[i] for i in sheets.evenly(len(rest), most)]
-    return [(sheets.small_sheet(studio, stratum["treatment"], stratum["batch"]), _facts(stratum)) for stratum in taken]
+    most = max(2, min(GALLERY, PIXELS // (12 * source.size**2)))
+    taken = [rest[i] for i in evenly(len(rest), most)]
+    return [(sheets.small_sheet(source, stratum["treatment"], stratum["batch"]), _facts(stratum)) for stratum in taken]
 
 
-def ladders(studio: sheets.Studio, effects: pl.DataFrame) -> tuple[list[tuple[sheets.Ladder, str]], int]:
+def ladders(source: sheets.ImageSource, effects: pl.DataFrame) -> tuple[list[tuple[sheets.DoseLadder, str]], int]:
     """Each compound with two or more doses in one batch (its fullest one), strongest first, with its dose curves."""
     dosed = effects.filter(pl.col("dose_um").is_not_null() & (pl.col("dose_um") > 0))
     series = (
@@ -89,13 +90,15 @@ def ladders(studio: sheets.Studio, effects: pl.DataFrame) -> tuple[list[tuple[sh
         .sort("true_effect", descending=True, nulls_last=True, maintain_order=True)
         .to_dicts()
     )
-    most = max(1, min(LADDERS, PIXELS // (24 * studio.size**2)))
-    return [_ladder(studio, dosed, entry["perturbation"], entry["batch"]) for entry in series[:most]], len(series)
+    most = max(1, min(LADDERS, PIXELS // (24 * source.size**2)))
+    return [_ladder(source, dosed, entry["perturbation"], entry["batch"]) for entry in series[:most]], len(series)
 
 
-def _ladder(studio: sheets.Studio, dosed: pl.DataFrame, perturbation: str, batch: str) -> tuple[sheets.Ladder, str]:
-    one = (pl.col("perturbation") == perturbation) & (pl.col("batch") == batch)
-    own = dosed.filter(one).sort("dose_um", "treatment")
+def _ladder(
+    source: sheets.ImageSource, dosed: pl.DataFrame, perturbation: str, batch: str
+) -> tuple[sheets.DoseLadder, str]:
+    in_series = (pl.col("perturbation") == perturbation) & (pl.col("batch") == batch)
+    own = dosed.filter(in_series).sort("dose_um", "treatment")
     combined = " + " in perturbation
     steps = own.unique("treatment", keep="first", maintain_order=True).select("treatment", "dose_um").iter_rows()
     labelled = [(treatment if combined else f"{dose:g} µM", treatment) for treatment, dose in steps]
@@ -105,7 +108,7 @@ def _ladder(studio: sheets.Studio, dosed: pl.DataFrame, perturbation: str, batch
         for featurizer in tables.in_order(own["featurizer"])
         for table in (own.filter(pl.col("featurizer") == featurizer),)
     ]
-    return sheets.dose_ladder(studio, perturbation, batch, labelled), plots.dose_response(curves)
+    return sheets.dose_ladder(source, perturbation, batch, labelled), plots.dose_response(curves)
 
 
 def _ranked(strata: pl.DataFrame) -> list[dict[str, Any]]:

@@ -11,10 +11,11 @@ import polars as pl
 from numpy.typing import NDArray
 from PIL import Image
 
-from virtassay.browse.asked import Asked
+from virtassay.browse.query import Query
 from virtassay.data.dataset.store import Dataset
 from virtassay.report.heatmaps import are_vectors
-from virtassay.report.pictures import composite, display_limits, greys, ordered_treatments
+from virtassay.report.pictures import composite, display_limits, greys
+from virtassay.report.plates import ordered_treatments
 
 SAMPLED, PIXELS = 256, 1 << 20  # images, and pixels of a channel, that contrast is measured on
 DOSE = re.compile(r" (\S+) µM(?= \+ |$)")  # as schema.treatment writes it
@@ -22,7 +23,7 @@ FILTERS = ("plate", "well", "batch", "split")
 
 
 @dataclass(frozen=True, eq=False)
-class Collection:
+class DatasetView:
     """An open folder. treatments: one row each, of rising dose, with name and dose (µM) as `written`: "3", "1 + 10"."""
 
     dataset: Dataset
@@ -34,10 +35,10 @@ class Collection:
         """Look through a dataset's index, and at a few hundred of its images. Raises ValueError for feature vectors."""
         if are_vectors(dataset.info.image_shape):
             raise ValueError(f"{dataset.root} holds feature vectors, which have no picture to look at; open images.")
-        some = np.linspace(0, len(dataset) - 1, min(SAMPLED, len(dataset))).astype(int)
+        rows = np.linspace(0, len(dataset) - 1, min(SAMPLED, len(dataset))).astype(int)
         _, height, width = dataset.info.image_shape
-        some = some[:: -(-len(some) * height * width // (4 * PIXELS))]
-        images = dataset.images(some)
+        rows = rows[:: -(-len(rows) * height * width // (4 * PIXELS))]
+        images = dataset.images(rows)
         step = max(1, round((images[:, 0].size / PIXELS) ** 0.5))
         treatments = ordered_treatments(dataset.rows.shared)
         written = pl.Series("written", [" + ".join(DOSE.findall(name)) for name in treatments["treatment"]], pl.String)
@@ -66,19 +67,19 @@ class Collection:
         """The treatments of a perturbation, of rising dose."""
         return self.treatments.filter(pl.col("name") == perturbation)
 
-    def rows(self, asked: Asked) -> NDArray[np.int64]:
+    def rows(self, query: Query) -> NDArray[np.int64]:
         """The rows of the index that a query keeps."""
-        given = {name: value for name in FILTERS if (value := getattr(asked, name))}
-        known = self.dataset.rows.columns
-        kept = [pl.col(name) == value if name in known else pl.lit(False) for name, value in given.items()]
+        filters = {name: value for name in FILTERS if (value := getattr(query, name))}
+        columns = self.dataset.rows.columns
+        conditions = [pl.col(name) == value if name in columns else pl.lit(False) for name, value in filters.items()]
         chosen = self.treatments
-        if asked.perturbation:
-            chosen = chosen.filter(pl.col("name") == asked.perturbation)
-        if asked.dose:
-            chosen = chosen.filter(pl.col("written") == asked.dose)
+        if query.perturbation:
+            chosen = chosen.filter(pl.col("name") == query.perturbation)
+        if query.dose:
+            chosen = chosen.filter(pl.col("written") == query.dose)
         if chosen.height < self.treatments.height:
-            kept.append(pl.col("treatment").is_in(chosen["treatment"].implode()))
-        return self.where(pl.all_horizontal(kept) if kept else pl.lit(True))
+            conditions.append(pl.col("treatment").is_in(chosen["treatment"].implode()))
+        return self.where(pl.all_horizontal(conditions) if conditions else pl.lit(True))
 
     def where(self, mask: pl.Expr) -> NDArray[np.int64]:
         """The rows of the index where a condition holds."""
@@ -88,7 +89,7 @@ class Collection:
         """One row of the index."""
         return self.dataset.rows.take(np.array([row])).table.row(0, named=True)
 
-    def told(self, row: int) -> str:
+    def describe(self, row: int) -> str:
         """Name one image: its treatment, place and id."""
         line = self.line(row)
         return f"{line['treatment']}, {line['batch']}, plate {line['plate']} well {line['well']}, {line['image_id']}"
@@ -102,8 +103,8 @@ class Collection:
         """Paint one image, the composite or one channel in grey, no larger than `pixels` (0: as it is)."""
         image, channels = self.dataset.images(np.array([row])), self.dataset.info.channels
         if channel:
-            one = channels.index(channel)
-            painted = (greys(image[:, [one]], limits[[one]])[0, 0] * 255).round().astype(np.uint8)
+            number = channels.index(channel)
+            painted = (greys(image[:, [number]], limits[[number]])[0, 0] * 255).round().astype(np.uint8)
         else:
             painted = composite(image, channels, limits)[0]
         picture, buffer = Image.fromarray(painted), io.BytesIO()

@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from virtassay.browse.asked import Asked
-from virtassay.browse.datasets import turn
-from virtassay.browse.wells import colourable, draw_plate
+from virtassay.browse.dataset_pages import turn
+from virtassay.browse.plate_map import colourable, draw_plate
+from virtassay.browse.query import Query
 from virtassay.report.pages import page
 from virtassay.screening.figures import dose_curves, structure
 from virtassay.screening.hits import LISTS
@@ -32,13 +32,13 @@ class BrokenScreen(ValueError):
 
 
 @dataclass(frozen=True)
-class Screen:
-    """A screen's results. told: its report.json; plate: the map for the lab, None where there is none."""
+class ScreenPages:
+    """A screen's results. summary: its report.json; plate: the map for the lab, None where there is none."""
 
     root: Path
     hits: pl.DataFrame
     plate: pl.DataFrame | None
-    told: dict[str, Any]
+    summary: dict[str, Any]
 
     @classmethod
     def open(cls, root: Path) -> Self:
@@ -46,14 +46,14 @@ class Screen:
         try:
             hits = pl.read_parquet(inside(root, "hits.parquet"))
             report, layout = inside(root, "report.json"), inside(root, "plate.csv")
-            told = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
+            summary = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
             plate = pl.read_csv(layout, infer_schema_length=None) if layout.is_file() else None
         except (pl.exceptions.PolarsError, json.JSONDecodeError) as error:
             raise BrokenScreen(f"the screen in {root} cannot be read ({error}). Run it again: it goes on.") from error
         if missing := [name for name in NEEDED if name not in hits.columns]:
             raise BrokenScreen(f"{root}/hits.parquet lacks the columns {missing}; there are {hits.columns}.")
         plate = None if plate is None else _mapped(plate, hits)
-        return cls(root, hits.sort("rank"), plate, told)
+        return cls(root, hits.sort("rank"), plate, summary)
 
     @property
     def tabs(self) -> dict[str, str]:
@@ -73,32 +73,32 @@ class Screen:
 
     async def table(self, request: Request) -> Response:
         """The ranked table, filtered by name, SMILES and flags, a page at a time."""
-        asked, hits = Asked.of(request.query_params), self.hits
-        if asked.name:
-            there = [_has(column, asked.name) for column in ("name", "smiles")]
-            hits = hits.filter(pl.any_horizontal(there))
+        query, hits = Query.of(request.query_params), self.hits
+        if query.name:
+            matches = [_has(column, query.name) for column in ("name", "smiles")]
+            hits = hits.filter(pl.any_horizontal(matches))
         flagged = pl.col("flags").fill_null("") != ""
-        if asked.flags:
-            hits = hits.filter(flagged if asked.flags == "some" else ~flagged)
+        if query.flags:
+            hits = hits.filter(flagged if query.flags == "some" else ~flagged)
         sorts = [name for name in SORTS if name in hits.columns]
-        if asked.sort not in sorts:
-            raise HTTPException(404, f"hits are sorted by one of {sorts}, not {asked.sort!r}.")
-        by = pl.col(asked.sort)
-        by = by.fill_nan(None) if hits.schema[asked.sort].is_float() else by
-        hits = hits.sort(by, descending=asked.sort in HIGHEST_FIRST, nulls_last=True, maintain_order=True)
-        asked, pages, shown = turn(asked, hits.height, ON_A_PAGE)
+        if query.sort not in sorts:
+            raise HTTPException(404, f"hits are sorted by one of {sorts}, not {query.sort!r}.")
+        by = pl.col(query.sort)
+        by = by.fill_nan(None) if hits.schema[query.sort].is_float() else by
+        hits = hits.sort(by, descending=query.sort in HIGHEST_FIRST, nulls_last=True, maintain_order=True)
+        query, pages, shown = turn(query, hits.height, ON_A_PAGE)
         lines = [line | {"drawing": _drawing(line["smiles"])} for line in hits[shown].iter_rows(named=True)]
         content = {"lines": lines, "pages": pages, "total": hits.height, "sorts": sorts}
-        return self._page("hits", "/hits", asked, content)
+        return self._page("hits", "/hits", query, content)
 
     async def hit(self, request: Request) -> Response:
         """One compound: structure, dose curve, and all that is known of its score."""
-        asked, text = Asked.of(request.query_params), request.path_params["rank"]
+        query, text = Query.of(request.query_params), request.path_params["rank"]
         rank = int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else 0
-        found = self.hits.filter(pl.col("rank") == rank)
-        if not found.height:
+        hit = self.hits.filter(pl.col("rank") == rank)
+        if not hit.height:
             raise HTTPException(404, f"there is no hit of rank {text[:20]!r}; there are {self.hits.height}.")
-        line = found.row(0, named=True)
+        line = hit.row(0, named=True)
         ranks = self.hits["rank"]
         at = int(ranks.search_sorted(line["rank"]))
         content = {
@@ -109,10 +109,10 @@ class Screen:
             "after": ranks[at + 1] if at + 1 < len(ranks) else None,
             "facts": {key: value for key, value in line.items() if key not in LISTS},
         }
-        return self._page("hit", "/hits", asked, content)
+        return self._page("hit", "/hits", query, content)
 
     def _curve(self, line: dict[str, Any]) -> str | None:
-        doses = self.told.get("screen", {}).get("doses_um", [])
+        doses = self.summary.get("screen", {}).get("doses_um", [])
         scores, *ends = ([line.get(name) or []] for name in LISTS)
         if not 1 < len(doses) == len(scores[0]) == len(ends[0][0]) == len(ends[1][0]):
             return None
@@ -120,18 +120,18 @@ class Screen:
 
     async def layout(self, request: Request) -> Response:
         """The plate map, its wells coloured by a column; a well leads to its compound."""
-        asked = Asked.of(request.query_params)
+        query = Query.of(request.query_params)
         if self.plate is None:
             raise HTTPException(404, "this screen has no plate.csv.")
         plates = self.plate["plate"].unique(maintain_order=True).to_list()
-        chosen = asked.plate or plates[0]
+        chosen = query.plate or plates[0]
         table = self.plate.filter(pl.col("plate") == chosen)
         columns = [name for name in colourable(table) if name not in ("images", "name", "smiles")]
-        if not table.height or asked.colour not in columns:
-            raise HTTPException(404, f"there is no plate {chosen!r}, or no column {asked.colour!r}: {columns}.")
+        if not table.height or query.colour not in columns:
+            raise HTTPException(404, f"there is no plate {chosen!r}, or no column {query.colour!r}: {columns}.")
         ranks = dict(table.select("well", "rank").iter_rows())
-        plate = draw_plate(table, asked.colour, lambda well: f"/hit/{ranks[well]}" if ranks[well] else "/plate")
-        return self._page("plate", "/plate", asked, {"plate": plate, "plates": plates, "columns": columns})
+        plate = draw_plate(table, query.colour, lambda well: f"/hit/{ranks[well]}" if ranks[well] else "/plate")
+        return self._page("plate", "/plate", query, {"plate": plate, "plates": plates, "columns": columns})
 
     async def report(self, request: Request) -> Response:
         """The screen's own report.html, which may run nothing."""
@@ -140,9 +140,9 @@ class Screen:
             raise HTTPException(404, "this screen has no report.html.")
         return FileResponse(file, headers={"Content-Security-Policy": REPORT_POLICY})
 
-    def _page(self, template: str, tab: str, asked: Asked, content: dict[str, Any]) -> Response:
-        shared = {"asked": asked, "tabs": self.tabs, "tab": tab, "title": self.root.name, "screen": self, "most": 500}
-        return HTMLResponse(page(f"browse/{template}.html.j2", shared | content))
+    def _page(self, template: str, tab: str, query: Query, content: dict[str, Any]) -> Response:
+        shared = {"query": query, "tabs": self.tabs, "tab": tab, "title": self.root.name, "screen": self, "most": 500}
+        return HTMLResponse(page("virtassay.browse", f"{template}.html.j2", shared | content))
 
 
 def inside(root: Path, name: str) -> Path:

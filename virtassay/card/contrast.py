@@ -1,6 +1,6 @@
 """What tells treated from control images: can it be explained by brightness, or by the number of cells?
 
-The question, and how it is asked, are those of the evaluation (`virtassay.evaluation.measure.explained`).
+The question, and how it is asked, are those of the evaluation (`virtassay.evaluation.metrics.explained`).
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from virtassay.card.measured import Measured
 from virtassay.data.dataset.store import Dataset
 from virtassay.evaluation.evaluation_set import at_most, generator_for
 from virtassay.evaluation.featurizers.cells import CellStatistics
-from virtassay.evaluation.measure.explained import (
+from virtassay.evaluation.metrics.explained import (
     BATCHES,
     BRIGHTNESS,
     CELL_COUNT,
@@ -22,7 +22,7 @@ from virtassay.evaluation.measure.explained import (
     Contrast,
     explained,
 )
-from virtassay.evaluation.measure.space import Space
+from virtassay.evaluation.space import FeatureSpace
 
 SEED = 0
 FIELD = 3.0  # nuclei in the median image: of fewer, the count says how a cell was cropped
@@ -101,10 +101,10 @@ def asked(contrasts: list[Contrast], dataset: Dataset, measured: Measured) -> pl
     return explained(confounded, _space(measured, len(dataset)))
 
 
-def _space(measured: Measured, n_images: int) -> Space:
+def _space(measured: Measured, n_images: int) -> FeatureSpace:
     position = np.full(n_images, -1, np.int64)
     position[measured.rows] = np.arange(len(measured.rows))
-    return Space("pixels", position, measured.features, np.ones(measured.features.shape[1]), [], 0)
+    return FeatureSpace("pixels", position, measured.features, np.ones(measured.features.shape[1]), [], 0)
 
 
 def _cells(dataset: Dataset, contrasts: list[Contrast]) -> list[NDArray[np.float64] | None]:

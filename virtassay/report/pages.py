@@ -8,11 +8,11 @@ from typing import Any
 
 import jinja2
 
-from virtassay.evaluation.report.tables import name, number
-
 
 def page(template: str, content: Mapping[str, Any]) -> str:
     """Fill a template, named from the evaluation or the package; text from indices and folders is escaped."""
+    from virtassay.evaluation.report.tables import name, number  # which need this module
+
     environment: Any = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(f"virtassay{part}", ".") for part in (".evaluation", "")]),
         autoescape=True,

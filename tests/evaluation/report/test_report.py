@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from virtassay.data.dataset.store import DatasetInfo, open_dataset, write_dataset
-from virtassay.evaluation.judgement import BASELINES, CEILING, GENERATORS, INFORMED, MODEL, Judgement
+from virtassay.evaluation.baselines import BASELINES, floors_of, informed_of
+from virtassay.evaluation.judgement import CEILING, MODEL, Judgement
 from virtassay.evaluation.report.html import html
 from virtassay.evaluation.report.markdown import markdown
 from virtassay.evaluation.report.pictures import by_stratum, worst_sheets
@@ -21,6 +22,7 @@ from virtassay.evaluation.report.selftest import selftest
 from virtassay.evaluation.report.sheets import open_studio
 from virtassay.evaluation.report.tables import metric_lines, number
 from virtassay.evaluation.report.words import ALL_RIGHT, NOT_MEASURED, NOTHING_CLEAR, treatments, what_explains
+from virtassay.evaluation.selftest.caught import GLOSSARY
 from virtassay.evaluation.selftest.last_run import LastRun
 
 EVIL = "<b>x</b>"
@@ -61,6 +63,9 @@ def row(generator, metric, featurizer, value, **given):
     }
 
 
+GENERATORS = (MODEL, *BASELINES, CEILING)
+
+
 def judgement(tmp_path, treatments, batches=("week1",), featurizers=FEATURIZERS, **images):
     real = dataset(tmp_path / "real", treatments, batches=batches, **images)
     generated = dataset(tmp_path / "generated", treatments, True, batches=batches, **images)
@@ -76,7 +81,7 @@ def judgement(tmp_path, treatments, batches=("week1",), featurizers=FEATURIZERS,
             names.select("batch", "treatment", "perturbation", "dose_um", "moa").iter_rows()
         )
     ]
-    values = dict.fromkeys((*BASELINES, *INFORMED), 0.2) | {MODEL: 0.7, CEILING: 0.9}
+    values = dict.fromkeys(BASELINES, 0.2) | {MODEL: 0.7, CEILING: 0.9}
     return Judgement(
         rows=[row(g, m, f, values[g]) for g in GENERATORS for m in METRICS for f in featurizers],
         effects=pl.DataFrame(lines, schema_overrides={"dose_um": pl.Float64, "moa": pl.String}),
@@ -111,6 +116,9 @@ def judgement(tmp_path, treatments, batches=("week1",), featurizers=FEATURIZERS,
             "warnings": ["a warning"],
         },
         provenance={"version": "0", "solver": {"nfe": 50}},
+        glossary=GLOSSARY,
+        floors=floors_of(BASELINES),
+        informed=informed_of(BASELINES),
     )
 
 
@@ -208,7 +216,12 @@ def test_names_from_the_index_are_escaped(tmp_path):
 
 def test_every_generator_and_metric_stands_in_the_tables(usual):
     text = " ".join(_Parsed(usual[1]).text)
-    for words in (*(b.replace("_", " ") for b in BASELINES), "real replicate", "Effect explained", "Effect slope"):
+    for words in (
+        *(b.replace("_", " ") for b in floors_of(BASELINES)),
+        "real replicate",
+        "Effect explained",
+        "Effect slope",
+    ):
         assert text.count(words) >= len(FEATURIZERS)
     assert "↓" in text and "→ 1" in text and "solver.nfe" in text
 
@@ -263,7 +276,7 @@ def test_any_number_of_channels_sizes_and_depths(tmp_path, shape, dtype):
 def test_a_scaled_interval_follows_the_direction_of_the_metric():
     def scaled(metric, value, lower, upper, floor, ceiling, score):
         given = row(MODEL, metric, "f", value, floor=floor, ceiling=ceiling, scaled=score, lower=lower, upper=upper)
-        cell = metric_lines([given], "f", BASELINES)[0].scaled
+        cell = metric_lines([given], "f", floors_of(BASELINES), GLOSSARY)[0].scaled
         return pytest.approx((cell.lower, cell.value, cell.upper))
 
     assert scaled("fd", 4.0, 3.0, 6.0, 5.0, 1.0, 0.25) == (-0.25, 0.25, 0.5)

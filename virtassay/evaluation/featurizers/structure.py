@@ -51,7 +51,7 @@ def spread(mask: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Structure:
+class MinkowskiFunctionals:
     """Masks only: each channel above its own threshold, so that no gain and no offset changes anything.
 
     The mask of a channel is what lies above Otsu's threshold of its image after a Gaussian blur of `blur` pixels (or

@@ -5,8 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from virtassay.evaluation.candidate import Candidate
+from virtassay.evaluation.glossary import Description, near
+from virtassay.evaluation.intervals import Scores, over_perturbations
+from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.checks import check_same_width, image_features
 from virtassay.evaluation.metrics.classifier import NAN, Array, Auc, Labels, cross_validated_auc
+from virtassay.evaluation.space import FeatureSpace
+from virtassay.flow.traits import having
 
 Names = NDArray[np.str_]
 
@@ -74,3 +80,32 @@ def _stratum_auc(real: Array, well: Labels, generated: Array, seed: int) -> Auc:
     both = np.concatenate([real, generated])
     group = np.concatenate([well, well.max() + 1 + np.arange(len(generated))])
     return cross_validated_auc(lambda _: both, np.arange(len(both)) >= len(real), group, seed)
+
+
+C2ST = Description(
+    "c2st",
+    "Told from real (C2ST)",
+    near(0.5),
+    "Can a classifier tell generated from real images of one treatment and batch? AUC: 0.5 is guessing, 1 always.",
+)
+
+
+@having(describes=(C2ST,))
+def told_apart(candidate: Candidate, space: FeatureSpace) -> Scores:
+    """c2st of one generator's first draw: the mean over strata of the AUC of generated against real images."""
+    evaluation, draw = candidate.evaluation, candidate.draws[0]
+    real, generated = (candidate.rows(side) for side in ("reference", "generated"))
+    test = c2st_conditional(
+        space.of(real),
+        candidate.labels("reference", "name"),
+        evaluation.well[real],
+        space.of(generated),
+        candidate.labels("generated", "name"),
+        seed=evaluation.seed,
+    )
+    owner = {s.name: s.perturbation for s in evaluation.strata}
+    missing = [s.name for s in evaluation.strata if not candidate.is_model and len(draw[s.name].generated) == 0]
+    auc = np.where(np.isin(test.strata, missing), NAN, test.auc)
+    names = [owner[str(name)] for name in test.strata]
+    score = over_perturbations(auc, np.ones(len(auc)), names, candidate.counts, candidate.resamples, evaluation.seed)
+    return {("c2st", POOLED): score}

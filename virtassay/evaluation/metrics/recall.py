@@ -8,6 +8,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from virtassay.evaluation.candidate import Candidate
+from virtassay.evaluation.evaluation_set import Stratum
+from virtassay.evaluation.glossary import HIGHER, Description
+from virtassay.evaluation.intervals import Scores, over_perturbations
+from virtassay.evaluation.judgement import POOLED
+from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.flow.traits import having
+
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 TIE = 1e-12
@@ -169,3 +177,46 @@ def _runs(n: int, width: int) -> list[slice]:
     """Rows 0…n−1 in runs whose closenesses with `width` others fit a block."""
     step = max(BLOCK // max(width, 1), 1)
     return [slice(start, start + step) for start in range(0, n, step)]
+
+
+RETRIEVAL_MAP = Description(
+    "retrieval_map",
+    "Retrieval of replicates (mAP)",
+    HIGHER,
+    "How high the real wells of a treatment rank when its generated effect searches the wells of the batch.",
+)
+
+
+@having(describes=(RETRIEVAL_MAP,))
+def retrieved(candidate: Candidate, space: FeatureSpace) -> Scores:
+    """retrieval_map: does the generated effect of a stratum find the real wells of its treatment in the batch?"""
+    evaluation, draw = candidate.evaluation, candidate.draws[0]
+    strata, well = evaluation.strata, evaluation.well
+    wells: list[Array] = []
+    of_wells: list[Stratum] = []
+    queries: list[Array] = []
+    for s in strata:
+        sides = draw[s.name]
+        zero, other = space.of(sides.control).mean(0), space.of(sides.generated_control).mean(0)
+        for number in np.unique(well[sides.reference]):
+            wells.append(space.of(sides.reference[well[sides.reference] == number]).mean(0) - zero)
+            of_wells.append(s)
+        empty = np.full_like(zero, NAN)
+        queries.append(space.of(sides.generated).mean(0) - other if len(sides.generated) else empty)
+    precision = retrieval_map(
+        np.stack(queries),
+        np.stack(wells),
+        ([s.treatment for s in strata], [s.treatment for s in of_wells]),
+        ([s.batch for s in strata], [s.batch for s in of_wells]),
+    )
+    if not candidate.is_model:
+        precision[[len(draw[s.name].generated) == 0 for s in strata]] = NAN
+    score = over_perturbations(
+        precision,
+        np.ones(len(precision)),
+        [s.perturbation for s in strata],
+        candidate.counts,
+        candidate.resamples,
+        evaluation.seed,
+    )
+    return {("retrieval_map", POOLED): score}

@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from virtassay.evaluation.judgement import BASELINES, INFORMED, POOLED, Judgement
-from virtassay.evaluation.report import dot_plots, glossary, pictures, plots, sheets, tables
+from virtassay.evaluation.judgement import POOLED, Judgement
+from virtassay.evaluation.report import dot_plots, pictures, plots, sheets, tables
 from virtassay.evaluation.report import words as report_words
 from virtassay.evaluation.report.ridges import Ridge, ridges
 from virtassay.evaluation.report.selftest import selftest
@@ -35,9 +35,12 @@ def _content(judgement: Judgement) -> dict[str, Any]:
     strata = pictures.by_stratum(effects)
     found = report_words.treatments(effects, judgement.findings)
     asked = tables.in_order(row["generator"] for row in pooled)
-    baselines = [b for b in (*BASELINES, *INFORMED) if b in asked]
-    lines = [(featurizer, tables.metric_lines(pooled, featurizer, baselines)) for featurizer in featurizers]
-    lanes = [tables.lane(pooled, featurizer) for featurizer in featurizers]
+    baselines = [b for b in (*judgement.floors, *judgement.informed) if b in asked]
+    lines = [
+        (featurizer, tables.metric_lines(pooled, featurizer, baselines, judgement.glossary))
+        for featurizer in featurizers
+    ]
+    lanes = [tables.lane(pooled, featurizer, judgement.floors) for featurizer in featurizers]
     decided: Mapping[str, Mapping[str, Any]] = judgement.verdict["per_featurizer"]
     used = tables.in_order(row["metric"] for row in pooled)
     return {
@@ -58,11 +61,11 @@ def _content(judgement: Judgement) -> dict[str, Any]:
         "explained": report_words.what_explains(judgement.confounders),
         "scatter": plots.effect_scatter(clouds) if (clouds := _clouds(effects)) else None,
         "baselines": baselines,
-        "n_informed": sum(b in INFORMED for b in baselines),
+        "n_informed": sum(b in judgement.informed for b in baselines),
         "tables": lines,
         "treatments": tables.treatment_lines(effects, strata),
         "effect_featurizers": tables.in_order(effects["featurizer"]),
-        "glossary": [glossary.METRICS[kind] for kind in tables.in_order(metric.partition(":")[0] for metric in used)],
+        "glossary": [judgement.glossary[kind] for kind in tables.in_order(metric.partition(":")[0] for metric in used)],
         "fingerprints": [(featurizer, tables.fingerprint(judgement.rows, featurizer)) for featurizer in featurizers],
         "selftest": selftest(last_run()),
         "provenance": tables.flat(judgement.provenance),

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from virtassay.evaluation.report import glossary, tables
+from virtassay.evaluation.report import tables
+from virtassay.evaluation.selftest.caught import GLOSSARY
 from virtassay.evaluation.selftest.last_run import LastRun
 
 Lines = tuple[tuple[str, tuple[str, ...]], ...]
@@ -42,6 +43,6 @@ def selftest(run: LastRun) -> SelfTest:
 def _lines(cells: pl.DataFrame, columns: list[str] | tuple[str, ...]) -> Lines:
     text = {(metric, column): cell for metric, column, cell in cells.iter_rows()}
     return tuple(
-        (glossary.metric(metric).label, tuple(text.get((metric, column), "") for column in columns))
+        (GLOSSARY[metric].label, tuple(text.get((metric, column), "") for column in columns))
         for metric in tables.in_order(cells["metric"])
     )

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import polars as pl
 
-from virtassay.evaluation.judgement import BASELINES, CEILING, MODEL, Row
-from virtassay.evaluation.report import glossary, plots
-from virtassay.evaluation.report.glossary import Metric
+from virtassay.evaluation.glossary import Description, Glossary
+from virtassay.evaluation.judgement import CEILING, MODEL, Row
+from virtassay.evaluation.report import plots
 
 TREATMENTS = 300  # lines of the table of treatments
 EXPLAINED = "effect_explained"
@@ -30,7 +30,7 @@ class Line:
     """One metric in one featurizer: the model, what it is compared with, and the scaled score with its interval."""
 
     name: str
-    metric: Metric
+    metric: Description
     model: Cell
     scaled: Cell
     floor: float
@@ -91,9 +91,9 @@ def _mark(label: str, row: Row | None) -> plots.Mark:
     return plots.Mark(label, cell.value, cell.lower, cell.upper)
 
 
-def lane(rows: Sequence[Row], featurizer: str) -> plots.Lane:
+def lane(rows: Sequence[Row], featurizer: str, floors: Sequence[str]) -> plots.Lane:
     """The main figure's lane of one featurizer, from pooled rows."""
-    marks = [_mark(generator, _find(rows, generator, EXPLAINED, featurizer)) for generator in BASELINES]
+    marks = [_mark(generator, _find(rows, generator, EXPLAINED, featurizer)) for generator in floors]
     marks = sorted((mark for mark in marks if math.isfinite(mark.value)), key=lambda mark: -mark.value)
     return plots.Lane(
         name(featurizer),
@@ -104,12 +104,12 @@ def lane(rows: Sequence[Row], featurizer: str) -> plots.Lane:
     )
 
 
-def metric_lines(rows: Sequence[Row], featurizer: str, baselines: Sequence[str]) -> list[Line]:
+def metric_lines(rows: Sequence[Row], featurizer: str, baselines: Sequence[str], glossary: Glossary) -> list[Line]:
     """One line for each metric of a featurizer, from pooled rows."""
     lines: list[Line] = []
     for metric in in_order(row["metric"] for row in rows if row["featurizer"] == featurizer):
         row = _find(rows, MODEL, metric, featurizer) or {}
-        known = glossary.metric(metric)
+        known = glossary[metric]
         ceiling = _cell(_find(rows, CEILING, metric, featurizer))
         if math.isnan(ceiling.value):
             ceiling = Cell(_float(row.get("ceiling")))
@@ -130,13 +130,13 @@ def metric_lines(rows: Sequence[Row], featurizer: str, baselines: Sequence[str])
     return lines
 
 
-def _scaled(metric: Metric, score: float, model: Cell, floor: float, ceiling: float) -> Cell:
+def _scaled(metric: Description, score: float, model: Cell, floor: float, ceiling: float) -> Cell:
     """The scaled score with the interval that the model's interval gives it; floor and ceiling are held fixed."""
     ends = [model.lower, model.upper]
     if not all(map(math.isfinite, (score, floor, ceiling, *ends))):
         return Cell(score)
-    if metric.better.startswith("→"):  # the best value may lie inside the interval
-        ends.append(min(max(float(metric.better.removeprefix("→")), model.lower), model.upper))
+    if metric.best is not None:  # the best value may lie inside the interval
+        ends.append(min(max(metric.best, model.lower), model.upper))
     low, high = metric.goodness(floor), metric.goodness(ceiling)
     if high == low:
         return Cell(score)

@@ -46,7 +46,7 @@ class Population:
 
 
 @dataclass(frozen=True)
-class Screen:
+class SimulatedScreen:
     """Real images, and what generators are made of.
 
     requests: one well for each batch and treatment, with cells of its own. `images`: how many a generator gives for
@@ -61,7 +61,7 @@ class Screen:
 
 def simulated_screen(
     root: Path, seed: int, *, drugs_each: int, cells_per_well: int, control_wells: int, size: int, times: int = 6
-) -> Screen:
+) -> SimulatedScreen:
     """Write the real images to `root`/real, and grow populations `times` as large as a generator's answer.
 
     drugs_each: drugs of each of MECHANISMS, 2 or 3, at their highest dose. Each is in two training and two test wells
@@ -76,7 +76,7 @@ def simulated_screen(
     n = TREATED_WELLS.count("test") * cells_per_well
     first = {(well.batch, drug_of(well)): well for well in reversed(wells)}
     cells = {key: population(well, times * n, size) for key, well in first.items()}
-    return Screen(real, [well for well in first.values() if well.treatment.parts], n, cells)
+    return SimulatedScreen(real, [well for well in first.values() if well.treatment.parts], n, cells)
 
 
 def treated(drug: Perturbation, direction: NDArray[Any]) -> Treatment:

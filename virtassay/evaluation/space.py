@@ -39,10 +39,10 @@ class FeatureSpace:
         key = (rows.tobytes(), resamples)
         if key in self.sides:
             return self.sides[key]
-        made = intervals.side(self.of(rows), resamples, int(rows.sum()))
+        prepared = intervals.side(self.of(rows), resamples, int(rows.sum()))
         if keep:
-            self.sides[key] = made
-        return made
+            self.sides[key] = prepared
+        return prepared
 
 
 def feature_space(featurizer: str, evaluation: EvaluationSet, rows: Rows, features: Array) -> FeatureSpace:
@@ -64,9 +64,9 @@ def feature_space(featurizer: str, evaluation: EvaluationSet, rows: Rows, featur
     overall = np.maximum(0.5 * finite.std(0), 0.1 * np.ptp(finite, 0)) if len(finite) else np.zeros(features.shape[1])
     scale = np.maximum(np.sqrt(squares / freedom), overall)
     constant = scale <= 1e-9 * np.maximum(1e-9, np.abs(np.nan_to_num(real)).max(0, initial=0.0))
-    made = FeatureSpace(featurizer, position, features, np.where(constant, 1.0, scale), [], int(constant.sum()))
-    made.shared.extend(_shared_effect(evaluation, k, made.of) for k in range(len(evaluation.controls)))
-    return made
+    prepared = FeatureSpace(featurizer, position, features, np.where(constant, 1.0, scale), [], int(constant.sum()))
+    prepared.shared.extend(_shared_effect(evaluation, k, prepared.of) for k in range(len(evaluation.controls)))
+    return prepared
 
 
 def _shared_effect(evaluation: EvaluationSet, draw: int, of: Callable[[Rows], Array]) -> Array:

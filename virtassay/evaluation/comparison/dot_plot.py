@@ -18,7 +18,7 @@ COLOURS = (
     "#56b4e9",
     "#e69f00",
     "#000000",
-)  # Okabe and Ito, told apart by all
+)  # Okabe and Ito, distinct for all
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LOWEST, HIGHEST = -1.5, 2.5  # what lies beyond is an arrow at the edge
 

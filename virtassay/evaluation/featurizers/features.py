@@ -77,7 +77,7 @@ def digest(tensors: Iterable[Tensor]) -> str:
 
 @contextmanager
 def _full_precision() -> Generator[None]:
-    """Whatever a training in this process asked for: no TF32 or bfloat16 products, so that machines agree."""
+    """Whatever a training in this process has set: no TF32 or bfloat16 products, so that machines agree."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

@@ -1,4 +1,4 @@
-"""Classifier two-sample test within each stratum: can generated images be told from the real ones of their own kind?"""
+"""Classifier two-sample test within each stratum: do generated images differ from the real ones of their own kind?"""
 
 from dataclasses import dataclass
 
@@ -19,20 +19,20 @@ Names = NDArray[np.str_]
 
 @dataclass(frozen=True)
 class C2st:
-    """AUC of real against generated images in each stratum, (strata,): 0.5 cannot be told apart, 1 is the worst.
+    """AUC of real against generated images in each stratum, (strata,): 0.5 is indistinguishable, 1 is the worst.
 
     NaN where the real images cannot say: fewer than two wells, or a feature that is no number.
     """
 
     strata: Names
     auc: Array
-    null_sd: Array  # of one stratum's AUC where nothing can be told; 0 where no classifier was needed
+    null_sd: Array  # of one stratum's AUC where nothing differs; 0 where no classifier was needed
     n_unmeasured: int  # strata that are NaN
     n_unknown: int  # generated images of other strata
 
     @property
     def mean(self) -> Auc:
-        """Mean over the strata that could be measured, and its spread where nothing can be told; NaN without any."""
+        """Mean over the strata that could be measured, and its spread where nothing differs; NaN without any."""
         measured = np.isfinite(self.auc)
         n = int(measured.sum())
         if n == 0:
@@ -49,7 +49,7 @@ def c2st_conditional(
     *,
     seed: int = 0,
 ) -> C2st:
-    """Classifier two-sample test within each stratum of real images: can generated be told from real?
+    """Classifier two-sample test within each stratum of real images: do generated differ from real?
 
     AUC by cross-validation with whole wells of real images and single generated images held out (see
     `cross_validated_auc`). Source: Lopez-Paz & Oquab 2017 (arXiv 1610.06545), with AUC for accuracy. Chance is 0.5;
@@ -64,11 +64,11 @@ def c2st_conditional(
     strata, of_real = np.unique(np.asarray(real_strata, np.str_), return_inverse=True)
     of_generated = np.asarray(generated_strata, np.str_)
     well = np.unique(np.asarray(wells), return_inverse=True)[1]
-    found = [
+    aucs = [
         _stratum_auc(x[of_real == s], well[of_real == s], y[of_generated == name], seed)
         for s, name in enumerate(strata)
     ]
-    auc, null_sd = np.array([(a.value, a.null_sd) for a in found]).reshape(-1, 2).T
+    auc, null_sd = np.array([(a.value, a.null_sd) for a in aucs]).reshape(-1, 2).T
     return C2st(strata, auc, null_sd, int(np.isnan(auc).sum()), int((~np.isin(of_generated, strata)).sum()))
 
 

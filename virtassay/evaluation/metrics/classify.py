@@ -22,14 +22,14 @@ from virtassay.evaluation.space import FeatureSpace
 from virtassay.flow.traits import having
 
 Names = NDArray[np.str_]
-UNKNOWN = -1  # the number of a label that is not asked, and of no answer
+UNKNOWN = -1  # the number of a label that is left out, and of no answer
 
 
 @dataclass(frozen=True)
 class CrossAccuracy:
-    """Share answered right of each label asked, (labels,), taught and tried on real or generated images.
+    """Share answered right of each label, (labels,), taught and tried on real or generated images.
 
-    NaN throughout where fewer than two labels can be asked, or a real feature is no number.
+    NaN throughout where fewer than two labels can be tried, or a real feature is no number.
     """
 
     labels: Names  # those with real images in two wells or more
@@ -83,7 +83,7 @@ def cross_accuracy(
     generated images of each label (drawn with `seed`), and try both on the real images in it; the teacher from real
     images is also tried on all the generated ones. So cas and its yardstick differ in nothing but the images taught.
     real: (n, d), generated: (m, d). Labels (n,) and (m,): a treatment, a mechanism. wells (n,): unique over plates.
-    A label of a single well is not asked. A generated image with a feature that is no number teaches nothing and is
+    A label of a single well is left out. A generated image with a feature that is no number teaches nothing and is
     answered wrong; so is a label without any. ValueError for shapes that do not fit, or a well of two labels.
     """
     x = image_features("real images", real, real_labels, wells)
@@ -93,9 +93,9 @@ def cross_accuracy(
     well, well_number = np.asarray(wells), np.unique(np.asarray(wells), return_inverse=True)[1]
     wells_of = np.bincount(np.unique(np.stack([number, well_number]), axis=1)[0], minlength=len(names))
     labels = names[wells_of > 1]
-    asked = (wells_of > 1)[number]
-    n_unasked = int((~asked).sum())
-    x, well, of_real = x[asked], well[asked], _number(names[number[asked]], labels)
+    answerable = (wells_of > 1)[number]
+    n_unasked = int((~answerable).sum())
+    x, well, of_real = x[answerable], well[answerable], _number(names[number[answerable]], labels)
     of_generated = _number(np.asarray(generated_labels, np.str_), labels)
     known = of_generated != UNKNOWN
     y, of_generated = y[known], of_generated[known]

@@ -69,7 +69,7 @@ def paired_effect(
     treated = treated[np.argsort(stratum[treated], kind="stable")]
     strata = np.split(treated, np.flatnonzero(np.diff(stratum[treated])) + 1) if len(treated) else []
     owner = np.array([rows[0] for rows in strata], np.int64)
-    found = PairedEffect(
+    effects = PairedEffect(
         batch=of_batch[owner],
         treatment=of_treatment[owner],
         mean=np.full((len(strata), x.shape[1]), NAN),
@@ -81,23 +81,23 @@ def paired_effect(
     )
     for s, rows in enumerate(strata):
         paired = rows[partner[key[rows]] >= 0]
-        found.n_pairs[s], found.n_unpaired[s] = len(paired), len(rows) - len(paired)
+        effects.n_pairs[s], effects.n_unpaired[s] = len(paired), len(rows) - len(paired)
         t, c = x[paired], x[partner[key[paired]]]
         if len(paired) == 0 or not (np.isfinite(t).all() and np.isfinite(c).all()):
             continue
         delta = t - c
-        found.mean[s] = delta.mean(0)
+        effects.mean[s] = delta.mean(0)
         moved = float(np.square(delta).sum() / len(paired))
-        found.response[s] = 0.0 if moved == 0 else NAN
+        effects.response[s] = 0.0 if moved == 0 else NAN
         if len(paired) == 1:
             continue
-        found.standard_error[s] = delta.std(0, ddof=1) / np.sqrt(len(paired))
+        effects.standard_error[s] = delta.std(0, ddof=1) / np.sqrt(len(paired))
         of_treated, of_control = _total_variance(t), _total_variance(c)
         if of_treated + of_control > 0:
-            found.variance_reduction[s] = 1 - _total_variance(delta) / (of_treated + of_control)
+            effects.variance_reduction[s] = 1 - _total_variance(delta) / (of_treated + of_control)
         if moved > 0:
-            found.response[s] = np.sqrt(moved / of_control) if of_control > 0 else np.inf
-    return found
+            effects.response[s] = np.sqrt(moved / of_control) if of_control > 0 else np.inf
+    return effects
 
 
 def _total_variance(x: Array) -> float:

@@ -79,9 +79,9 @@ def manifold(real: ArrayLike, generated: ArrayLike, k: int = 5) -> Manifold:
     for i in blocks(len(x)):
         for j in blocks(len(y)):
             distance = pairwise(x[i], y[j])
-            held = distance <= of_real[i, None]
-            holders[j] += held.sum(0)
-            covered[i] |= held.any(1)
+            inside = distance <= of_real[i, None]
+            holders[j] += inside.sum(0)
+            covered[i] |= inside.any(1)
             recalled[i] |= (distance <= of_generated[j]).any(1)
     real_one, generated_one = (1.0 if len(side) > k else NAN for side in (x, y))
     return Manifold(

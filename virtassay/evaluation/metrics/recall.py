@@ -68,16 +68,16 @@ def pds(
     g, r = np.asarray(generated, np.float64), np.asarray(real, np.float64)
     if g.ndim != 2 or g.shape != r.shape:
         raise ValueError(f"effects have shapes {g.shape} and {r.shape}; expected both (treatments, features).")
-    asked = np.ones((len(g), len(g)), bool) if candidates is None else np.array(candidates, bool)
-    if asked.shape != (len(g), len(g)):
+    among = np.ones((len(g), len(g)), bool) if candidates is None else np.array(candidates, bool)
+    if among.shape != (len(g), len(g)):
         raise ValueError(f"candidates have shape {asked.shape}; expected (treatments, treatments) = {(len(g),) * 2}.")
-    np.fill_diagonal(asked, True)
+    np.fill_diagonal(among, True)
     c = 0.0 if shared is None else np.asarray(shared, np.float64)
     close = closeness(g - c, r - c)
     own = np.diag(close)[:, None]
-    k = ((close > own + TIE) & asked).sum(1) / 2 + (((close >= own - TIE) & asked).sum(1) - 1) / 2
-    n = asked.sum(1)
-    known = (np.isfinite(close) | ~asked).all(1) & (n > 1)
+    k = ((close > own + TIE) & among).sum(1) / 2 + (((close >= own - TIE) & among).sum(1) - 1) / 2
+    n = among.sum(1)
+    known = (np.isfinite(close) | ~among).all(1) & (n > 1)
     return np.where(known, 1 - k / np.maximum(n - 1, 1), np.nan)
 
 
@@ -88,11 +88,11 @@ def nsc(
     compound: Sequence[str],
     batch: Sequence[str] | None = None,
 ) -> Array:
-    """Mechanism of the nearest real effect of another compound: 1 right, 0 wrong, NaN where it cannot be asked, (p,).
+    """Mechanism of the nearest real effect of another compound: 1 right, 0 wrong, NaN where there is none, (p,).
 
     Each generated effect is compared by cosine with the real effects of all treatments of a different compound (and of
     a different batch, if `batch` is given: then it is NSCB). Effects without a mechanism are neither query nor gallery;
-    a query whose mechanism has no other entry in its gallery is not asked: the finite values are n. Ties share.
+    a query whose mechanism has no other entry in its gallery is left out: the finite values are n. Ties share.
     Source: Ljosa et al. 2013, J. Biomol. Screen. 18 (NSC); Ando et al. 2017 (NSCB). As published, a treatment of
     several batches is one row whose batch is all their names: it differs from each of them.
     """
@@ -140,14 +140,14 @@ def retrieval_map(
     if len(lost):
         raise ValueError(f"{len(lost)} real profiles are not finite (rows {lost[:5].tolist()}); leave them out.")
     of_treatment, of_batch = (np.split(_numbered([*one, *other]), [len(g)]) for one, other in (treatment, batch))
-    found = np.full(len(g), np.nan)
+    precisions = np.full(len(g), np.nan)
     for rows in _runs(len(g), len(r)):
         right = of_treatment[0][rows, None] == of_treatment[1]
         wrong = ~right & (of_batch[0][rows, None] == of_batch[1])
         precision = average_precision(cosines(g[rows], r), right, right | wrong)
         precision[~np.isfinite(g[rows]).all(1)] = 0
-        found[rows] = np.where(right.any(1) & wrong.any(1), precision, np.nan)
-    return found
+        precisions[rows] = np.where(right.any(1) & wrong.any(1), precision, np.nan)
+    return precisions
 
 
 def average_precision(scores: Array, right: Mask, ranked: Mask) -> Array:

@@ -153,7 +153,7 @@ def _of_draw(
     """Numerators and denominators of each metric in one draw, for each treatment.
 
     A generated effect that is missing or no number gets the worst value if `strict`, and is left out (NaN) otherwise;
-    NaN also where the real effect could not be measured or the question cannot be asked.
+    NaN also where the real effect could not be measured or there is nothing to compare with.
     """
     known = [[i for i in m if np.isfinite(row[i].real_move).all()] for m in members]
     used = [[i for i in k if not row[i].problem] or k for k in known]  # both sides from the same batches

@@ -31,9 +31,9 @@ def oracle(screen: SimulatedScreen, well: Well, draw: int = 0) -> Images:
 def memoriser(screen: SimulatedScreen, well: Well) -> Images:
     """The training images of the treatment in the batch."""
     index = screen.real.index
-    mine = (index["batch"] == well.batch) & (index["split"] == "train")
-    mine &= index["perturbation"].list.first() == drug_of(well)
-    return screen.real.images(np.resize(np.flatnonzero(mine.to_numpy()), screen.images))
+    own = (index["batch"] == well.batch) & (index["split"] == "train")
+    own &= index["perturbation"].list.first() == drug_of(well)
+    return screen.real.images(np.resize(np.flatnonzero(own.to_numpy()), screen.images))
 
 
 def unconditional(screen: SimulatedScreen, well: Well) -> Images:
@@ -151,10 +151,12 @@ DIALS: dict[str, list[Generator]] = {  # from right to most wrong
 
 def _another(screen: SimulatedScreen, well: Well) -> Well:
     """The request of the next treatment but those of the same mechanism, in the same batch."""
-    there = sorted((w for w in screen.requests if w.batch == well.batch), key=lambda w: w.treatment.parts[0][0].moa)
-    each = sum(w.treatment.parts[0][0].moa == well.treatment.parts[0][0].moa for w in there)
-    place = next(i for i, w in enumerate(there) if drug_of(w) == drug_of(well))
-    return there[(place + each) % len(there)]
+    requests_of_batch = sorted(
+        (w for w in screen.requests if w.batch == well.batch), key=lambda w: w.treatment.parts[0][0].moa
+    )
+    each = sum(w.treatment.parts[0][0].moa == well.treatment.parts[0][0].moa for w in requests_of_batch)
+    place = next(i for i, w in enumerate(requests_of_batch) if drug_of(w) == drug_of(well))
+    return requests_of_batch[(place + each) % len(requests_of_batch)]
 
 
 def _moved(screen: SimulatedScreen, well: Well, effect: Any) -> Images:

@@ -106,9 +106,9 @@ def write(root: Path, parts: Iterable[tuple[Well, str, Images]]) -> Dataset:
     rows: list[dict[str, Any]] = []
     images: list[Images] = []
     for well, split, some in parts:
-        told = {"plate": well.plate, "well": well.name, "batch": well.batch, "split": split}
-        told |= well.treatment.columns()
-        rows += [{"image_id": f"{well.plate}_{well.name}_{i:04d}", **told} for i in range(len(some))]
+        columns_of_well = {"plate": well.plate, "well": well.name, "batch": well.batch, "split": split}
+        columns_of_well |= well.treatment.columns()
+        rows += [{"image_id": f"{well.plate}_{well.name}_{i:04d}", **columns_of_well} for i in range(len(some))]
         images.append(some)
     info = DatasetInfo(root.name, CHANNELS[:CHANNEL_COUNT], images[0].shape[1:], "uint8")
     table = pl.DataFrame(rows, schema_overrides=COMBINED_TYPES, infer_schema_length=None)
@@ -118,10 +118,10 @@ def write(root: Path, parts: Iterable[tuple[Well, str, Images]]) -> Dataset:
 def _splits(wells: Sequence[Well]) -> list[str]:
     """The split of each well: TREATED_WELLS in their order for drugs, every other control well for test."""
     seen: dict[tuple[str, str], int] = {}
-    found: list[str] = []
+    splits: list[str] = []
     for well in wells:
         key = well.batch, drug_of(well)
         n = seen.get(key, 0)
-        found.append(TREATED_WELLS[n] if well.treatment.parts else ("train", "test")[n % 2])
+        splits.append(TREATED_WELLS[n] if well.treatment.parts else ("train", "test")[n % 2])
         seen[key] = n + 1
-    return found
+    return splits

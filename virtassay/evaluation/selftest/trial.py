@@ -64,7 +64,7 @@ def trial(
     """Judge each generator as if it were the model, beside the same baselines and replicates.
 
     The oracle's images are written to `folder`/oracle. Baselines are measured once, their effects only: the verdict
-    looks at no more of them. `metrics` are asked of the generators beside the effects.
+    looks at no more of them. `metrics` are measured of the generators beside the effects.
     """
     oracle_folder = write(folder / "oracle", [(well, "generated", oracle(screen, well)) for well in screen.requests])
     criteria = Criteria(
@@ -79,15 +79,15 @@ def trial(
         max_memory=ALL,
     )
     evaluation = build_evaluation_set(screen.real, oracle_folder, criteria)
-    beside = {name: criteria.candidate(evaluation, f) for name, f in {**BASELINES, CEILING: real_replicate}.items()}
+    references = {name: criteria.candidate(evaluation, f) for name, f in {**BASELINES, CEILING: real_replicate}.items()}
     tried = {
         f"{MODEL} {name}": Candidate(evaluation, [_draw(evaluation, screen, generator)], resamples, True, metrics)
         for name, generator in generators.items()  # some are called as a baseline is
     }
     glossary = Glossary.of([effects, *metrics])
     rows: dict[str, list[Row]] = {name: [] for name in generators}
-    for featurizer, _, measured in score({**beside, **tried}, featurizers):
-        known = {name: measured[name].scores for name in beside}
+    for featurizer, _, measured in score({**references, **tried}, featurizers):
+        known = {name: measured[name].scores for name in references}
         fingerprint = {"featurizer": featurizer.name, "features": "", **featurizer.fingerprint()}
         for name in generators:
             rows[name] += anchored(

@@ -227,7 +227,6 @@ CAS = Description(
     "Accuracy on real images of a classifier of treatments taught by generated ones, over that of one taught by "
     "real ones.",
 )
-
 ACCURACY_ON_GENERATED = Description(
     "accuracy_on_generated",
     "Recognised as real images are",
@@ -235,7 +234,6 @@ ACCURACY_ON_GENERATED = Description(
     "Accuracy on generated images of a classifier taught by real ones, over that on real images. Above 1: the "
     "generated images are easier, exaggerated or too uniform.",
 )
-
 BATCH_LEAK = Description(
     "batch_leak",
     "Batch shown",
@@ -244,7 +242,6 @@ BATCH_LEAK = Description(
     "the generated images do not look like their batch.",
     pooled=True,
 )
-
 BATCH_LEAK_ALIGNED = Description(
     "batch_leak_aligned",
     "Batch shown after alignment",

@@ -134,7 +134,6 @@ RESPONSE = Description(
     "Distance of each generated cell from the control that it began at, in units of the spread of controls. Asked "
     "for no treatment it should be 0; about 1.4 is what unrelated controls have.",
 )
-
 PAIRING = Description(
     "pairing",
     "What pairing saves",

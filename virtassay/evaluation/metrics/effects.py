@@ -29,7 +29,6 @@ EFFECT_EXPLAINED = Description(
     "energy(real, control), per treatment and batch. 1: distributed as the real images are. 0: as far from "
     "them as untreated controls. Negative: further away than doing nothing. The verdict rests on it. No unit.",
 )
-
 ENERGY = Description(
     "energy",
     "Energy distance",

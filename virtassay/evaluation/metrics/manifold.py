@@ -108,7 +108,6 @@ PRECISION = Description(
     "Share of generated images that lie among the real ones: nearer to a real image than its fifth neighbour is.",
     pooled=True,
 )
-
 RECALL = Description(
     "recall",
     "Recall",
@@ -116,7 +115,6 @@ RECALL = Description(
     "Share of real images that lie among the generated ones: low where the generated images lack variety.",
     pooled=True,
 )
-
 DENSITY = Description(
     "density",
     "Density",
@@ -124,7 +122,6 @@ DENSITY = Description(
     "How many real neighbourhoods a generated image lies in. For information: it rewards collapse to the typical.",
     pooled=True,
 )
-
 COVERAGE = Description(
     "coverage",
     "Coverage",

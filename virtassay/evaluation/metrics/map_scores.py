@@ -49,7 +49,6 @@ MAP_CONCORDANCE = Description(
     HIGHER,
     "Rank correlation of all pairwise likenesses of perturbations, generated and real.",
 )
-
 COMPOUND_GENE_AP = Description(
     "compound_gene_ap",
     "Compounds find their genes (AP)",
@@ -57,7 +56,6 @@ COMPOUND_GENE_AP = Description(
     "Average precision with which a compound's generated effect, by its absolute cosine, ranks the knock-outs of "
     "the genes that it acts on among other targets. Chance is the share of targets, given in the fingerprint.",
 )
-
 COMPOUND_GENE_AUC = Description(
     "compound_gene_auc",
     "Compounds find their genes (AUC)",

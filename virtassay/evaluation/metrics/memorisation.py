@@ -101,7 +101,6 @@ MEMORISATION = Description(
     "far below it the model copies what it was trained on.",
     pooled=True,
 )
-
 AUTHENTICITY = Description(
     "authenticity",
     "Authentic images",

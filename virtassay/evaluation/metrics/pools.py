@@ -28,7 +28,6 @@ FD = Description(
     pooled=True,
     raw=True,
 )
-
 KD = Description(
     "kd",
     "Kernel distance (KD)",
@@ -39,7 +38,6 @@ KD = Description(
     pooled=True,
     raw=True,
 )
-
 FD_INF = Description(
     "fd_inf",
     "Fréchet distance, infinite n",
@@ -48,7 +46,6 @@ FD_INF = Description(
     pooled=True,
     raw=True,
 )
-
 KD_SUBSETS = Description(
     "kd_subsets",
     "Kernel distance (KD), as published",

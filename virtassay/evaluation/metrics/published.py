@@ -33,37 +33,21 @@ FID = Description(
     "The Fréchet distance in Inception's features, as published tables have it. Never the verdict.",
     pooled=True,
 )
-
 FID_C = Description(
     "fid_c",
     "FID of each perturbation",
     LOWER,
     "The mean over perturbations of their own FID. Biased upwards, as perturbations have few images.",
 )
-
 KID_X1000 = Description(
-    "kid_x1000",
-    "KID × 1,000",
-    LOWER,
-    "The kernel distance in Inception's features, quoted so.",
-    pooled=True,
+    "kid_x1000", "KID × 1,000", LOWER, "The kernel distance in Inception's features, quoted so.", pooled=True
 )
-
 KID_X100 = Description(
-    "kid_x100",
-    "KID × 100",
-    LOWER,
-    "The kernel distance in Inception's features, quoted so.",
-    pooled=True,
+    "kid_x100", "KID × 100", LOWER, "The kernel distance in Inception's features, quoted so.", pooled=True
 )
-
 KID_C_X100 = Description(
-    "kid_c_x100",
-    "KID of each perturbation × 100",
-    LOWER,
-    "The mean over perturbations of their own KID.",
+    "kid_c_x100", "KID of each perturbation × 100", LOWER, "The mean over perturbations of their own KID."
 )
-
 MOA_ACCURACY = Description(
     "moa_accuracy",
     "Mechanism recognised",

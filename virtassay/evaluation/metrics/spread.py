@@ -117,7 +117,6 @@ VARIANCE_RATIO = Description(
     near(1),
     "Variance among the generated cells of a treatment over that among the real ones. Below 1: too uniform.",
 )
-
 RARE_FRACTION_ERROR = Description(
     "rare_fraction_error",
     "Rare cells",

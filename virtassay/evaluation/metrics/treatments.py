@@ -24,7 +24,6 @@ EFFECT_SLOPE = Description(
     "How strong the generated effect is along the real one. 1: right strength. 0: no effect. 2: twice "
     "exaggerated. It does not see effects in a wrong direction: read it together with the correlation.",
 )
-
 PEARSON_DELTA = Description(
     "pearson_delta",
     "Correlation of effects",
@@ -32,21 +31,18 @@ PEARSON_DELTA = Description(
     "Correlation, over features, of the generated and the real mean shift from the controls. Flattering when "
     "all treatments share one shift (toxicity, for instance): a model that knows only that shift scores high.",
 )
-
 PEARSON_DELTA_CENTRED = Description(
     "pearson_delta_centred",
     "Correlation of effects, centred",
     HIGHER,
     "The same after the shift that all treatments share is taken away: only what is specific to a treatment counts.",
 )
-
 PDS = Description(
     "pds",
     "Treatment discrimination (PDS)",
     HIGHER,
     "Is the generated effect nearest to the real effect of its own treatment? 1: always. 0.5: chance.",
 )
-
 NSC = Description(
     "nsc",
     "Mechanism, not same compound (NSC)",
@@ -55,28 +51,24 @@ NSC = Description(
     "action. Compare it with the real replicate, which does not reach 1 either; with few compounds it is "
     "coarse.",
 )
-
 NSCB = Description(
     "nscb",
     "Mechanism, not same compound or batch (NSCB)",
     HIGHER,
     "As NSC, with the nearest treatment taken from another batch as well: no help from batch effects.",
 )
-
 PDS_L2 = Description(
     "pds_l2",
     "Treatment discrimination by distance",
     HIGHER,
     "As treatment discrimination, by Euclidean distance after both sides are brought to equal size. 0.5: chance.",
 )
-
 PDS_WITHIN_MOA = Description(
     "pds_within_moa",
     "Treatment discrimination within a mechanism",
     HIGHER,
     "The same among treatments of one mechanism only: knowing the mechanism alone gives 0.5.",
 )
-
 PDS_UNSEEN = Description(
     "pds_unseen",
     "Treatment discrimination of unseen perturbations",

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from virtassay.evaluation import metrics as ours
 from virtassay.evaluation.baselines import BASELINES, floors_of, real_replicate
 from virtassay.evaluation.candidate import Candidate, Metric
 from virtassay.evaluation.criteria import Criteria
@@ -13,15 +14,7 @@ from virtassay.evaluation.evaluation_set import Assignment, EvaluationSet, Strat
 from virtassay.evaluation.featurizers.features import Featurizer
 from virtassay.evaluation.glossary import Glossary
 from virtassay.evaluation.judgement import CEILING, MODEL, POOLED, Row
-from virtassay.evaluation.metrics.c2st import told_apart
-from virtassay.evaluation.metrics.classify import batches_shown, recognised
 from virtassay.evaluation.metrics.effects import effects
-from virtassay.evaluation.metrics.manifold import manifolds
-from virtassay.evaluation.metrics.map_scores import related
-from virtassay.evaluation.metrics.memorisation import memorised
-from virtassay.evaluation.metrics.pools import distances, extrapolated, published_kernel
-from virtassay.evaluation.metrics.recall import retrieved
-from virtassay.evaluation.metrics.spread import spread
 from virtassay.evaluation.score import score
 from virtassay.evaluation.selftest.generators import Generator, oracle
 from virtassay.evaluation.selftest.simulated import SimulatedScreen, drug_of, write
@@ -29,17 +22,17 @@ from virtassay.evaluation.strata import build_evaluation_set
 from virtassay.evaluation.verdict import anchored, verdict
 
 METRICS: tuple[Metric, ...] = (
-    distances,
-    extrapolated,
-    published_kernel,
-    manifolds,
-    memorised,
-    spread,
-    told_apart,
-    recognised,
-    batches_shown,
-    retrieved,
-    partial(related, pairs={"moa": None}),
+    ours.distances,
+    ours.extrapolated,
+    ours.published_kernel,
+    ours.manifolds,
+    ours.memorised,
+    ours.spread,
+    ours.told_apart,
+    ours.recognised,
+    ours.batches_shown,
+    ours.retrieved,
+    partial(ours.related, pairs={"moa": None}),
 )
 ALL = 10**9  # images of a kind: as many as there are
 

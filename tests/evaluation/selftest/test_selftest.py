@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 import virtassay.evaluation as evaluation
 from virtassay.evaluation.featurizers.features import PixelStatistics, Texture
 from virtassay.evaluation.featurizers.untrained import UntrainedNetwork
-from virtassay.evaluation.metrics import recognised, told_apart
+from virtassay.evaluation.metrics import moved, recognised, told_apart
 from virtassay.evaluation.selftest.caught import GLOSSARY, follows_the_truth, who_catches_what
 from virtassay.evaluation.selftest.generators import (
     DIALS,
@@ -128,7 +128,7 @@ def test_all_metrics_of_the_full_evaluation_are_on_trial():
     conf = Path(evaluation.__file__).parents[2] / "conf" / "evaluation"
     asked = [metric for name in ("quick", "full") for metric in OmegaConf.load(conf / f"{name}.yaml").metrics.values()]
     there = {get_method(metric["_target_"]) for metric in asked if "_target_" in metric}
-    paired = {within.moved}  # of images that began at a control each: no generator here has such
+    paired = {moved}  # of images that began at a control each: no generator here has such
     assert there - paired == {getattr(metric, "func", metric) for metric in METRICS}
 
 

@@ -1,7 +1,6 @@
 """Judge generated images: `python evaluate.py real=datasets/mine generated=runs/mine/generated`; conf/evaluate.yaml."""
 
 import logging
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import hydra
@@ -17,23 +16,23 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> None:
     """Compose, instantiate, judge or compare."""
     from virtassay.data.prepare.image_folder import open_folder
-    from virtassay.evaluation.comparison.compare import names_of
+    from virtassay.evaluation import compare, judge, names_of
 
     compared = [cfg.compare] if isinstance(cfg.compare, str) else cfg.compare
-    if compared is None:
-        folders, task = [cfg.generated], cfg.evaluation
-    elif OmegaConf.is_interpolation(cfg, "out"):
+    if compared is not None and OmegaConf.is_interpolation(cfg, "out"):
         raise ValueError("compare=[…] needs out=…, a folder for compare.html, compare.md and compare.json.")
-    else:
-        folders, task = compared, {**cfg.evaluation, "_target_": "virtassay.evaluation.comparison.compare.compare"}
-    names, run = names_of(folders), hydra.utils.instantiate(task)
+    folders = [cfg.generated] if compared is None else compared
+    names, criteria = names_of(folders), hydra.utils.instantiate(cfg.evaluation)
     with TemporaryDirectory(prefix="virtassay-", ignore_cleanup_errors=True) as cache:
         real = open_folder(cfg.real, cache, verify=cfg.verify)
         opened = {
             name: open_folder(folder, cache, like=real.info, verify=cfg.verify)
             for name, folder in zip(names, folders, strict=True)
         }
-        report = run(real, opened[names[0]] if compared is None else opened, Path(cfg.out))
+        if compared is None:
+            report = judge(real, opened[names[0]], cfg.out, criteria)
+        else:
+            report = compare(real, opened, cfg.out, criteria)
     log.info("report: %s", report)
 
 

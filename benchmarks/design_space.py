@@ -19,14 +19,14 @@ from hydra import compose, initialize_config_dir
 from virtassay.assay import VirtualAssay
 from virtassay.data.dataset.store import Dataset, open_dataset
 from virtassay.data.loading.controls import ControlPool
+from virtassay.evaluation import Criteria, assess
 from virtassay.evaluation.baselines import mean_treated
 from virtassay.evaluation.featurizers.cache import Cached
 from virtassay.evaluation.featurizers.features import Texture
 from virtassay.evaluation.featurizers.pretrained import EfficientNetLite0
-from virtassay.evaluation.judge import assess
 from virtassay.evaluation.judgement import CEILING, MODEL, POOLED
 from virtassay.evaluation.leaderboard import cell, over_seeds
-from virtassay.evaluation.measure.pools import distances
+from virtassay.evaluation.metrics.pools import distances
 from virtassay.generation.requests import like_dataset
 from virtassay.generation.write import write_samples
 
@@ -164,11 +164,12 @@ def judge(
 def _assessed(real: Dataset, made: Dataset, featurizers: list[Cached], seed: int) -> list[dict[str, Any]]:
     strata = real.split("test").index.filter(~pl.col("is_control")).select("batch", "treatment").unique()
     wanted = made.index.join(strata, on=["batch", "treatment"], how="semi")["image_id"]
-    return assess(
-        real, made.where(pl.col("image_id").is_in(wanted.implode())), featurizers, split="test", seed=seed,
-        baselines={"mean_treated": mean_treated}, metrics=[distances],
-        resamples=300, repeats=2, max_images=40, max_controls=100, max_training=100, max_memory=0,
-    ).rows  # fmt: skip
+    criteria = Criteria(
+        featurizers={f.name: f for f in featurizers}, baselines={"mean_treated": mean_treated},
+        metrics={"distances": distances}, seed=seed, resamples=300, repeats=2, max_images=40, max_controls=100,
+        max_training=100,
+    )  # fmt: skip
+    return assess(real, made.where(pl.col("image_id").is_in(wanted.implode())), criteria).rows
 
 
 def _rows(scores: Path) -> Iterator[dict[str, Any]]:

@@ -20,7 +20,6 @@ from virtassay.evaluation.featurizers.cache import Cached, image_keys
 from virtassay.evaluation.featurizers.cells import CellStatistics
 from virtassay.evaluation.featurizers.features import Featurizer, Images, PixelStatistics, Texture
 from virtassay.evaluation.featurizers.pretrained import DINOv2, EfficientNetLite0, InceptionFID
-from virtassay.evaluation.featurizers.structure import Structure
 from virtassay.evaluation.featurizers.untrained import UntrainedNetwork
 from virtassay.simulator.grow import grow_all
 from virtassay.simulator.plan import Treatment, plan_wells
@@ -28,7 +27,7 @@ from virtassay.simulator.plan import Treatment, plan_wells
 FEATURIZERS: tuple[Callable[[], Featurizer], ...] = (
     PixelStatistics,
     Texture,
-    Structure,
+    MinkowskiFunctionals,
     CellStatistics,
     UntrainedNetwork,
     EfficientNetLite0,

@@ -16,10 +16,10 @@ import numpy as np
 import polars as pl
 
 from virtassay.data.dataset.store import Dataset, DatasetInfo, open_dataset, write_dataset
-from virtassay.evaluation import baselines
+from virtassay.evaluation import Criteria, assess
+from virtassay.evaluation.baselines import BASELINES
 from virtassay.evaluation.featurizers import features
-from virtassay.evaluation.judge import assess
-from virtassay.evaluation.measure import pools
+from virtassay.evaluation.metrics import distances
 
 TREATMENTS, BATCHES, WELLS = 40, 4, 8
 
@@ -71,11 +71,12 @@ def main(n: int = 100_000, size: int = 2048) -> None:
         real, generated = (write(Path(folder) / name, n // 2, seed) for seed, name in enumerate(("real", "generated")))
         before, start = peak(), time.perf_counter()
         named = ("control_copy", "unconditional", "label_shuffled", "mean_treated")
-        assess(
-            real, generated, [Projection(size)], split="test", seed=0, resamples=1000, repeats=2,
-            baselines={name: getattr(baselines, name) for name in named}, metrics=[pools.distances],
-            max_images=1_000_000, max_controls=2000, max_training=2000, max_memory=20_000,
+        criteria = Criteria(
+            featurizers={"projection": Projection(size)}, baselines={name: BASELINES[name] for name in named},
+            metrics={"distances": distances}, repeats=2, max_images=1_000_000, max_controls=2000, max_training=2000,
+            max_memory=20_000,
         )  # fmt: skip
+        assess(real, generated, criteria)
         seconds = time.perf_counter() - start
     of_features = n * size * 8 / 2**30
     print(  # noqa: T201

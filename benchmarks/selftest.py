@@ -18,16 +18,16 @@ import torch
 from virtassay.evaluation.featurizers.cache import Cached
 from virtassay.evaluation.featurizers.features import PixelStatistics, Texture
 from virtassay.evaluation.featurizers.pretrained import EfficientNetLite0
-from virtassay.evaluation.featurizers.structure import Structure
+from virtassay.evaluation.featurizers.structure import MinkowskiFunctionals
 from virtassay.evaluation.featurizers.untrained import UntrainedNetwork
 from virtassay.evaluation.selftest.caught import follows_the_truth, who_catches_what
 from virtassay.evaluation.selftest.generators import DIALS, GENERATORS, oracle
 from virtassay.evaluation.selftest.last_run import LastRun, keep
-from virtassay.evaluation.selftest.screen import simulated_screen
+from virtassay.evaluation.selftest.simulated import simulated_screen
 from virtassay.evaluation.selftest.trial import trial
 
 SETTINGS = {"drugs_each": 3, "cells_per_well": 20, "control_wells": 12, "size": 32}
-FEATURIZERS = (PixelStatistics(), Texture(), UntrainedNetwork(), EfficientNetLite0(size=64), Structure())
+FEATURIZERS = (PixelStatistics(), Texture(), UntrainedNetwork(), EfficientNetLite0(size=64), MinkowskiFunctionals())
 REPO = Path(__file__).resolve().parents[1]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,18 +11,20 @@ import pytest
 
 from tests.evaluation import toy
 from virtassay.data.dataset.store import DatasetInfo, open_dataset, write_dataset
-from virtassay.evaluation import baselines
+from virtassay.evaluation.baselines import BASELINES, floors_of
+from virtassay.evaluation.criteria import Criteria
 from virtassay.evaluation.featurizers import features
 from virtassay.evaluation.judge import assess, judge
-from virtassay.evaluation.judgement import BASELINES, GENERATORS, INFORMED
-from virtassay.evaluation.measure.pools import distances
-from virtassay.evaluation.measure.within import moved
+from virtassay.evaluation.judgement import CEILING, MODEL
+from virtassay.evaluation.metrics.counterfactual import moved
+from virtassay.evaluation.metrics.pools import distances
 from virtassay.evaluation.verdict import IncomparableScores, comparable, verdict
 
-BESIDE = {name: getattr(baselines, name) for name in (*BASELINES, *INFORMED)}
-SETTINGS = {"split": "test", "seed": 0, "resamples": 200, "repeats": 5, "baselines": BESIDE, "metrics": [distances]}
-SETTINGS |= {"max_images": 100, "max_controls": 60, "max_training": 60, "max_memory": 400}
-PAIR = (features.PixelStatistics(), features.Texture())
+PAIR = {"pixel_statistics": features.PixelStatistics(), "texture": features.Texture()}
+CRITERIA = Criteria(
+    featurizers=PAIR, baselines=BASELINES, metrics={"distances": distances},
+    resamples=200, max_images=100, max_controls=60, max_training=60, max_memory=400,
+)  # fmt: skip
 
 
 def another(perturbation):
@@ -45,7 +48,7 @@ def judged(real, tmp_path_factory):
     def of(name):
         if name not in made:
             folder = toy.write(tmp_path_factory.mktemp("toy") / name, toy.generated_plan(), 1, IMAGES[name])
-            made[name] = assess(real, open_dataset(folder), PAIR, **SETTINGS)
+            made[name] = assess(real, open_dataset(folder), CRITERIA)
         return made[name]
 
     made = {}
@@ -74,7 +77,7 @@ def test_images_worse_than_none_are_not_given_a_negative_share(judged):
         row | {"value": -3.0} if row["generator"] == "model" and row["metric"] == "effect_explained" else row
         for row in judged("oracle").rows
     ]
-    sentence = verdict(rows, [])["sentences"][1]
+    sentence = verdict(rows, floors_of(BASELINES), [])["sentences"][1]
     assert "none of the real effect (they lie farther" in sentence and "-300" not in sentence
 
 
@@ -100,7 +103,7 @@ def test_a_weak_effect_has_a_slope_below_one(judged):
 def test_pooled_distances_cannot_see_shuffled_labels(judged):
     rows = judged("oracle").rows
     value = {(r["generator"], r["featurizer"]): r["value"] for r in rows if r["metric"] == "fd"}
-    for f in PAIR:
+    for f in PAIR.values():
         assert value["label_shuffled", f.name] == value["model", f.name]
 
 
@@ -109,7 +112,7 @@ def test_rows_are_complete_and_plain_json(judged):
     assert json.loads(json.dumps(judgement.rows, allow_nan=False)) == judgement.rows
     keys = {"generator", "metric", "featurizer", "stratum", "value", "lower", "upper", "floor", "ceiling", "scaled"}
     assert set(judgement.rows[0]) == keys | {"n_real", "n_generated", "fingerprint"}
-    assert {r["generator"] for r in judgement.rows} == set(GENERATORS)
+    assert {r["generator"] for r in judgement.rows} == {MODEL, *BASELINES, CEILING}
     n_strata = len(toy.BATCHES) * len(toy.PERTURBATIONS)
     per = [r for r in judgement.rows if r["metric"] == "energy" and r["generator"] == "model" and r["stratum"] != "all"]
     assert len(per) == n_strata * len(PAIR)
@@ -133,7 +136,7 @@ def test_scaled_is_zero_at_the_floor_and_one_at_the_ceiling(judged):
 
 def test_the_same_seed_gives_the_same_numbers(real, judged, tmp_path):
     folder = toy.write(tmp_path / "oracle", toy.generated_plan(), 1)
-    again = assess(real, open_dataset(folder), PAIR, **SETTINGS)
+    again = assess(real, open_dataset(folder), CRITERIA)
     assert [r["value"] for r in again.rows] == [r["value"] for r in judged("oracle").rows]
 
 
@@ -163,7 +166,13 @@ def test_images_that_say_which_control_they_began_at_are_paired_with_it(real, tm
         )
         info = DatasetInfo("copies", toy.CHANNELS, (2, toy.SIZE, toy.SIZE), "uint8")
         made = open_dataset(write_dataset(tmp_path / str(same), info, controls.images(rows), index))
-        judged = assess(real, made, PAIR[:1], **SETTINGS | {"metrics": [moved], "resamples": 50})
+        few = replace(
+            CRITERIA,
+            featurizers={"pixel_statistics": PAIR["pixel_statistics"]},
+            metrics={"moved": moved},
+            resamples=50,
+        )
+        judged = assess(real, made, few)
         return {m: pooled(judged, m)["pixel_statistics"]["value"] for m in ("response", "pairing")}
 
     at_home, elsewhere = paired(True), paired(False)
@@ -178,7 +187,7 @@ def test_a_single_well_is_replicated_by_other_splits_or_by_image_and_said(tmp_pa
     plan = [row for row in plan if (row[0], row[1]) != ("a", "week2") or row[3] == "test"]
     real = open_dataset(toy.write(tmp_path / "real", plan))
     generated = open_dataset(toy.write(tmp_path / "g", [("a", b, 200, "generated", 6) for b in toy.BATCHES]))
-    judgement = assess(real, generated, PAIR, **SETTINGS)
+    judgement = assess(real, generated, CRITERIA)
     told = " ".join(judgement.verdict["warnings"])
     assert "wells of other splits are the replicate" in told
     assert "halved" in told
@@ -198,15 +207,15 @@ def test_missing_and_lonely_strata_get_the_worst_value_and_are_named(real, tmp_p
     plan = toy.generated_plan()
     plan = [(p, b, w, s, 1 if (p, b) == ("b", "week1") else n) for p, b, w, s, n in plan if (p, b) != ("a", "week1")]
     plan.append(("a", "week2", 300, "generated", 3))
-    judgement = assess(real, open_dataset(toy.write(tmp_path / "g", plan, 1)), PAIR, **SETTINGS)
+    judgement = assess(real, open_dataset(toy.write(tmp_path / "g", plan, 1)), CRITERIA)
     told = " ".join(judgement.verdict["warnings"])
     assert "no generated images: week1 | a 1 µM" in told
     assert "fewer than two generated images" in told
     values = {r["stratum"]: r for r in judgement.rows if (r["generator"], r["metric"]) == ("model", "effect_explained")}
     for name in ("week1 | a 1 µM", "week1 | b 1 µM"):
         assert values[name]["value"] <= -1
-    complete = assess(real, open_dataset(toy.write(tmp_path / "c", toy.generated_plan(), 1)), PAIR, **SETTINGS)
-    for f in PAIR:
+    complete = assess(real, open_dataset(toy.write(tmp_path / "c", toy.generated_plan(), 1)), CRITERIA)
+    for f in PAIR.values():
         part, whole = (pooled(j, "effect_explained")[f.name]["value"] for j in (judgement, complete))
         assert part < whole - 0.03  # leaving strata out does not pay
 
@@ -230,7 +239,7 @@ def test_features_that_are_no_numbers_or_constant_are_counted_not_dropped(real, 
         return np.full_like(images, 250) if (p, b) == ("c", "week1") else images
 
     generated = open_dataset(toy.write(tmp_path / "g", toy.generated_plan(), 1, bright))
-    judgement = assess(real, generated, [Broken()], **SETTINGS)
+    judgement = assess(real, generated, replace(CRITERIA, featurizers={"broken": Broken()}))
     told = " ".join(judgement.verdict["warnings"])
     assert "no numbers" in told
     assert "1 of 3 features are constant" in told
@@ -255,15 +264,15 @@ def test_folders_that_do_not_fit_are_refused(real, tmp_path):
         folder = tmp_path / match
         write_dataset(folder, info, np.zeros((1, *info.image_shape), info.dtype), index)
         with pytest.raises(ValueError, match=match):
-            assess(real, open_dataset(folder), PAIR, **SETTINGS)
+            assess(real, open_dataset(folder), CRITERIA)
     other = toy.write(tmp_path / "other", [("z", "week1", 1, "generated", 3)], image=lambda p, *r: toy.draw("a", *r))
     with pytest.raises(ValueError, match=r"week1 \| z"):
-        assess(real, open_dataset(other), PAIR, **SETTINGS)
+        assess(real, open_dataset(other), CRITERIA)
     fine = open_dataset(toy.write(tmp_path / "fine", toy.generated_plan(2)))
     with pytest.raises(ValueError, match="train"):
-        assess(real, fine, PAIR, **{**SETTINGS, "split": "val"})
+        assess(real, fine, replace(CRITERIA, split="val"))
     with pytest.raises(ValueError, match="name of its own"):
-        assess(real, fine, (PAIR[0], PAIR[0]), **SETTINGS)
+        assess(real, fine, replace(CRITERIA, featurizers={"a": PAIR["texture"], "b": PAIR["texture"]}))
 
 
 def test_numbers_measured_differently_are_not_put_side_by_side(judged):
@@ -279,7 +288,7 @@ def test_a_batch_outside_training_is_served_by_the_others(tmp_path):
     plan = [(p, b, w, "train" if b == "week1" else "test", n) for p, b, w, _, n in toy.real_plan(6)]
     real = open_dataset(toy.write(tmp_path / "real", plan))
     generated = [(p, "week2", 200 + i, "generated", 12) for i, p in enumerate(toy.PERTURBATIONS)]
-    judgement = assess(real, open_dataset(toy.write(tmp_path / "g", generated, 1)), PAIR, **SETTINGS)
+    judgement = assess(real, open_dataset(toy.write(tmp_path / "g", generated, 1)), CRITERIA)
     assert "not in training" in " ".join(judgement.verdict["warnings"])
     assert all(math.isfinite(r["value"]) for r in pooled(judgement, "effect_explained", "mean_treated").values())
 
@@ -290,10 +299,7 @@ def test_judge_writes_its_files(real, tmp_path):
         real,
         generated,
         tmp_path / "out",
-        featurizers={"a": PAIR[0], "b": PAIR[1]},
-        baselines=BESIDE,
-        metrics={"distances": partial(distances, fd_intervals=True)},
-        resamples=50,
+        replace(CRITERIA, metrics={"distances": partial(distances, fd_intervals=True)}, resamples=50),
     )
     assert report == tmp_path / "out" / "report.html"
     assert report.read_text(encoding="utf-8").lstrip().lower().startswith("<!doctype html")

@@ -13,13 +13,17 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from virtassay.data.dataset.store import Dataset, open_dataset, write_dataset
+from virtassay.evaluation.criteria import Criteria
 from virtassay.evaluation.featurizers.features import PixelStatistics, Texture
 from virtassay.evaluation.judge import assess
 from virtassay.evaluation.judgement import CEILING, MODEL, POOLED
-from virtassay.evaluation.measure.pools import distances
+from virtassay.evaluation.metrics.pools import distances
 
 FEATURIZERS = ("pixel_statistics", "texture")
-LIMITS = {"max_images": 150, "max_controls": 100, "max_training": 100, "max_memory": 0}
+CRITERIA = Criteria(
+    featurizers={"pixels": PixelStatistics(), "texture": Texture()}, baselines={}, metrics={"distances": distances},
+    resamples=100, repeats=2, max_images=150, max_controls=100, max_training=100,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +41,7 @@ def scores(crops, folder, images):
     rows = treated.index.drop("shard", "offset", "treatment").with_columns(split=pl.lit("generated"))
     info = replace(crops.info, name="generated", provenance=None)
     made = open_dataset(write_dataset(folder, info, images(treated), rows), verify=False)
-    found = assess(
-        crops, made, [PixelStatistics(), Texture()], baselines={}, metrics=[distances], split="test", seed=0,
-        resamples=100, repeats=2, **LIMITS,
-    ).rows  # fmt: skip
+    found = assess(crops, made, CRITERIA).rows
     return {(r["generator"], r["metric"], r["featurizer"]): r["value"] for r in found if r["stratum"] == POOLED}
 
 

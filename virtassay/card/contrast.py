@@ -1,6 +1,6 @@
 """How treated images differ from control images: can it be explained by brightness, or by the number of cells?
 
-The question, and how it is answered, are those of the evaluation (`virtassay.evaluation.measure.explained`).
+The question, and how it is answered, are those of the evaluation (`virtassay.evaluation.metrics.explained`).
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from virtassay.card.measurements import PixelMeasurements
 from virtassay.data.dataset.store import Dataset
 from virtassay.evaluation.evaluation_set import at_most, generator_for
 from virtassay.evaluation.featurizers.cells import CellStatistics
-from virtassay.evaluation.measure.explained import (
+from virtassay.evaluation.metrics.explained import (
     BATCHES,
     BRIGHTNESS,
     CELL_COUNT,
@@ -22,7 +22,7 @@ from virtassay.evaluation.measure.explained import (
     Contrast,
     explained,
 )
-from virtassay.evaluation.measure.space import Space
+from virtassay.evaluation.space import FeatureSpace
 from virtassay.report.figures import evenly
 
 SEED = 0
@@ -102,10 +102,10 @@ def contrast_aucs(contrasts: list[Contrast], dataset: Dataset, measured: PixelMe
     return explained(confounded, _space(measured, len(dataset)))
 
 
-def _space(measured: PixelMeasurements, n_images: int) -> Space:
+def _space(measured: PixelMeasurements, n_images: int) -> FeatureSpace:
     position = np.full(n_images, -1, np.int64)
     position[measured.rows] = np.arange(len(measured.rows))
-    return Space("pixels", position, measured.features, np.ones(measured.features.shape[1]), [], 0)
+    return FeatureSpace("pixels", position, measured.features, np.ones(measured.features.shape[1]), [], 0)
 
 
 def _cells(dataset: Dataset, contrasts: list[Contrast]) -> list[NDArray[np.float64] | None]:

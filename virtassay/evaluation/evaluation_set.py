@@ -1,4 +1,4 @@
-"""The world that a judgement looks at: strata, controls and training images by row number, and how they are drawn.
+"""The evaluation set: what a judgement looks at. Strata, controls and training images by row number.
 
 Images have one row number: real images come first, then generated ones, and then those that baselines make.
 """
@@ -18,6 +18,26 @@ Images = NDArray[Any]
 NO_ROWS: Rows = np.zeros(0, np.int64)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Which images are looked at, and how often.
+
+    split: of the real images, the one that is judged. seed: of every draw. resamples: of each bootstrap. repeats: of
+    generators whose draw is chance (halvings of the replicates, shufflings of the labels). max_images, max_controls,
+    max_training: most images per stratum and side, per part of a batch's controls, and of a batch's training images.
+    max_memory: training images in which copies are looked for.
+    """
+
+    split: str = "test"
+    seed: int = 0
+    resamples: int = 1000
+    repeats: int = 5
+    max_images: int = 500
+    max_controls: int = 200
+    max_training: int = 500
+    max_memory: int = 0
+
+
 @dataclass(frozen=True)
 class Stratum:
     """One batch and treatment: its real and its generated images, by row number."""
@@ -35,20 +55,38 @@ class Stratum:
 
 
 @dataclass(frozen=True)
-class Controls:
+class ControlParts:
     """One batch's real controls, in three disjoint parts."""
 
     real: Rows
     generated: Rows
     copy: Rows
 
+    @property
+    def all(self) -> Rows:
+        return np.concatenate([self.real, self.generated, self.copy])
+
 
 @dataclass(frozen=True)
-class World:
+class StratumImages:
+    """The images of one stratum, by row: `generated` is judged against `reference`; each has controls of its own."""
+
+    reference: Rows
+    generated: Rows
+    control: Rows
+    generated_control: Rows
+    halved: str = "whole"  # how a replicate was made: "wells", "other_splits" or "images"
+
+
+Assignment = dict[str, StratumImages]  # of one generator, in one seeded draw: stratum → its images
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
     """Everything a baseline may draw from. `controls[k]` is the k-th seeded division of each batch's controls."""
 
     strata: list[Stratum]
-    controls: list[dict[str, Controls]]
+    controls: list[dict[str, ControlParts]]
     treated_training: dict[str, Rows]  # batch → treated training images (other batches' where it has none)
     training: pl.DataFrame  # all treated training images and what was done to them
     serves: dict[str, list[str]]  # batch → the training batches that serve it: itself, or others where it has none
@@ -64,19 +102,19 @@ class World:
     made: list[Images] = field(default_factory=list[Images])  # by baselines
 
     def images(self, rows: Rows) -> Images:
-        """The images of rows of any kind, in the order asked for."""
-        ours, theirs = len(self.real), len(self.real) + len(self.generated)
+        """The images of rows of any kind, in their order: (n, C, H, W) of the folders' type."""
+        n_real, n_stored = len(self.real), len(self.real) + len(self.generated)
         shape, dtype = self.real.info.image_shape, self.real.info.dtype
-        found = np.empty((len(rows), *shape), dtype)
+        images = np.empty((len(rows), *shape), dtype)
         for start, stop, read in (
-            (0, ours, self.real.images),
-            (ours, theirs, self.generated.images),
-            (theirs, self.n_images, self._made),
+            (0, n_real, self.real.images),
+            (n_real, n_stored, self.generated.images),
+            (n_stored, self.n_images, self._made),
         ):
-            here = (rows >= start) & (rows < stop)
-            if here.any():
-                found[here] = read(rows[here] - start)
-        return found
+            inside = (rows >= start) & (rows < stop)
+            if inside.any():
+                images[inside] = read(rows[inside] - start)
+        return images
 
     def _made(self, rows: Rows) -> Images:
         return np.concatenate(self.made)[rows]

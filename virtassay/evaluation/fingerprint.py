@@ -4,10 +4,11 @@ from importlib import metadata
 from typing import Any
 
 from virtassay.data.dataset.store import Dataset
+from virtassay.evaluation.evaluation_set import Limits
 from virtassay.evaluation.featurizers.features import Featurizer
 
 
-def fingerprint(featurizer: Featurizer, real: Dataset, split: str, seed: int, resamples: int) -> dict[str, Any]:
+def fingerprint(featurizer: Featurizer, real: Dataset, limits: Limits) -> dict[str, Any]:
     """What all numbers of one featurizer share; each score adds what is its own."""
     return {
         "featurizer": featurizer.name,
@@ -16,10 +17,10 @@ def fingerprint(featurizer: Featurizer, real: Dataset, split: str, seed: int, re
         "range of all real images",
         "quantisation": real.info.dtype,
         "image_shape": list(real.info.image_shape),
-        "split": split,
+        "split": limits.split,
         "controls": "real, of the batch, every split; disjoint thirds for real effect, generated effect and copy",
-        "seed": seed,
-        "resamples": resamples,
+        "seed": limits.seed,
+        "resamples": limits.resamples,
         "version": version(),
     }
 

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from virtassay.evaluation.metrics.distance import pairwise
-
 Array = NDArray[np.float64]
 FEWEST_PERTURBATIONS = 5  # with fewer, resampling them says nothing: the images are resampled instead
 
@@ -76,9 +74,9 @@ def jackknifed(value: float, left_out: Array, n: tuple[int, int], resamples: int
     """A score, ± 1.96 standard errors, from estimates that each leave out some perturbations; fewer than two: none."""
     g = len(left_out)
     error = float(np.sqrt((g - 1) * np.var(left_out))) if g > 1 else float("nan")
-    told = {"repeats": 1, "interval": "± 1.96 jackknife standard errors over perturbations"}
+    detail = {"repeats": 1, "interval": "± 1.96 jackknife standard errors over perturbations"}
     samples = jackknife_samples(value, left_out, resamples, seed)
-    return Score(value, value - 1.96 * error, value + 1.96 * error, *n, told, samples)
+    return Score(value, value - 1.96 * error, value + 1.96 * error, *n, detail, samples)
 
 
 def over_perturbations(
@@ -93,8 +91,18 @@ def over_perturbations(
     samples = NO_SAMPLES  # one thing resampled is always itself
     if cluster.max() > 0:
         samples = ratio_samples(above[kept], below[kept], cluster, resamples, seed)
-    told = {"interval": f"bootstrap over {cluster.max() + 1} perturbations", "n": len(kept), **detail}
-    return Score(float(above[kept].sum() / total), *percentiles(samples), *n, told, samples)
+    known = {"interval": f"bootstrap over {cluster.max() + 1} perturbations", "n": len(kept), **detail}
+    return Score(float(above[kept].sum() / total), *percentiles(samples), *n, known, samples)
+
+
+def pairwise(x: Array, y: Array) -> Array:
+    """Euclidean distances ‖x_i − y_j‖, (n, m); exactly 0 for equal rows."""
+    centre = y.mean(0)  # products of small numbers lose fewer digits
+    a, b = x - centre, y - centre
+    scale = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None, :]
+    square = scale - 2 * (a @ b.T)
+    square[square <= 1e-12 * scale] = 0.0  # below that it is rounding; NaN stays NaN
+    return np.sqrt(square)
 
 
 @dataclass(frozen=True)

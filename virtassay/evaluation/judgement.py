@@ -10,22 +10,12 @@ from typing import Any
 import polars as pl
 
 from virtassay.data.dataset.store import Dataset
+from virtassay.evaluation.glossary import Glossary
 
 Row = dict[str, Any]
 
-MODEL = "model"
+MODEL = "model"  # names of generators that every judgement has
 CEILING = "real_replicate"
-BASELINES = (  # trivial: none has learned what the treatment does; the best of them is the floor
-    "control_copy",
-    "unconditional",
-    "label_shuffled",
-    "mean_treated",
-    "mean_shift",
-    "noise",
-    "nearest_seen",
-)
-INFORMED = ("moa_mean", "memoriser")  # they are told more than a model is, and are shown beside it
-GENERATORS = (MODEL, *BASELINES, *INFORMED, CEILING)
 POOLED = "all"
 
 
@@ -33,8 +23,8 @@ POOLED = "all"
 class Judgement:
     """The outcome of judging generated against real images.
 
-    rows: as written to metrics.json. Keys: generator (one of GENERATORS), metric, featurizer, stratum (POOLED or
-    "batch | treatment"), value, lower, upper, floor, ceiling, scaled, n_real, n_generated, fingerprint.
+    rows: as written to metrics.json. Keys: generator (MODEL, CEILING or a baseline), metric, featurizer, stratum
+    (POOLED or "batch | treatment"), value, lower, upper, floor, ceiling, scaled, n_real, n_generated, fingerprint.
     effects: one row per (featurizer, stratum) of the model. Columns: featurizer, stratum, batch, treatment,
     perturbation (joined by " + "), dose_um (their sum, or null), moa, true_effect and generated_effect (along the
     real direction, in s.d. of the controls), effect_explained, lower, upper, n_real, n_generated.
@@ -46,6 +36,7 @@ class Judgement:
     "reservations": as `reservations.reservations` returns them, "unchecked": [metrics], "per_featurizer": {name:
     {"model", "best_baseline", "baseline" (its name), "ceiling", "model_lower", "baseline_upper", "apart": bool}},
     "warnings": [strings]}.
+    glossary: what the metrics mean. floors: the trivial baselines, informed: the others, by name.
     provenance: code version, names of the folders, date, seed, and what the generated folder says of its origin.
     """
 
@@ -58,3 +49,6 @@ class Judgement:
     generated: Dataset
     verdict: dict[str, Any]
     provenance: dict[str, Any]
+    glossary: Glossary
+    floors: tuple[str, ...]
+    informed: tuple[str, ...]

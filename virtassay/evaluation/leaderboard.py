@@ -5,7 +5,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ import polars as pl
 import yaml
 
 from virtassay.assay import VirtualAssay
-from virtassay.data.dataset.store import Dataset, open_dataset
+from virtassay.data.dataset.store import open_dataset
 from virtassay.data.loading.controls import ControlPool
 from virtassay.evaluation.comparison.record import HEADLINES, markdown_table
+from virtassay.evaluation.criteria import Criteria
+from virtassay.evaluation.judge import judge as judge_folders
 from virtassay.evaluation.judgement import MODEL, POOLED
 from virtassay.files import write_text
 from virtassay.flow.sampler import Sampler
@@ -23,12 +25,13 @@ from virtassay.generation.requests import like_dataset
 from virtassay.generation.write import write_samples
 
 log = logging.getLogger(__name__)
+HEADLINE_NAMES = [metric.name for metric in HEADLINES]
 
 
 def judge_run(
     run: Path,
     *,
-    judge: Callable[[Dataset, Dataset, Path], Path],
+    judge: Criteria,
     sampler: Sampler,
     most: int | None = 20,
     split: str = "test",
@@ -38,12 +41,12 @@ def judge_run(
 ) -> Path:
     """Generate the images of `split` into run/generated, judge them into run/report, and write the folder's table.
 
-    most: images of each batch and treatment. Control images, where the model needs them, are those of any split of the
-    batch. trust: as in VirtualAssay.load. Returns the path of the table.
+    judge: by what. most: images of each batch and treatment. Control images, where the model needs them, are those of
+    any split of the batch. trust: as in VirtualAssay.load. Returns the path of the table.
     """
     assay = VirtualAssay.load(run, guide=sampler.guidance.needs_guide, trust=trust)
     real = open_dataset(assay.folder, verify=False)
-    made = write_samples(
+    generated = write_samples(
         assay,
         like_dataset(real, split, most),
         root=run / "generated",
@@ -53,7 +56,7 @@ def judge_run(
         seed=seed,
         overwrite=True,
     )
-    judge(real, open_dataset(made, verify=False), run / "report")
+    judge_folders(real, open_dataset(generated, verify=False), run / "report", judge)
     return write_table(run.parent)
 
 
@@ -62,7 +65,7 @@ def write_table(folder: Path) -> Path:
     rows = [row for metrics in sorted(folder.glob("*/report/metrics.json")) for row in _rows(metrics)]
     pooled = over_seeds(pl.DataFrame(rows, infer_schema_length=None), ["name", "nfe", "images", "metric", "featurizer"])
     columns = pooled.select("metric", "featurizer").unique(maintain_order=True).rows()
-    columns = sorted(columns, key=lambda column: HEADLINES.index(column[0]))
+    columns = sorted(columns, key=lambda column: HEADLINE_NAMES.index(column[0]))
     head = ["run", "seeds", "images seen", "calls", *(f"{metric} {featurizer}" for metric, featurizer in columns)]
     runs: list[list[str]] = []
     for (name, nfe, images), part in pooled.group_by("name", "nfe", "images", maintain_order=True):
@@ -107,5 +110,5 @@ def _rows(metrics: Path) -> list[dict[str, Any]]:
     return [
         {**known, **{key: row[key] for key in ("metric", "featurizer", "value", "lower", "upper")}}
         for row in json.loads(metrics.read_text(encoding="utf-8"))
-        if (row["generator"], row["stratum"]) == (MODEL, POOLED) and row["metric"] in HEADLINES
+        if (row["generator"], row["stratum"]) == (MODEL, POOLED) and row["metric"] in HEADLINE_NAMES
     ]

@@ -10,18 +10,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from virtassay.evaluation.glossary import Description
 from virtassay.evaluation.judgement import CEILING, MODEL, Row
+from virtassay.evaluation.metrics.classify import BATCH_LEAK
+from virtassay.evaluation.metrics.memorisation import MEMORISATION
+from virtassay.evaluation.metrics.spread import RARE_FRACTION_ERROR, VARIANCE_RATIO
+from virtassay.evaluation.metrics.treatments import EFFECT_SLOPE, PDS, PDS_WITHIN_MOA
 
 
 @dataclass(frozen=True)
-class Check:
+class Reservation:
     """A metric, the range that is right, and what to say of a model whose whole interval is below or above it.
 
     share: the range is a multiple of that detail of the row. better_than_chance: `low` is chance, and it is the model
-    that has to be clear of it; asked only where the replicate is, for elsewhere there is nothing to be found.
+    that has to be clear of it; looked at only where the replicate is, for elsewhere there is nothing to be found.
     """
 
-    metric: str
+    metric: Description
     low: float
     high: float
     below: str
@@ -30,40 +35,40 @@ class Check:
     better_than_chance: bool = False
 
 
-CHECKS = (
-    Check("effect_slope", 0.75, 1.33, "Effects are too weak", "Effects are exaggerated"),
-    Check(
-        "pds",
+RESERVATIONS = (
+    Reservation(EFFECT_SLOPE, 0.75, 1.33, "Effects are too weak", "Effects are exaggerated"),
+    Reservation(
+        PDS,
         0.5,
         math.inf,
         "Treatments cannot be told apart by what is generated for them",
         better_than_chance=True,
     ),
-    Check(
-        "pds_within_moa",
+    Reservation(
+        PDS_WITHIN_MOA,
         0.5,
         math.inf,
         "Treatments of one mechanism all look alike: the mechanism was learned, not the treatment",
         better_than_chance=True,
     ),
-    Check(
-        "variance_ratio",
+    Reservation(
+        VARIANCE_RATIO,
         0.8,
         1.3,
         "The cells of a treatment are too uniform",
         "The cells of a treatment differ too much",
     ),
-    Check(
-        "rare_fraction_error",
+    Reservation(
+        RARE_FRACTION_ERROR,
         -0.05,
         1.0,
         "Rare cells are missing",
         "Odd cells are too many",
         share="real_share",
     ),
-    Check("memorisation", 0.8, math.inf, "Images are near copies of training images"),
-    Check(
-        "batch_leak",
+    Reservation(MEMORISATION, 0.8, math.inf, "Images are near copies of training images"),
+    Reservation(
+        BATCH_LEAK,
         -0.25,
         math.inf,
         "Images do not look like the batch that was asked for",
@@ -77,45 +82,44 @@ def reservations(pooled: Mapping[tuple[str, str, str], Row], featurizers: Sequen
 
     pooled: rows by (featurizer, metric, generator).
     """
-    made: list[dict[str, Any]] = []
-    for check in CHECKS:
-        sides = {f: _side(check, pooled, f) for f in featurizers}
+    reserved: list[dict[str, Any]] = []
+    for reservation in RESERVATIONS:
+        sides = {f: _side(reservation, pooled, f) for f in featurizers}
         measured = [f for f, side in sides.items() if side is not None]
-        for side, text in ((-1, check.below), (1, check.above)):
-            found = [f for f in measured if sides[f] == side]
-            if found and len(found) >= enough(len(measured)):
-                values = ", ".join(f"{f} {pooled[f, check.metric, MODEL]['value']:.2f}" for f in found)
-                made.append(
-                    {"metric": check.metric, "sentence": f"{text} ({check.metric}: {values}).", "featurizers": found}
-                )
-    return made
+        for side, text in ((-1, reservation.below), (1, reservation.above)):
+            outside = [f for f in measured if sides[f] == side]
+            if outside and len(outside) >= enough(len(measured)):
+                metric = reservation.metric.name
+                values = ", ".join(f"{f} {pooled[f, metric, MODEL]['value']:.2f}" for f in outside)
+                reserved.append({"metric": metric, "sentence": f"{text} ({metric}: {values}).", "featurizers": outside})
+    return reserved
 
 
 def enough(featurizers: int) -> int:
-    """How many featurizers must agree: half of those that were asked, and no more than two."""
+    """How many featurizers must agree: half of those that could say, and no more than two."""
     return min(2, (featurizers + 1) // 2)
 
 
 def unchecked(pooled: Mapping[tuple[str, str, str], Row], featurizers: Sequence[str]) -> list[str]:
-    """The metrics of checks that no featurizer could make."""
-    return [c.metric for c in CHECKS if all(_side(c, pooled, f) is None for f in featurizers)]
+    """The metrics of reservations that no featurizer could decide."""
+    return [r.metric.name for r in RESERVATIONS if all(_side(r, pooled, f) is None for f in featurizers)]
 
 
-def _side(check: Check, pooled: Mapping[tuple[str, str, str], Row], featurizer: str) -> int | None:
+def _side(reservation: Reservation, pooled: Mapping[tuple[str, str, str], Row], featurizer: str) -> int | None:
     """−1 below the range, 1 above, 0 inside or not clearly outside; None where it cannot be said."""
-    row = pooled.get((featurizer, check.metric, MODEL))
+    row = pooled.get((featurizer, reservation.metric.name, MODEL))
     if row is None or row["value"] is None:
         return None
     lower, upper = _interval(row)
-    if check.better_than_chance:
-        replicate = pooled.get((featurizer, check.metric, CEILING))
-        if replicate is None or replicate["value"] is None or _interval(replicate)[0] <= check.low:
+    if reservation.better_than_chance:
+        replicate = pooled.get((featurizer, reservation.metric.name, CEILING))
+        if replicate is None or replicate["value"] is None or _interval(replicate)[0] <= reservation.low:
             return None
-        return -1 if lower <= check.low else 0
-    unit = 1.0 if check.share is None else row["fingerprint"].get(check.share)
+        return -1 if lower <= reservation.low else 0
+    unit = 1.0 if reservation.share is None else row["fingerprint"].get(reservation.share)
     if not unit:
         return None
-    return -1 if upper <= check.low * unit else 1 if lower >= check.high * unit else 0
+    return -1 if upper <= reservation.low * unit else 1 if lower >= reservation.high * unit else 0
 
 
 def _interval(row: Row) -> tuple[float, float]:

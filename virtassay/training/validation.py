@@ -19,14 +19,14 @@ from virtassay.assay import VirtualAssay
 from virtassay.data.dataset.rows import Rows
 from virtassay.data.dataset.store import Dataset
 from virtassay.data.loading.controls import ControlPool
-from virtassay.evaluation import strata
 from virtassay.evaluation.baselines import model
-from virtassay.evaluation.evaluation_set import World
-from virtassay.evaluation.featurizers.features import Featurizer, PixelStatistics, Texture, Vectors
+from virtassay.evaluation.candidate import Candidate
+from virtassay.evaluation.evaluation_set import EvaluationSet, Limits
+from virtassay.evaluation.evaluation_set import Rows as RowNumbers
+from virtassay.evaluation.featurizers import Features, Featurizer, PixelStatistics, Texture, Vectors
 from virtassay.evaluation.judgement import MODEL, POOLED
-from virtassay.evaluation.measure.measure import measure
-from virtassay.evaluation.measure.needed import features_of, rows_needed
-from virtassay.evaluation.measure.space import space
+from virtassay.evaluation.score import features_of, rows_needed, score
+from virtassay.evaluation.strata import build_evaluation_set
 from virtassay.flow.sampler import Sampler
 from virtassay.generation.requests import image_seeds, like_dataset
 from virtassay.schema import treatment
@@ -66,13 +66,13 @@ class Assess(Callback):
         real = _held_out(dataset, most_strata)
         self.controls = ControlPool.of(real) if assay.needs_controls else None
         self.requests = like_dataset(real, SPLIT, per_stratum).filter(~pl.col("is_control"))
-        self.world = _world(real, self.requests)
-        self.draw = model(self.world, 0)
-        rows = rows_needed(self.world, {MODEL: [self.draw]})
-        self.real_rows, self.made_rows = rows[rows < len(real)], rows[rows >= len(real)]
+        self.evaluation = _evaluation_set(real, self.requests)
+        self.candidate = Candidate(self.evaluation, [model(self.evaluation, 0)], resamples=1, is_model=True)
+        rows = rows_needed([self.candidate])
         vectors = real.info.dtype == "float32"
         self.featurizers: Sequence[Featurizer] = (Vectors(),) if vectors else (PixelStatistics(), Texture())
-        self.real_features = [features_of(f, self.real_rows, self.world) for f in self.featurizers]
+        real_rows = rows[rows < len(real)]
+        self.real_features = {f.name: features_of(f, real_rows, self.evaluation) for f in self.featurizers}
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.done = trainer.global_step * self.minibatch_size // self.every_images  # of a resumed run
@@ -93,22 +93,25 @@ class Assess(Callback):
                 self.requests,
                 image_seeds(self.requests["image_id"], 0),
                 self.sampler,
-                channels=self.world.real.info.channels,
+                channels=self.evaluation.real.info.channels,
                 controls=self.controls,
                 bf16=self.bf16,
             )
             images = np.concatenate([part for part, _ in parts])
-        world = replace(self.world, generated=replace(self.world.generated, maps=(images,)))
-        found: dict[str, float] = {}
-        for featurizer, real in zip(self.featurizers, self.real_features, strict=True):
-            features = np.concatenate([real, features_of(featurizer, self.made_rows, world)])
-            rows = np.concatenate([self.real_rows, self.made_rows])
-            there = space(featurizer.name, world, rows, features)
-            scores = measure(MODEL, [self.draw], world, there, 1, []).scores
+        generated = replace(self.evaluation.generated, maps=(images,))
+        candidate = replace(self.candidate, evaluation=replace(self.evaluation, generated=generated))
+        logged: dict[str, float] = {}
+        for featurizer, _, measured in score({MODEL: candidate}, self.featurizers, self._features):
+            scores = measured[MODEL].scores
             for metric in METRICS:
                 known = (metric, POOLED) in scores
-                found[f"{metric}_{featurizer.name}"] = scores[metric, POOLED].value if known else float("nan")
-        return found
+                logged[f"{metric}_{featurizer.name}"] = scores[metric, POOLED].value if known else float("nan")
+        return logged
+
+    def _features(self, featurizer: Featurizer, rows: RowNumbers, evaluation: EvaluationSet) -> Features:
+        """Those of real images, which come first, are known."""
+        real = self.real_features[featurizer.name]
+        return np.concatenate([real, features_of(featurizer, rows[len(real) :], evaluation)])
 
 
 def _held_out(dataset: Dataset, most: int) -> Dataset:
@@ -121,19 +124,11 @@ def _held_out(dataset: Dataset, most: int) -> Dataset:
     return dataset.where((pl.col("split") == "train") | (own & (pl.col("is_control") | among)))
 
 
-def _world(real: Dataset, requests: pl.DataFrame) -> World:
+def _evaluation_set(real: Dataset, requests: pl.DataFrame) -> EvaluationSet:
     """Lay out the comparison once; the images come with each assessment."""
     place = pl.int_range(pl.len(), dtype=pl.Int64)
     index = requests.with_columns(shard=pl.lit(0, pl.Int64), offset=place, treatment=treatment(requests))
     images = np.zeros((len(requests), *real.info.image_shape), real.info.dtype)
-    return strata.build(
-        real,
-        Dataset(Path("generated"), real.info, Rows.of(index), (images,)),
-        split=SPLIT,
-        seed=0,
-        draws=1,
-        max_images=200,
-        max_controls=60,
-        max_training=150,
-        max_memory=0,
-    )
+    generated = Dataset(Path("generated"), real.info, Rows.of(index), (images,))
+    limits = Limits(split=SPLIT, repeats=1, max_images=200, max_controls=60, max_training=150)
+    return build_evaluation_set(real, generated, limits)

@@ -3,8 +3,8 @@
 import inspect
 import json
 import re
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,27 +14,27 @@ from virtassay.data.dataset.store import open_dataset, write_dataset
 from virtassay.evaluation import baselines, intervals
 from virtassay.evaluation.comparison.compare import compare, difference, names_of
 from virtassay.evaluation.comparison.record import Comparison
+from virtassay.evaluation.criteria import Criteria
 from virtassay.evaluation.featurizers import features
 from virtassay.evaluation.intervals import Score
 from virtassay.evaluation.judge import assess, judge
 from virtassay.evaluation.judgement import POOLED
-from virtassay.evaluation.measure.pools import distances
+from virtassay.evaluation.metrics.pools import FD, distances
+from virtassay.evaluation.metrics.treatments import PDS
 from virtassay.evaluation.verdict import IncomparableScores
 
-BESIDE = {name: getattr(baselines, name) for name in ("control_copy", "mean_treated", "noise", "label_shuffled")}
-PAIR = {"pixel_statistics": features.PixelStatistics(), "texture": features.Texture()}
-SETTINGS: dict[str, Any] = {"split": "test", "seed": 0, "resamples": 300, "repeats": 2}
-SETTINGS |= {"max_images": 60, "max_controls": 30}
-SETTINGS |= {"max_training": 30, "baselines": BESIDE, "metrics": {"distances": partial(distances, fd_intervals=True)}}
+CRITERIA = Criteria(
+    featurizers={"pixel_statistics": features.PixelStatistics(), "texture": features.Texture()},
+    baselines={name: baselines.BASELINES[name] for name in ("control_copy", "mean_treated", "noise", "label_shuffled")},
+    metrics={"distances": partial(distances, fd_intervals=True)},
+    resamples=300, repeats=2, max_images=60, max_controls=30, max_training=30,
+)  # fmt: skip
+FEW = replace(CRITERIA, featurizers={"pixel_statistics": features.PixelStatistics()})
 IMAGES = {
     "oracle": toy.draw,
     "half": partial(toy.draw, strength=0.5),
     "control": lambda p, *rest: toy.draw("DMSO", *rest),
 }
-
-
-def changed(**settings: Any) -> dict[str, Any]:
-    return SETTINGS | settings
 
 
 def folder(place, name, plan=None, seed=1):
@@ -45,7 +45,7 @@ def folder(place, name, plan=None, seed=1):
 def compared(real, tmp_path_factory):
     place = tmp_path_factory.mktemp("compared")
     folders = {name: folder(place, name) for name in IMAGES}
-    page = compare(real, folders, place / "out", featurizers=PAIR, **SETTINGS)
+    page = compare(real, folders, place / "out", CRITERIA)
     return page, json.loads((place / "out" / "compare.json").read_text(encoding="utf-8")), folders
 
 
@@ -59,7 +59,7 @@ def test_the_known_order_is_found_with_paired_intervals(compared):
     better = {(d["metric"], d["first"], d["second"], d["featurizer"]): d["better"] for d in told["differences"]}
     assert len(better) == 3 * 3 * 2  # metrics, pairs, featurizers
     pairs = ("oracle", "half"), ("oracle", "control"), ("half", "control")
-    for featurizer in PAIR:
+    for featurizer in CRITERIA.featurizers:
         assert [better["effect_explained", *pair, featurizer] for pair in pairs] == ["oracle", "oracle", "half"]
         # half an effect is in the right direction, so that it is recognised as well; a copied control is not
         assert [better["pds", *pair, featurizer] for pair in pairs] == [None, "oracle", "half"]
@@ -82,7 +82,7 @@ def test_a_paired_interval_is_narrower_than_an_unpaired_one(compared):
 
 def test_a_folder_scores_as_when_it_is_judged_alone(real, compared):
     _, told, folders = compared
-    alone = assess(real, folders["half"], list(PAIR.values()), **changed(metrics=[distances], max_memory=0))
+    alone = assess(real, folders["half"], replace(CRITERIA, metrics={"distances": distances}))
     for metric in ("effect_explained", "pds", "fd", "kd", "effect_slope"):
         together = pooled(told["rows"], metric)
         for (generator, featurizer), row in pooled(alone.rows, metric).items():
@@ -107,8 +107,7 @@ def test_the_files_hold_all_folders_and_load_nothing(compared):
 
 def test_equal_folders_cannot_be_told_apart(real, tmp_path):
     folders = {name: folder(tmp_path, name) for name in ("a", "b")}
-    few = {"pixel_statistics": PAIR["pixel_statistics"]}
-    page = compare(real, folders, tmp_path / "out", featurizers=few, **changed(metrics={"d": distances}))
+    page = compare(real, folders, tmp_path / "out", replace(FEW, metrics={"d": distances}))
     told = json.loads((page.parent / "compare.json").read_text(encoding="utf-8"))
     assert all(d["better"] is None and d["value"] == 0 for d in told["differences"])
     assert all(d["lower"] is None for d in told["differences"] if d["metric"] == "fd")  # no interval was asked for
@@ -119,8 +118,7 @@ def test_equal_folders_cannot_be_told_apart(real, tmp_path):
 def test_only_strata_that_all_hold_are_compared_and_the_others_named(real, tmp_path):
     plan = toy.generated_plan(12)
     folders = {"a": folder(tmp_path, "a", plan[1:]), "b": folder(tmp_path, "b", plan[:-1])}
-    few = {"pixel_statistics": PAIR["pixel_statistics"]}
-    page = compare(real, folders, tmp_path / "out", featurizers=few, **changed(metrics={}))
+    page = compare(real, folders, tmp_path / "out", replace(FEW, metrics={}))
     told = json.loads((page.parent / "compare.json").read_text(encoding="utf-8"))
     strata = {r["stratum"] for r in told["rows"]} - {POOLED}
     assert len(strata) == len(plan) - 2
@@ -136,13 +134,14 @@ def test_only_strata_that_all_hold_are_compared_and_the_others_named(real, tmp_p
 
 def test_folders_that_cannot_be_compared_are_refused(real, tmp_path):
     a, fewer = folder(tmp_path, "a"), folder(tmp_path, "fewer", toy.generated_plan(10))
-    run = partial(compare, real, out=tmp_path / "out", featurizers=PAIR, **SETTINGS)
+    run = partial(compare, real, out=tmp_path / "out", criteria=CRITERIA)
     with pytest.raises(ValueError, match="give two or more"):
         run({})
     with pytest.raises(ValueError, match="give two or more"):
         run({"a": a})
     with pytest.raises(ValueError, match="name of its own"):
-        compare(real, {"a": a, "b": a}, tmp_path, featurizers={"x": PAIR["texture"], "y": PAIR["texture"]}, **SETTINGS)
+        twice = {"x": features.Texture(), "y": features.Texture()}
+        compare(real, {"a": a, "b": a}, tmp_path, replace(CRITERIA, featurizers=twice))
     with pytest.raises(ValueError, match=r"\['noise'\] would be taken for baselines"):
         run({"a": a, "noise": a})
     with pytest.raises(IncomparableScores, match=r"a against fewer: .*n_generated: 144 against 120.*max_images"):
@@ -158,13 +157,13 @@ def test_folders_that_cannot_be_compared_are_refused(real, tmp_path):
 
 
 def test_numbers_that_were_measured_differently_are_refused(real, tmp_path):
-    def told_otherwise(generator, draws, world, space, resamples):
-        rows = np.concatenate([s.generated for s in draws[0].values()])
+    def differs(candidate, space):
+        rows = candidate.rows("generated")
         return {("fd", POOLED): Score(1.0, 0.0, 2.0, 1, 1, {"resize": str(rows.min())})}
 
     folders = {name: folder(tmp_path, name) for name in ("a", "b")}
     with pytest.raises(IncomparableScores, match=r"a against b: .*resize: "):
-        compare(real, folders, tmp_path, featurizers=PAIR, **changed(metrics={"odd": told_otherwise}))
+        compare(real, folders, tmp_path, replace(CRITERIA, metrics={"odd": differs}))
 
 
 def test_the_settings_are_those_of_judge():
@@ -179,12 +178,12 @@ def test_the_better_one_has_the_smaller_distance_and_chance_is_no_answer():
 
     noise = np.random.default_rng(0).normal(size=1000)
     near, far = score(1.0, 1 + noise), score(2.0, 2 + noise + 0.1 * noise[::-1])
-    assert difference("fd", "f", ("near", "far"), near, far)["better"] == "near"
-    assert difference("pds", "f", ("near", "far"), near, far)["better"] == "far"
+    assert difference(FD, "f", ("near", "far"), near, far)["better"] == "near"
+    assert difference(PDS, "f", ("near", "far"), near, far)["better"] == "far"
     blurred = score(2.0, 2 + noise[::-1])
-    told = difference("fd", "f", ("near", "blurred"), near, blurred)
+    told = difference(FD, "f", ("near", "blurred"), near, blurred)
     assert told["better"] is None and told["lower"] < told["value"] == -1 < 0 < told["upper"]
-    nothing = difference("fd", "f", ("near", "none"), near, Score(float("nan"), 0, 0, 1, 1, {}))
+    nothing = difference(FD, "f", ("near", "none"), near, Score(float("nan"), 0, 0, 1, 1, {}))
     assert nothing["better"] is nothing["value"] is nothing["lower"] is None
 
 

@@ -8,10 +8,10 @@ import torch
 
 from virtassay.evaluation.featurizers import features
 from virtassay.evaluation.featurizers.cells import CellStatistics
-from virtassay.evaluation.featurizers.structure import Structure
+from virtassay.evaluation.featurizers.structure import MinkowskiFunctionals
 from virtassay.evaluation.featurizers.untrained import UntrainedNetwork
 
-PLAIN = (features.PixelStatistics(), features.Texture(), UntrainedNetwork(), Structure(), CellStatistics())
+PLAIN = (features.PixelStatistics(), features.Texture(), UntrainedNetwork(), MinkowskiFunctionals(), CellStatistics())
 
 
 def noise(n=5, channels=3, size=16, dtype=np.uint8, seed=0):

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from virtassay.evaluation.featurizers import pretrained
 from virtassay.evaluation.featurizers.pretrained import DINOv2, EfficientNetLite0, InceptionFID
-from virtassay.evaluation.featurizers.views import cellflux_rgb, rgb_or_grey
+from virtassay.evaluation.featurizers.torch_module import cellflux_rgb, rgb_or_grey
 from virtassay.files import RemoteFile
 
 

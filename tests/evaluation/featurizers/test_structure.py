@@ -12,7 +12,7 @@ from skimage.measure import moments_central as central
 
 from virtassay.data.prepare.fields.nuclei import dna_channel, otsu
 from virtassay.evaluation.featurizers.cells import CellStatistics
-from virtassay.evaluation.featurizers.structure import Structure, blurred, minkowski, spread
+from virtassay.evaluation.featurizers.structure import MinkowskiFunctionals, blurred, minkowski, spread
 from virtassay.simulator.grow import grow
 from virtassay.simulator.plan import Treatment, plan_wells
 
@@ -100,7 +100,7 @@ def test_structure_sees_no_gain_and_no_offset_and_pixels_moved_it_does():
     rng = np.random.default_rng(0)
     image = np.concatenate([discs((20, 20, 9), (44, 40, 7), grey=90, floor=10), discs((30, 30, 14), grey=80)], 1)
     image = image + rng.integers(0, 3, image.shape).astype(np.uint8)
-    structure = Structure()
+    structure = MinkowskiFunctionals()
     own = structure(image)
     np.testing.assert_allclose(structure(2 * image + 30), own, atol=1e-9)
     np.testing.assert_allclose(structure(image[..., ::-1]), own, atol=1e-9)
@@ -113,12 +113,12 @@ def test_structure_sees_no_gain_and_no_offset_and_pixels_moved_it_does():
 
 def test_structure_counts_objects_and_its_width_is_as_documented():
     one, four = discs((32, 32, 12)), discs(*[(y, x, 6) for y in (16, 48) for x in (16, 48)])
-    out = 64 * 64 * Structure()(np.concatenate([one, four]))[:, 2]
+    out = 64 * 64 * MinkowskiFunctionals()(np.concatenate([one, four]))[:, 2]
     assert out == pytest.approx([1, 4])
     for channels in (1, 3, 5):
         images = np.random.default_rng(0).integers(0, 255, (2, channels, 32, 32)).astype(np.uint8)
         d = channels * (5 + 10) + 10 * channels * (channels - 1) // 2
-        assert Structure()(images).shape == (2, d)
+        assert MinkowskiFunctionals()(images).shape == (2, d)
 
 
 def test_nuclei_are_counted_measured_and_told_apart():
@@ -204,6 +204,6 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="3 or more"):
         CellStatistics(diameter_px=1)
     with pytest.raises(ValueError, match="more than 0"):
-        Structure(blur=0)
+        MinkowskiFunctionals(blur=0)
     with pytest.raises(ValueError, match="too small"):
-        Structure()(image[..., :5])
+        MinkowskiFunctionals()(image[..., :5])

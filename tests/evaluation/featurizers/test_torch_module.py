@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from virtassay.evaluation.featurizers.torch_module import TorchModule
-from virtassay.evaluation.featurizers.views import cellflux_rgb, rgb_or_grey, unchanged
+from virtassay.evaluation.featurizers.torch_module import TorchModule, cellflux_rgb, rgb_or_grey, unchanged
 
 
 class Shown(nn.Module):

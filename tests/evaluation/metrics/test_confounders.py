@@ -15,7 +15,7 @@ AXIS = np.eye(D)
 VIEWS = ("features", "confounder", "features_without")
 
 
-def world(seed, through=0.0, direct=0.0):
+def evaluation(seed, through=0.0, direct=0.0):
     """Brightness moves by `through` and drives feature 0 and 1; feature 2 moves by `direct` on its own."""
     local = np.random.default_rng(seed)
     brightness = local.normal(size=N) + through * treated
@@ -25,7 +25,7 @@ def world(seed, through=0.0, direct=0.0):
 
 def mean_auc(through=0.0, direct=0.0):
     """The mean over worlds of each AUC; the standard errors are 0.006."""
-    found = [explained_by(*world(seed, through, direct), treated, wells) for seed in range(4)]
+    found = [explained_by(*evaluation(seed, through, direct), treated, wells) for seed in range(4)]
     return {view: np.mean([getattr(f, view).value for f in found]) for view in VIEWS}
 
 
@@ -53,7 +53,7 @@ def test_what_is_left_of_an_effect_of_both_is_its_own_part():
 
 
 def test_nothing_is_nothing():
-    found = [explained_by(*world(s), treated, wells) for s in range(5)]
+    found = [explained_by(*evaluation(s), treated, wells) for s in range(5)]
     for view in VIEWS:
         deviation = [(getattr(f, view).value - 0.5) / getattr(f, view).null_sd for f in found]
         assert abs(np.mean(deviation)) < 4 / np.sqrt(5)
@@ -61,7 +61,7 @@ def test_nothing_is_nothing():
 
 def test_the_line_is_scikit_learn_s_and_is_fitted_on_controls_only():
     """Treated images must not bend it: their effect would be regressed out as if it were brightness."""
-    x, c = world(1, through=1.0, direct=2.0)
+    x, c = evaluation(1, through=1.0, direct=2.0)
     fitted = ~treated & (wells % 2 == 0)
     oracle = x - LinearRegression(fit_intercept=True).fit(c[fitted], x[fitted]).predict(c)
     left = confounders._without(x, c, fitted)
@@ -70,7 +70,7 @@ def test_the_line_is_scikit_learn_s_and_is_fitted_on_controls_only():
 
 
 def test_several_confounders_and_one_that_controls_share():
-    x, c = world(0, through=1.5)
+    x, c = evaluation(0, through=1.5)
     local = np.random.default_rng(5)
     both = np.c_[c, np.where(treated, 0.7, 0.1), local.normal(size=N)]  # the second is constant among controls
     found = explained_by(x, both, treated, wells)
@@ -82,14 +82,14 @@ def test_several_confounders_and_one_that_controls_share():
 
 
 def test_the_unit_and_the_zero_of_a_confounder_do_not_matter():
-    x, c = world(0, through=1.0)
+    x, c = evaluation(0, through=1.0)
     first, second = explained_by(x, c, treated, wells), explained_by(x, 1e4 * c - 3, treated, wells)
     assert second.features_without.value == pytest.approx(first.features_without.value, abs=1e-9)
     assert second.confounder.value == pytest.approx(first.confounder.value, abs=1e-9)
 
 
 def test_what_cannot_be_asked_is_no_number():
-    x, c = world(0)
+    x, c = evaluation(0)
     broken = c.copy()
     broken[3] = np.nan
     found = explained_by(x, broken, treated, wells)
@@ -105,7 +105,7 @@ def test_what_cannot_be_asked_is_no_number():
 
 
 def test_arrays_that_do_not_fit_are_named():
-    x, c = world(0)
+    x, c = evaluation(0)
     with pytest.raises(ValueError, match="confounders"):
         explained_by(x, c[:, 0], treated, wells)
     with pytest.raises(ValueError, match="images"):

@@ -4,15 +4,17 @@ import polars as pl
 import pytest
 
 from tests.evaluation.report.toy_judgement import row
-from virtassay.evaluation.judgement import BASELINES, MODEL
+from virtassay.evaluation.baselines import BASELINES, floors_of
+from virtassay.evaluation.judgement import MODEL
 from virtassay.evaluation.report.tables import metric_lines, selftest_table
+from virtassay.evaluation.selftest.caught import GLOSSARY
 from virtassay.evaluation.selftest.last_run import LastRun
 
 
 def test_a_scaled_interval_follows_the_direction_of_the_metric():
     def scaled(metric, value, lower, upper, floor, ceiling, score):
         given = row(MODEL, metric, "f", value, floor=floor, ceiling=ceiling, scaled=score, lower=lower, upper=upper)
-        cell = metric_lines([given], "f", BASELINES)[0].scaled
+        cell = metric_lines([given], "f", floors_of(BASELINES), GLOSSARY)[0].scaled
         return pytest.approx((cell.lower, cell.value, cell.upper))
 
     assert scaled("fd", 4.0, 3.0, 6.0, 5.0, 1.0, 0.25) == (-0.25, 0.25, 0.5)

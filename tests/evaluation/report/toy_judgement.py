@@ -4,7 +4,9 @@ import numpy as np
 import polars as pl
 
 from virtassay.data.dataset.store import DatasetInfo, open_dataset, write_dataset
-from virtassay.evaluation.judgement import BASELINES, CEILING, GENERATORS, INFORMED, MODEL, Judgement
+from virtassay.evaluation.baselines import BASELINES, floors_of, informed_of
+from virtassay.evaluation.judgement import CEILING, MODEL, Judgement
+from virtassay.evaluation.selftest.caught import GLOSSARY
 
 EVIL = "<b>x</b>"
 FEATURIZERS = ("pixel_statistics", "texture")
@@ -44,6 +46,9 @@ def row(generator, metric, featurizer, value, **given):
     }
 
 
+GENERATORS = (MODEL, *BASELINES, CEILING)
+
+
 def judgement(tmp_path, treatments, batches=("week1",), featurizers=FEATURIZERS, **images):
     real = dataset(tmp_path / "real", treatments, batches=batches, **images)
     generated = dataset(tmp_path / "generated", treatments, True, batches=batches, **images)
@@ -59,7 +64,7 @@ def judgement(tmp_path, treatments, batches=("week1",), featurizers=FEATURIZERS,
             names.select("batch", "treatment", "perturbation", "dose_um", "moa").iter_rows()
         )
     ]
-    values = dict.fromkeys((*BASELINES, *INFORMED), 0.2) | {MODEL: 0.7, CEILING: 0.9}
+    values = dict.fromkeys(BASELINES, 0.2) | {MODEL: 0.7, CEILING: 0.9}
     return Judgement(
         rows=[row(g, m, f, values[g]) for g in GENERATORS for m in METRICS for f in featurizers],
         effects=pl.DataFrame(lines, schema_overrides={"dose_um": pl.Float64, "moa": pl.String}),
@@ -94,6 +99,9 @@ def judgement(tmp_path, treatments, batches=("week1",), featurizers=FEATURIZERS,
             "warnings": ["a warning"],
         },
         provenance={"version": "0", "solver": {"nfe": 50}},
+        glossary=GLOSSARY,
+        floors=floors_of(BASELINES),
+        informed=informed_of(BASELINES),
     )
 
 

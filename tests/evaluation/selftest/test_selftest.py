@@ -13,9 +13,8 @@ from omegaconf import OmegaConf
 import virtassay.evaluation as evaluation
 from virtassay.evaluation.featurizers.features import PixelStatistics, Texture
 from virtassay.evaluation.featurizers.untrained import UntrainedNetwork
-from virtassay.evaluation.measure import across, within
-from virtassay.evaluation.report import glossary
-from virtassay.evaluation.selftest.caught import follows_the_truth, who_catches_what
+from virtassay.evaluation.metrics import moved, recognised, told_apart
+from virtassay.evaluation.selftest.caught import GLOSSARY, follows_the_truth, who_catches_what
 from virtassay.evaluation.selftest.generators import (
     DIALS,
     GENERATORS,
@@ -27,13 +26,13 @@ from virtassay.evaluation.selftest.generators import (
     wrong_batch,
 )
 from virtassay.evaluation.selftest.last_run import last_run
-from virtassay.evaluation.selftest.screen import drug_of, population, simulated_screen
+from virtassay.evaluation.selftest.simulated import drug_of, population, simulated_screen
 from virtassay.evaluation.selftest.trial import METRICS, Outcome, trial
 from virtassay.simulator.plan import Treatment
 
 ORACLES = {"oracle": oracle, "oracle 1": partial(oracle, draw=1), "oracle 2": partial(oracle, draw=2)}
 FAULTY = [name for name in GENERATORS if name != "oracle"]
-SLOW = (within.told_apart, across.recognised)  # classifiers; the verdict does not ask them
+SLOW = (told_apart, recognised)  # classifiers; the verdict does not ask them
 LOOKS = (PixelStatistics(), Texture(), UntrainedNetwork(seeds=(0,), widths=(16, 32)))
 
 
@@ -129,7 +128,7 @@ def test_all_metrics_of_the_full_evaluation_are_on_trial():
     conf = Path(evaluation.__file__).parents[2] / "conf" / "evaluation"
     asked = [metric for name in ("quick", "full") for metric in OmegaConf.load(conf / f"{name}.yaml").metrics.values()]
     there = {get_method(metric["_target_"]) for metric in asked if "_target_" in metric}
-    paired = {within.moved}  # of images that began at a control each: no generator here has such
+    paired = {moved}  # of images that began at a control each: no generator here has such
     assert there - paired == {getattr(metric, "func", metric) for metric in METRICS}
 
 
@@ -244,4 +243,4 @@ def test_the_packaged_tables_are_of_these_generators_and_all_are_caught():
     assert set(caught.filter("verdict")["generator"]) == set(FAULTY)
     assert set(dials["dial"]) == set(DIALS)
     assert dials["rho"].is_between(-1, 1).all()
-    assert all(glossary.metric(name) for name in pl.concat([caught["metric"], dials["metric"]]).unique())
+    assert all(GLOSSARY[name].better for name in pl.concat([caught["metric"], dials["metric"]]).unique())

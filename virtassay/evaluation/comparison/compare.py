@@ -13,160 +13,102 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from virtassay.data.dataset.rows import Rows
 from virtassay.data.dataset.store import Dataset
-from virtassay.evaluation import baselines as generators
-from virtassay.evaluation import strata
-from virtassay.evaluation.baselines import Draw
+from virtassay.evaluation.baselines import model, real_replicate
 from virtassay.evaluation.comparison.record import HEADLINES, Comparison, write_comparison
-from virtassay.evaluation.evaluation_set import World, named
-from virtassay.evaluation.featurizers.cache import Cached
-from virtassay.evaluation.featurizers.features import Featurizer
+from virtassay.evaluation.criteria import Criteria
+from virtassay.evaluation.evaluation_set import EvaluationSet, named
 from virtassay.evaluation.fingerprint import fingerprint
+from virtassay.evaluation.glossary import HIGHER, Description
 from virtassay.evaluation.intervals import Score, Scores, percentiles
-from virtassay.evaluation.judge import REPEATED, Baseline
-from virtassay.evaluation.judgement import CEILING, GENERATORS, MODEL, POOLED, Row
-from virtassay.evaluation.measure.measure import Metric, measure
-from virtassay.evaluation.measure.needed import features_of, require_own_names, rows_needed
-from virtassay.evaluation.measure.space import space
-from virtassay.evaluation.report import glossary
+from virtassay.evaluation.judgement import CEILING, MODEL, POOLED, Row
+from virtassay.evaluation.score import score
+from virtassay.evaluation.strata import build_evaluation_set
 from virtassay.evaluation.verdict import IncomparableScores, anchored, comparable
-from virtassay.files import cache_folder
+from virtassay.flow.traits import trait
 
 log = logging.getLogger(__name__)
 
 
-def compare(
-    real: Dataset,
-    generated: Mapping[str, Dataset],
-    out: Path | str,
-    *,
-    featurizers: Mapping[str, Featurizer],
-    baselines: Mapping[str, Baseline],
-    metrics: Mapping[str, Metric],
-    split: str = "test",
-    seed: int = 0,
-    resamples: int = 1000,
-    repeats: int = 5,
-    max_images: int = 500,
-    max_controls: int = 200,
-    max_training: int = 500,
-    max_memory: int = 0,
-    cache: bool = False,
-) -> Path:
-    """Compare the folders `generated` (by name) on the `split` of `real`; write compare.json, .md and .html into `out`.
+def compare(real: Dataset, generated: Mapping[str, Dataset], out: Path | str, criteria: Criteria) -> Path:
+    """Compare the folders `generated` (by name) on the same real images; write compare.json, .md and .html into `out`.
 
-    The other arguments are those of `judge`. Only strata that all folders hold are compared; the others are named in
-    the warnings. The baseline label_shuffled is left out: it is another for each folder. Returns the path of
-    compare.html. Raises ValueError as `judge` does, for fewer than two folders, and where folders have no stratum in
-    common; IncomparableScores, naming the fields, where two folders' numbers were measured differently (so also where
-    they hold different numbers of images).
+    Only strata that all folders hold are compared; the others are named in the warnings. Baselines that are made of the
+    generated images (label_shuffled) are left out: they are others for each folder. Returns the path of compare.html.
+    Raises ValueError as `judge` does, for fewer than two folders, and where folders have no stratum in common;
+    IncomparableScores, naming the fields, where two folders' numbers were measured differently (so also where they hold
+    different numbers of images).
     """
     if len(generated) < 2:
         raise ValueError(f"{len(generated)} folder(s) to compare; give two or more. One alone is judged: generated=….")
-    clash = sorted(set(generated) & set(GENERATORS))
+    clash = sorted(set(generated) & {MODEL, CEILING, *criteria.baselines})
     if clash:
         raise ValueError(f"folders called {clash} would be taken for baselines of that name: rename them.")
-    looked_through = [Cached(f, cache_folder() / "features") if cache else f for f in featurizers.values()]
-    require_own_names(looked_through)
-    worlds = {
-        name: strata.build(
-            real,
-            folder,
-            split=split,
-            seed=seed,
-            draws=repeats,
-            max_images=max_images,
-            max_controls=max_controls,
-            max_training=max_training,
-            max_memory=max_memory,
-        )
-        for name, folder in generated.items()
-    }
-    worlds, warnings = side_by_side(worlds)
-    asked = {
-        **{name: f for name, f in baselines.items() if name != "label_shuffled"},
-        CEILING: generators.real_replicate,
-    }
-    ours = {name: [generators.model(world, 0)] for name, world in worlds.items()}
-    first = next(iter(worlds.values()))
-    beside = {name: [f(first, k) for k in range(repeats if name in REPEATED else 1)] for name, f in asked.items()}
+    featurizers, glossary = criteria.looks(), criteria.glossary()
+    sets = {name: build_evaluation_set(real, folder, criteria) for name, folder in generated.items()}
+    sets, warnings = side_by_side(sets)
+    first = next(iter(sets.values()))
+    baselines = {name: f for name, f in criteria.baselines.items() if not trait(f, "of_generated")}
+    candidates = {name: criteria.candidate(own, model, is_model=True) for name, own in sets.items()}
+    candidates |= {name: criteria.candidate(first, f) for name, f in {**baselines, CEILING: real_replicate}.items()}
     rows: list[Row] = []
     differences: list[dict[str, Any]] = []
-    for featurizer in looked_through:
-        scores, told = _measured(featurizer, worlds, ours, beside, list(metrics.values()), resamples)
-        made = anchored(scores, fingerprint(featurizer, real, split, seed, resamples))
-        differences += _differences(list(worlds), scores, made)
-        rows, warnings = rows + made, warnings + told
-        log.info("measured %s", featurizer.name)
-    origins = {name: {"folder": str(one.root), **(one.info.provenance or {})} for name, one in generated.items()}
-    found = Comparison(origins, real.info.name, split, rows, differences, list(dict.fromkeys(warnings)))
-    for sentence in found.sentences:
+    for featurizer, _, measured in score(candidates, featurizers):
+        scores = {name: measurement.scores for name, measurement in measured.items()}
+        anchors = anchored(scores, baselines, glossary, fingerprint(featurizer, real, criteria))
+        differences += _differences(list(sets), scores, anchors)
+        rows += anchors
+        for name in sets:
+            warnings += measured[name].warnings(f"{name}, {featurizer.name}", "count as worst")
+    comparison = Comparison(
+        folders={
+            name: {"folder": str(folder.root), **(folder.info.provenance or {})} for name, folder in generated.items()
+        },
+        real=real.info.name,
+        split=criteria.split,
+        rows=rows,
+        differences=differences,
+        warnings=list(dict.fromkeys(warnings)),
+        glossary=glossary,
+    )
+    for sentence in comparison.sentences:
         log.info(sentence)
-    return write_comparison(found, Path(out))
+    return write_comparison(comparison, Path(out))
 
 
-def _measured(
-    featurizer: Featurizer,
-    worlds: Mapping[str, World],
-    ours: Mapping[str, Sequence[Draw]],
-    beside: Mapping[str, Sequence[Draw]],
-    metrics: Sequence[Metric],
-    resamples: int,
-) -> tuple[dict[str, Scores], list[str]]:
-    """Scores of all folders (each as the model of `judge`), baselines and the replicate, and what to warn of."""
-    first = next(iter(worlds.values()))
-    sets = [rows_needed(world, {**beside, name: ours[name]}) for name, world in worlds.items()]
-    needed = np.unique(np.concatenate(sets))
-    there = space(featurizer.name, first, needed, features_of(featurizer, needed, first))
-    scores: dict[str, Scores] = {}
-    warnings: list[str] = []
-    for name, world in worlds.items():
-        measured = measure(MODEL, ours[name], world, there, resamples, metrics)
-        scores[name] = measured.scores
-        for reason in sorted(set(measured.unmeasured.values())):
-            strata = [stratum for stratum, why in measured.unmeasured.items() if why == reason]
-            warnings.append(
-                f"{name}, {featurizer.name}: {len(strata)} strata count as worst ({reason}): {named(strata)}."
-            )
-    for name, draws in beside.items():
-        scores[name] = measure(name, draws, first, there, resamples, metrics).scores
-    return scores, warnings
+def side_by_side(sets: Mapping[str, EvaluationSet]) -> tuple[dict[str, EvaluationSet], list[str]]:
+    """Put the generated images of several sets of the same real images into one, and keep the strata that all hold.
 
-
-def side_by_side(worlds: Mapping[str, World]) -> tuple[dict[str, World], list[str]]:
-    """Put the generated images of several worlds of the same real images into one, and keep the strata that all hold.
-
-    Returns a world for each folder, which differ in their generated images only, and what to warn of.
+    Returns a set for each folder, which differ in their generated images only, and what to warn of.
     """
-    held = [{s.name for s in world.strata if len(s.generated)} for world in worlds.values()]
-    common = held[0].intersection(*held)
-    left_out = sorted({name for mine in held for name in mine - common})
+    strata = [{s.name for s in own.strata if len(s.generated)} for own in sets.values()]
+    common = strata[0].intersection(*strata)
+    left_out = sorted({name for names in strata for name in names - common})
     if not common:
         raise ValueError(
-            f"the folders {named(list(worlds))} have no batch and treatment in common, so there is nothing to compare. "
+            f"the folders {named(list(sets))} have no batch and treatment in common, so there is nothing to compare. "
             "Generate the same requests with each model."
         )
-    first = next(iter(worlds.values()))
-    warnings = [text for text in first.warnings if all(text in world.warnings for world in worlds.values())]
-    warnings += [f"{name}: {text}" for name, world in worlds.items() for text in world.warnings if text not in warnings]
+    first = next(iter(sets.values()))
+    warnings = [text for text in first.warnings if all(text in own.warnings for own in sets.values())]
+    warnings += [f"{name}: {text}" for name, own in sets.items() for text in own.warnings if text not in warnings]
     if left_out:
         warnings.append(f"{len(left_out)} strata that not all folders hold are left out for all: {named(left_out)}.")
-    joined = _joined([world.generated for world in worlds.values()])
-    moved: dict[str, World] = {}
+    joined = _joined([own.generated for own in sets.values()])
+    moved: dict[str, EvaluationSet] = {}
     offset = 0
-    for name, world in worlds.items():
-        kept = [replace(s, generated=s.generated + offset) for s in world.strata if s.name in common]
-        begun_at = {row + offset: control for row, control in world.begun_at.items()}
+    for name, own in sets.items():
+        kept = [replace(s, generated=s.generated + offset) for s in own.strata if s.name in common]
+        begun_at = {row + offset: control for row, control in own.begun_at.items()}
         moved[name] = replace(first, strata=kept, generated=joined, begun_at=begun_at)
-        offset += len(world.generated)
-    counts = {name: {"n_generated": sum(len(s.generated) for s in world.strata)} for name, world in moved.items()}
-    one = next(iter(counts))
+        offset += len(own.generated)
+    counts = {name: {"n_generated": sum(len(s.generated) for s in own.strata)} for name, own in moved.items()}
+    reference = next(iter(counts))
     for other in counts:
-        _require_comparable(one, other, counts[one], counts[other])
+        _require_comparable(reference, other, counts[reference], counts[other])
     return moved, warnings
 
 
@@ -178,22 +120,22 @@ def _joined(folders: Sequence[Dataset]) -> Dataset:
         place = folder.rows.select("batch", "shard", "offset")
         places.append(place.with_columns(pl.col("shard").cast(pl.Int64) + shards, pl.col("offset").cast(pl.Int64)))
         shards += len(folder.maps)
-    maps = tuple(one for folder in folders for one in folder.maps)
+    maps = tuple(shard for folder in folders for shard in folder.maps)
     return replace(folders[0], rows=Rows.of(pl.concat(places)), maps=maps)
 
 
 def _differences(names: Sequence[str], scores: Mapping[str, Scores], rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Every pair of folders in every headline metric of one featurizer."""
     pooled = {(row["generator"], row["metric"]): row for row in rows if row["stratum"] == POOLED}
-    found: list[dict[str, Any]] = []
+    differences: list[dict[str, Any]] = []
     for first, second in combinations(names, 2):
         for metric in HEADLINES:
-            if (first, metric) in pooled and (second, metric) in pooled:
-                one, other = pooled[first, metric], pooled[second, metric]
-                _require_comparable(first, second, one["fingerprint"], other["fingerprint"])
-                pair = scores[first][metric, POOLED], scores[second][metric, POOLED]
-                found.append(difference(metric, one["featurizer"], (first, second), *pair))
-    return found
+            if (first, metric.name) in pooled and (second, metric.name) in pooled:
+                a, b = pooled[first, metric.name], pooled[second, metric.name]
+                _require_comparable(first, second, a["fingerprint"], b["fingerprint"])
+                pair = scores[first][metric.name, POOLED], scores[second][metric.name, POOLED]
+                differences.append(difference(metric, a["featurizer"], (first, second), *pair))
+    return differences
 
 
 def _require_comparable(first: str, second: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
@@ -206,7 +148,9 @@ def _require_comparable(first: str, second: str, a: Mapping[str, Any], b: Mappin
         ) from error
 
 
-def difference(metric: str, featurizer: str, names: tuple[str, str], first: Score, second: Score) -> dict[str, Any]:
+def difference(
+    metric: Description, featurizer: str, names: tuple[str, str], first: Score, second: Score
+) -> dict[str, Any]:
     """first − second with its paired 95 % interval, and the name of the better one if that interval excludes 0.
 
     Keys as `Comparison.differences`; None where a score could not be measured, or has no interval.
@@ -214,11 +158,11 @@ def difference(metric: str, featurizer: str, names: tuple[str, str], first: Scor
     lower = upper = float("nan")
     if len(first.samples) == len(second.samples):
         lower, upper = percentiles(first.samples - second.samples)
-    above = lower > 0 if glossary.metric(metric).better == "↑" else upper < 0
-    below = upper < 0 if glossary.metric(metric).better == "↑" else lower > 0
+    above = lower > 0 if metric.better == HIGHER else upper < 0
+    below = upper < 0 if metric.better == HIGHER else lower > 0
     numbers = {"value": first.value - second.value, "lower": lower, "upper": upper}
     return {
-        "metric": metric,
+        "metric": metric.name,
         "featurizer": featurizer,
         "first": names[0],
         "second": names[1],
@@ -233,11 +177,11 @@ def names_of(folders: Sequence[str | Path]) -> list[str]:
     runs/a/generated and runs/b/generated are a and b. Raises ValueError for a folder that is given twice.
     """
     parts = [list(Path(os.path.abspath(folder)).parts) for folder in folders]
-    for i, one in enumerate(parts):
-        if one in parts[:i]:
+    for i, path in enumerate(parts):
+        if path in parts[:i]:
             raise ValueError(f"the folder {folders[i]} is given twice; name each folder to compare once.")
     for end in (0, -1):
-        while all(len(one) > 1 for one in parts) and len({one[end] for one in parts}) == 1:
-            for one in parts:
-                one.pop(end)
-    return ["/".join(one) for one in parts]
+        while all(len(path) > 1 for path in parts) and len({path[end] for path in parts}) == 1:
+            for path in parts:
+                path.pop(end)
+    return ["/".join(path) for path in parts]

@@ -2,21 +2,25 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from virtassay.evaluation.comparison.contests import Contest, contest_figure
-from virtassay.evaluation.judgement import CEILING, GENERATORS, POOLED, Row
-from virtassay.evaluation.report import glossary, tables
+from virtassay.evaluation.comparison.dot_plot import Lane, dot_plot
+from virtassay.evaluation.glossary import Description, Glossary
+from virtassay.evaluation.judgement import CEILING, POOLED, Row
+from virtassay.evaluation.metrics.effects import EFFECT_EXPLAINED
+from virtassay.evaluation.metrics.pools import FD
+from virtassay.evaluation.metrics.treatments import PDS
+from virtassay.evaluation.report import tables
 from virtassay.evaluation.report.plots import Estimate
 from virtassay.files import write_text
 from virtassay.report.numbers import flat, name, number
 from virtassay.report.pages import as_json, page
 
-HEADLINES = ("effect_explained", "pds", "fd")
-PLOTTED = ("effect_explained", "pds")  # fd has another unit in each featurizer
+HEADLINES = (EFFECT_EXPLAINED, PDS, FD)
+PLOTTED = (EFFECT_EXPLAINED, PDS)  # fd has another unit in each featurizer
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Comparison:
     rows: as `Judgement.rows`; `generator` is the name of a folder, of a baseline, or the replicate.
     differences: for each pair of folders in each headline metric and featurizer, as {"metric", "featurizer", "first",
     "second", "value": first − second, "lower", "upper", "better": a name, or None where chance cannot be excluded}.
+    glossary: what the metrics mean.
     """
 
     folders: dict[str, dict[str, Any]]
@@ -35,43 +40,47 @@ class Comparison:
     rows: list[Row]
     differences: list[dict[str, Any]]
     warnings: list[str]
+    glossary: Glossary = field(default_factory=Glossary)
 
     @property
     def sentences(self) -> list[str]:
         """For each headline metric and pair of folders: which is better, and in which featurizers."""
-        told: list[str] = []
+        sentences: list[str] = []
         for metric in HEADLINES:
             for pair in combinations(self.folders, 2):
-                asked = [d for d in self.differences if (d["metric"], d["first"], d["second"]) == (metric, *pair)]
-                if asked:
-                    told.append(f"{glossary.metric(metric).label}: {_said(pair, asked)}")
-        return told
+                key = (metric.name, *pair)
+                own = [d for d in self.differences if (d["metric"], d["first"], d["second"]) == key]
+                if own:
+                    sentences.append(f"{metric.label}: {_sentence(pair, own)}")
+        return sentences
 
 
-def _said(pair: tuple[str, str], asked: Sequence[Mapping[str, Any]]) -> str:
-    wins = {one: [d["featurizer"] for d in asked if d["better"] == one] for one in pair}
-    ahead = [one for one in pair if wins[one]]
-    if all(d["lower"] is None for d in asked):
+def _sentence(pair: tuple[str, str], differences: Sequence[Mapping[str, Any]]) -> str:
+    wins = {name: [d["featurizer"] for d in differences if d["better"] == name] for name in pair}
+    ahead = [name for name in pair if wins[name]]
+    if all(d["lower"] is None for d in differences):
         return f"{pair[0]} and {pair[1]} are not compared, for want of an interval (evaluation=full has one)."
     if not ahead:
         return f"{pair[0]} and {pair[1]} cannot be told apart."
     if len(ahead) == 2:
-        where = " and ".join(f"{one} is better in {', '.join(wins[one])}" for one in ahead)
+        where = " and ".join(f"{name} is better in {', '.join(wins[name])}" for name in ahead)
         return f"it depends on the featurizer: {where}."
     better = ahead[0]
     worse = pair[1] if better == pair[0] else pair[0]
-    only = len(wins[better]) < len(asked)
-    where = f" in {', '.join(wins[better])} only, of {len(asked)} featurizers" if only else ""
+    only = len(wins[better]) < len(differences)
+    where = f" in {', '.join(wins[better])} only, of {len(differences)} featurizers" if only else ""
     return f"{better} is better than {worse}{where}."
 
 
-def write_comparison(found: Comparison, out: Path) -> Path:
+def write_comparison(comparison: Comparison, out: Path) -> Path:
     """Write compare.json, compare.md and compare.html into `out` and return the path of the last."""
     out.mkdir(parents=True, exist_ok=True)
-    stored = {**asdict(found), "sentences": found.sentences}
+    stored = {**asdict(comparison), "sentences": comparison.sentences}
+    del stored["glossary"]
     write_text(out / "compare.json", as_json(stored))
-    write_text(out / "compare.md", _markdown(found))
-    return write_text(out / "compare.html", page("virtassay.evaluation.comparison", "compare.html.j2", _content(found)))
+    write_text(out / "compare.md", _markdown(comparison))
+    html = page("virtassay.evaluation.comparison", "compare.html.j2", _content(comparison))
+    return write_text(out / "compare.html", html)
 
 
 def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
@@ -79,25 +88,28 @@ def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines)]
 
 
-def _markdown(found: Comparison) -> str:
-    head = ["metric", "featurizer", *found.folders, "best trivial baseline", "real replicate"]
+def _markdown(comparison: Comparison) -> str:
+    head = ["metric", "featurizer", *comparison.folders, "best trivial baseline", "real replicate"]
     lines: list[list[str]] = []
-    for metric, featurizer in _asked(found):
-        cells = [_text(_cell(found, one, metric, featurizer)) for one in (*found.folders, CEILING)]
-        lines.append([metric, featurizer, *cells[:-1], number(_floor(found, metric, featurizer)), cells[-1]])
-    parts = [f"# {', '.join(found.folders)} on the {found.split} split of {found.real}", ""]
-    parts += [*(f"- {text}" for text in found.sentences), "", *markdown_table(head, lines), ""]
-    return "\n".join([*parts, *(f"- {text}" for text in found.warnings), ""])
+    for metric, featurizer in _headlines(comparison):
+        cells = [
+            _text(_cell(comparison, generator, metric, featurizer)) for generator in (*comparison.folders, CEILING)
+        ]
+        lines.append([metric, featurizer, *cells[:-1], number(_floor(comparison, metric, featurizer)), cells[-1]])
+    parts = [f"# {', '.join(comparison.folders)} on the {comparison.split} split of {comparison.real}", ""]
+    parts += [*(f"- {text}" for text in comparison.sentences), "", *markdown_table(head, lines), ""]
+    return "\n".join([*parts, *(f"- {text}" for text in comparison.warnings), ""])
 
 
-def _asked(found: Comparison) -> list[tuple[str, str]]:
+def _headlines(comparison: Comparison) -> list[tuple[str, str]]:
     """Headline metrics in each featurizer, in their order."""
-    there = tables.in_order(row["featurizer"] for row in found.rows)
-    return [(m, f) for m in HEADLINES for f in there if _row(found, next(iter(found.folders)), m, f)]
+    featurizers = tables.in_order(row["featurizer"] for row in comparison.rows)
+    first = next(iter(comparison.folders))
+    return [(m.name, f) for m in HEADLINES for f in featurizers if _row(comparison, first, m.name, f)]
 
 
-def _row(found: Comparison, generator: str, metric: str, featurizer: str) -> Row:
-    for row in found.rows:
+def _row(comparison: Comparison, generator: str, metric: str, featurizer: str) -> Row:
+    for row in comparison.rows:
         if (row["generator"], row["metric"], row["featurizer"], row["stratum"]) == (
             generator,
             metric,
@@ -108,12 +120,12 @@ def _row(found: Comparison, generator: str, metric: str, featurizer: str) -> Row
     return {}
 
 
-def _cell(found: Comparison, generator: str, metric: str, featurizer: str) -> Estimate:
-    return tables.estimate(_row(found, generator, metric, featurizer))
+def _cell(comparison: Comparison, generator: str, metric: str, featurizer: str) -> Estimate:
+    return tables.estimate(_row(comparison, generator, metric, featurizer))
 
 
-def _floor(found: Comparison, metric: str, featurizer: str) -> float:
-    floor = _row(found, next(iter(found.folders)), metric, featurizer).get("floor")
+def _floor(comparison: Comparison, metric: str, featurizer: str) -> float:
+    floor = _row(comparison, next(iter(comparison.folders)), metric, featurizer).get("floor")
     return math.nan if floor is None else floor
 
 
@@ -122,36 +134,40 @@ def _text(cell: Estimate) -> str:
     return number(cell.value) + interval
 
 
-def _content(found: Comparison) -> dict[str, Any]:
-    featurizers = tables.in_order(featurizer for _, featurizer in _asked(found))
-    metrics = tables.in_order(row["metric"] for row in found.rows if row["stratum"] == POOLED)
-    beside = [g for g in GENERATORS if any(row["generator"] == g for row in found.rows)]
-    shown = [*found.folders, *beside]
+def _content(comparison: Comparison) -> dict[str, Any]:
+    featurizers = tables.in_order(featurizer for _, featurizer in _headlines(comparison))
+    metrics = tables.in_order(row["metric"] for row in comparison.rows if row["stratum"] == POOLED)
+    shown = tables.in_order([*comparison.folders, *(row["generator"] for row in comparison.rows)])
     return {
-        "found": found,
-        "figures": [
-            (metric, _figure(found, name, featurizers)) for name in PLOTTED for metric in [glossary.metric(name)]
-        ],
+        "comparison": comparison,
+        "figures": [(metric, _figure(comparison, metric, featurizers)) for metric in PLOTTED],
         "differences": [
-            (glossary.metric(metric).label, d, tables.estimate(d))
+            (metric.label, d, tables.estimate(d))
             for metric in HEADLINES
-            for d in found.differences
-            if d["metric"] == metric
+            for d in comparison.differences
+            if d["metric"] == metric.name
         ],
         "shown": shown,
         "tables": [
-            (f, [(glossary.metric(m), [_cell(found, g, m, f) for g in shown], _floor(found, m, f)) for m in metrics])
+            (
+                f,
+                [
+                    (comparison.glossary[m], [_cell(comparison, g, m, f) for g in shown], _floor(comparison, m, f))
+                    for m in metrics
+                ],
+            )
             for f in featurizers
         ],
-        "fingerprints": [(f, tables.fingerprint(found.rows, f)) for f in featurizers],
-        "origins": [(one, flat(told)) for one, told in found.folders.items()],
+        "fingerprints": [(f, tables.fingerprint(comparison.rows, f)) for f in featurizers],
+        "origins": [(folder, flat(origin)) for folder, origin in comparison.folders.items()],
     }
 
 
-def _figure(found: Comparison, metric: str, featurizers: Sequence[str]) -> str:
-    contests: list[Contest] = []
+def _figure(comparison: Comparison, metric: Description, featurizers: Sequence[str]) -> str:
+    lanes: list[Lane] = []
     for f in featurizers:
-        cells = [(one, _cell(found, one, metric, f)) for one in found.folders]
-        marks = tuple(replace(cell, label=one) for one, cell in cells)
-        contests.append(Contest(name(f), marks, _floor(found, metric, f), _cell(found, CEILING, metric, f).value))
-    return contest_figure(contests, glossary.metric(metric).label)
+        cells = [(folder, _cell(comparison, folder, metric.name, f)) for folder in comparison.folders]
+        marks = tuple(replace(cell, label=folder) for folder, cell in cells)
+        ceiling = _cell(comparison, CEILING, metric.name, f).value
+        lanes.append(Lane(name(f), marks, _floor(comparison, metric.name, f), ceiling))
+    return dot_plot(lanes, metric.label)

@@ -51,41 +51,41 @@ class Cached:
     def __call__(self, images: Images) -> Features:
         if not len(images):
             return self.featurizer(images)
-        shelf = self._shelf(images)
-        keys, known = image_keys(images), self._places(shelf)
+        subfolder = self._subfolder(images)
+        keys, known = image_keys(images), self._places(subfolder)
         new = {key: row for row, key in enumerate(keys) if key not in known}  # equal images are computed once
         rows = list(new.values())
         step = max(MINIBATCH, min(FILE_ROWS, FILE_BYTES // images[0].nbytes))
         for start in range(0, len(rows), step):
             some = rows[start : start + step]
-            path = _write(shelf, [keys[row] for row in some], self.featurizer(images[some]))
+            path = _write(subfolder, [keys[row] for row in some], self.featurizer(images[some]))
             known |= {keys[row]: (path, place) for place, row in enumerate(some)}
         return _gather([known[key] for key in keys])
 
-    def _shelf(self, images: Images) -> Path:
+    def _subfolder(self, images: Images) -> Path:
         kind = type(self.featurizer)
-        told = {
+        identity = {
             "featurizer": f"{kind.__module__}.{kind.__qualname__}",
             "name": self.name,
             "fingerprint": self.fingerprint(),
             "images": [images.dtype.name, *images.shape[1:]],
             "code": _code(),
         }
-        text = json.dumps(told, sort_keys=True, indent=1)
-        shelf = Path(self.folder) / _hash(text.encode())
-        if not (shelf / "featurizer.json").exists():
-            shelf.mkdir(parents=True, exist_ok=True)
-            write_text(shelf / "featurizer.json", text)
-        return shelf
+        text = json.dumps(identity, sort_keys=True, indent=1)
+        subfolder = Path(self.folder) / _hash(text.encode())
+        if not (subfolder / "featurizer.json").exists():
+            subfolder.mkdir(parents=True, exist_ok=True)
+            write_text(subfolder / "featurizer.json", text)
+        return subfolder
 
-    def _places(self, shelf: Path) -> Places:
+    def _places(self, subfolder: Path) -> Places:
         """What lies in the folder by now; each file is read and checked when it is first seen."""
-        known = self._known.setdefault(shelf, {})
+        known = self._known.setdefault(subfolder, {})
         seen = {path for path, _ in known.values()}
-        for path in sorted(set(shelf.glob("*.npy")) - seen):
+        for path in sorted(set(subfolder.glob("*.npy")) - seen):
             with path.open("rb") as file:
-                found = hashlib.file_digest(file, _blake2b).hexdigest()
-            if found != path.stem:
+                digest = hashlib.file_digest(file, _blake2b).hexdigest()
+            if digest != path.stem:
                 warnings.warn(
                     f"{path} is damaged: its images are computed again. Remove it.", RuntimeWarning, stacklevel=3
                 )
@@ -134,11 +134,11 @@ def _gather(places: list[tuple[Path, int]]) -> Features:
     return answer
 
 
-def _write(shelf: Path, keys: list[bytes], features: Features) -> Path:
+def _write(subfolder: Path, keys: list[bytes], features: Features) -> Path:
     records = np.empty(len(keys), [("key", f"V{KEY_BYTES}"), ("features", "<f8", features.shape[1:])])
     records["key"] = np.frombuffer(b"".join(keys), f"V{KEY_BYTES}")
     records["features"] = features
     buffer = io.BytesIO()
     np.save(buffer, records, allow_pickle=False)
     data = buffer.getvalue()
-    return write_bytes(shelf / f"{_hash(data)}.npy", data)
+    return write_bytes(subfolder / f"{_hash(data)}.npy", data)

@@ -81,8 +81,8 @@ def _count(labels: NDArray[np.int32]) -> Features:
     cut = np.zeros(len(area), bool)
     for edge in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
         cut[edge] = True
-    there = (area > 0) & (np.arange(len(area)) > 0)
-    whole = there & ~cut
+    objects = (area > 0) & (np.arange(len(area)) > 0)
+    whole = objects & ~cut
 
     def total(of: NDArray[np.bool_], values: NDArray[Any]) -> Features:
         return np.asarray(np.bincount(image[of], values[of].astype(np.float64), images), np.float64)
@@ -90,4 +90,4 @@ def _count(labels: NDArray[np.int32]) -> Features:
     n = total(whole, whole)
     mean = total(whole, area) / n.clip(min=1)
     variance = total(whole, np.square(area - mean[image])) / n.clip(min=1)
-    return np.stack([n + total(there & cut, cut) / 2, mean, np.sqrt(variance), total(there, area) / pixels], 1)
+    return np.stack([n + total(objects & cut, cut) / 2, mean, np.sqrt(variance), total(objects, area) / pixels], 1)

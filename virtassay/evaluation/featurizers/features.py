@@ -4,12 +4,13 @@ A featurizer is a frozen dataclass: `name`, `fingerprint()` and `(images) -> fea
 (n, C, H, W) uint8 or uint16 with 1 to 12 channels and features are (n, d) float64. Intensities are divided by the
 largest value of their type, so that both types lie in [0, 1]. Vectors, (n, C, K, 1) float32, are features already.
 The fingerprint says everything that changes the numbers: two featurizers with one fingerprint measure the same.
-Here are the simple statistics; structure.py and cells.py segment, untrained.py, pretrained.py and torch_module.py ask
-networks, cache.py remembers.
+Here are the simple statistics; structure.py and cells.py segment, untrained.py, pretrained.py and torch_module.py show
+images to networks, cache.py remembers.
 """
 
+import hashlib
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -66,9 +67,17 @@ def in_minibatches(images: Images, function: Callable[[Tensor], Tensor], label: 
     return features
 
 
+def digest(tensors: Iterable[Tensor]) -> str:
+    """How a fingerprint names weights: 16 hexadecimal digits of the SHA-256 of the tensors' values, in order."""
+    hashed = hashlib.sha256()
+    for tensor in tensors:
+        hashed.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return hashed.hexdigest()[:16]
+
+
 @contextmanager
 def _full_precision() -> Generator[None]:
-    """Whatever a training in this process asked for: no TF32 or bfloat16 products, so that machines agree."""
+    """Whatever a training in this process has set: no TF32 or bfloat16 products, so that machines agree."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

@@ -16,9 +16,8 @@ from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariable
 from torch import Tensor
 from torch.nn import functional
 
-from virtassay.evaluation.featurizers.features import Features, Images, in_minibatches
-from virtassay.evaluation.featurizers.views import View, rgb_or_grey
-from virtassay.evaluation.featurizers.weights import digest
+from virtassay.evaluation.featurizers.features import Features, Images, digest, in_minibatches
+from virtassay.evaluation.featurizers.torch_module import View, rgb_or_grey
 from virtassay.files import RemoteFile, fetch
 from virtassay.precision import best_device
 

@@ -24,9 +24,9 @@ def minkowski(mask: Tensor) -> Tensor:
     quad = torch.stack([a[..., :-1, :-1], a[..., 1:, 1:], a[..., :-1, 1:], a[..., 1:, :-1]])
     total = quad.sum(0)
     diagonal = ((total == 2) & (quad[0] == quad[1])).sum((2, 3))
-    one, two, three = ((total == k).sum((2, 3)) for k in (1, 2, 3))
-    perimeter = one + two + three + diagonal  # Q₂ holds the diagonals once already
-    euler = (one - three - 2 * diagonal) / 4
+    ones, twos, threes = ((total == k).sum((2, 3)) for k in (1, 2, 3))
+    perimeter = ones + twos + threes + diagonal  # Q₂ holds the diagonals once already
+    euler = (ones - threes - 2 * diagonal) / 4
     pixels = mask.shape[2] * mask.shape[3]
     return torch.stack([mask.sum((2, 3)), perimeter.to(mask.dtype), euler.to(mask.dtype)], 2) / pixels
 
@@ -51,7 +51,7 @@ def spread(mask: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Structure:
+class MinkowskiFunctionals:
     """Masks only: each channel above its own threshold, so that no gain and no offset changes anything.
 
     The mask of a channel is what lies above Otsu's threshold of its image after a Gaussian blur of `blur` pixels (or

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from virtassay.evaluation.featurizers.features import Features, Images, check_images, in_minibatches
-from virtassay.evaluation.featurizers.weights import digest
+from virtassay.evaluation.featurizers.features import Features, Images, check_images, digest, in_minibatches
 
 
 @dataclass(frozen=True)

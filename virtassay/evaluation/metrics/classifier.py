@@ -1,4 +1,4 @@
-"""The one classifier of the evaluation, and the folds in which it is tried: what can be told from features?
+"""The one classifier of the evaluation, and the folds in which it is tried: what do features say?
 
 Multinomial logistic regression on standardised features, always tried on wells that did not teach it: images of a well
 share its illumination and its pipetting, and would be recognised by them.
@@ -25,7 +25,7 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Auc:
-    """Area under the ROC curve, 0 to 1, chance 0.5, and its standard deviation where nothing can be told."""
+    """Area under the ROC curve, 0 to 1, chance 0.5, and its standard deviation where nothing differs."""
 
     value: float
     null_sd: float
@@ -74,7 +74,7 @@ def cross_validated_auc(features: Callable[[Mask], Array], positive: Mask, group
     """How well the classifier tells positive from negative images of groups that did not teach it.
 
     The mean over folds of the AUC within the fold (scores of classifiers taught differently are never ranked together,
-    which would pull the AUC below 0.5 where nothing can be told). At most 5 folds, as many as either side has groups,
+    which would pull the AUC below 0.5 where nothing differs). At most 5 folds, as many as either side has groups,
     so that each holds both. null_sd² = 2 Σ_folds (n₊ + n₋ + 1)/(12 n₊ n₋)/folds², images taken as independent; the 2,
     because any two folds that are alike by chance are so twice, each with the other among its teachers.
     Source: Mann & Whitney 1947 (the null variance); Hanley & McNeil 1982 (AUC).

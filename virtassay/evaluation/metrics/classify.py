@@ -12,18 +12,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from virtassay.evaluation.candidate import Candidate
+from virtassay.evaluation.glossary import HIGHER, Description, near
+from virtassay.evaluation.intervals import Score, Scores, over_perturbations
+from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.checks import check_same_width, image_features
 from virtassay.evaluation.metrics.classifier import FOLDS, NAN, Array, Labels, fit, folds
+from virtassay.evaluation.space import FeatureSpace
+from virtassay.flow.traits import having
 
 Names = NDArray[np.str_]
-UNKNOWN = -1  # the number of a label that is not asked, and of no answer
+UNKNOWN = -1  # the number of a label that is left out, and of no answer
 
 
 @dataclass(frozen=True)
 class CrossAccuracy:
-    """Share answered right of each label asked, (labels,), taught and tried on real or generated images.
+    """Share answered right of each label, (labels,), taught and tried on real or generated images.
 
-    NaN throughout where fewer than two labels can be asked, or a real feature is no number.
+    NaN throughout where fewer than two labels can be tried, or a real feature is no number.
     """
 
     labels: Names  # those with real images in two wells or more
@@ -77,7 +83,7 @@ def cross_accuracy(
     generated images of each label (drawn with `seed`), and try both on the real images in it; the teacher from real
     images is also tried on all the generated ones. So cas and its yardstick differ in nothing but the images taught.
     real: (n, d), generated: (m, d). Labels (n,) and (m,): a treatment, a mechanism. wells (n,): unique over plates.
-    A label of a single well is not asked. A generated image with a feature that is no number teaches nothing and is
+    A label of a single well is left out. A generated image with a feature that is no number teaches nothing and is
     answered wrong; so is a label without any. ValueError for shapes that do not fit, or a well of two labels.
     """
     x = image_features("real images", real, real_labels, wells)
@@ -87,9 +93,9 @@ def cross_accuracy(
     well, well_number = np.asarray(wells), np.unique(np.asarray(wells), return_inverse=True)[1]
     wells_of = np.bincount(np.unique(np.stack([number, well_number]), axis=1)[0], minlength=len(names))
     labels = names[wells_of > 1]
-    asked = (wells_of > 1)[number]
-    n_unasked = int((~asked).sum())
-    x, well, of_real = x[asked], well[asked], _number(names[number[asked]], labels)
+    answerable = (wells_of > 1)[number]
+    n_unasked = int((~answerable).sum())
+    x, well, of_real = x[answerable], well[answerable], _number(names[number[answerable]], labels)
     of_generated = _number(np.asarray(generated_labels, np.str_), labels)
     known = of_generated != UNKNOWN
     y, of_generated = y[known], of_generated[known]
@@ -212,3 +218,91 @@ def _at_most_each(labels: Labels, usable: NDArray[np.bool_], limit: Labels, rng:
     of = labels[rows]
     rank = np.arange(len(rows)) - np.searchsorted(of, of)
     return rows[rank < limit[of]]
+
+
+CAS = Description(
+    "cas",
+    "Teaches as real images do (CAS)",
+    HIGHER,
+    "Accuracy on real images of a classifier of treatments taught by generated ones, over that of one taught by "
+    "real ones.",
+)
+ACCURACY_ON_GENERATED = Description(
+    "accuracy_on_generated",
+    "Recognised as real images are",
+    near(1),
+    "Accuracy on generated images of a classifier taught by real ones, over that on real images. Above 1: the "
+    "generated images are easier, exaggerated or too uniform.",
+)
+BATCH_LEAK = Description(
+    "batch_leak",
+    "Batch shown",
+    near(0),
+    "Accuracy of a classifier of batches, taught by real controls, on generated less that on real images. Below 0: "
+    "the generated images do not look like their batch.",
+    pooled=True,
+)
+BATCH_LEAK_ALIGNED = Description(
+    "batch_leak_aligned",
+    "Batch shown after alignment",
+    near(0),
+    "The same once the mean of the batch's controls is subtracted: what a comparison across batches would suffer.",
+    pooled=True,
+)
+
+
+@having(describes=(CAS, ACCURACY_ON_GENERATED))
+def recognised(candidate: Candidate, space: FeatureSpace) -> Scores:
+    """cas and accuracy_on_generated of treatments, on features less the mean of the batch's controls."""
+    evaluation = candidate.evaluation
+    real, wells = _less_controls(candidate, space, "reference"), evaluation.well[candidate.rows("reference")]
+    generated = _less_controls(candidate, space, "generated")
+    labels, of = (candidate.labels(side, "treatment") for side in ("reference", "generated"))
+    accuracy = cross_accuracy(real, labels, wells, generated, of, seed=evaluation.seed)
+    owner = {s.treatment: s.perturbation for s in evaluation.strata}
+    names = [owner[str(label)] for label in accuracy.labels]
+    teachable = len(names) > 1 and float(accuracy.real_to_real.mean()) > accuracy.chance
+    below = accuracy.real_to_real if teachable else np.full(len(names), NAN)
+    n, chance = (len(real), len(generated)), accuracy.chance if len(names) else None
+    return {
+        (metric, POOLED): over_perturbations(
+            above, below, names, n, candidate.resamples, evaluation.seed, chance=chance
+        )
+        for metric, above in (
+            ("cas", accuracy.generated_to_real),
+            ("accuracy_on_generated", accuracy.real_to_generated),
+        )
+    }
+
+
+@having(describes=(BATCH_LEAK, BATCH_LEAK_ALIGNED))
+def batches_shown(candidate: Candidate, space: FeatureSpace) -> Scores:
+    """batch_leak: accuracy on generated less that on real images; _aligned: on φ less a batch's mean control."""
+    division = candidate.evaluation.controls[0]
+    batches = sorted({s.batch for s in candidate.evaluation.strata})
+    controls = np.concatenate([division[b].real for b in batches])
+    of_controls = np.repeat(batches, [len(division[b].real) for b in batches])
+    real, generated = (candidate.rows(side) for side in ("reference", "generated"))
+    labels, of = (candidate.labels(side, "batch") for side in ("reference", "generated"))
+    leak = batch_leak(space.of(controls), of_controls, space.of(real), labels, space.of(generated), of)
+    several = len(leak.batches) > 1
+    return {
+        (metric, POOLED): Score(
+            float(np.mean(on_generated - on_real)) if several else NAN,
+            NAN,
+            NAN,
+            *candidate.counts,
+            {"interval": "none", "accuracy_on_real": float(np.mean(on_real)) if several else None},
+        )
+        for metric, on_generated, on_real in (
+            ("batch_leak", leak.generated, leak.real),
+            ("batch_leak_aligned", leak.generated_less_controls, leak.real_less_controls),
+        )
+    }
+
+
+def _less_controls(candidate: Candidate, space: FeatureSpace, side: str) -> Array:
+    """φ of a side less the mean of its controls, stratum by stratum."""
+    control = "control" if side == "reference" else "generated_control"
+    strata = [candidate.draws[0][s.name] for s in candidate.evaluation.strata]
+    return np.concatenate([space.of(getattr(s, side)) - space.of(getattr(s, control)).mean(0) for s in strata])

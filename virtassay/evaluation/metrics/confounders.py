@@ -15,7 +15,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Explained:
-    """How well treated are told from control images, by each of three views; NaN where it cannot be asked."""
+    """How well treated differ from control images, by each of three views; NaN where it cannot be measured."""
 
     features: Auc
     confounder: Auc

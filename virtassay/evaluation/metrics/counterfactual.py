@@ -11,12 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from virtassay.evaluation.candidate import Candidate
+from virtassay.evaluation.glossary import HIGHER, NEITHER, Description
+from virtassay.evaluation.intervals import Scores, over_perturbations
+from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.checks import image_features
+from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.flow.traits import having
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Names = NDArray[np.str_]
-NAN = float("nan")
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ def paired_effect(
     treated = treated[np.argsort(stratum[treated], kind="stable")]
     strata = np.split(treated, np.flatnonzero(np.diff(stratum[treated])) + 1) if len(treated) else []
     owner = np.array([rows[0] for rows in strata], np.int64)
-    found = PairedEffect(
+    effects = PairedEffect(
         batch=of_batch[owner],
         treatment=of_treatment[owner],
         mean=np.full((len(strata), x.shape[1]), NAN),
@@ -76,23 +81,23 @@ def paired_effect(
     )
     for s, rows in enumerate(strata):
         paired = rows[partner[key[rows]] >= 0]
-        found.n_pairs[s], found.n_unpaired[s] = len(paired), len(rows) - len(paired)
+        effects.n_pairs[s], effects.n_unpaired[s] = len(paired), len(rows) - len(paired)
         t, c = x[paired], x[partner[key[paired]]]
         if len(paired) == 0 or not (np.isfinite(t).all() and np.isfinite(c).all()):
             continue
         delta = t - c
-        found.mean[s] = delta.mean(0)
+        effects.mean[s] = delta.mean(0)
         moved = float(np.square(delta).sum() / len(paired))
-        found.response[s] = 0.0 if moved == 0 else NAN
+        effects.response[s] = 0.0 if moved == 0 else NAN
         if len(paired) == 1:
             continue
-        found.standard_error[s] = delta.std(0, ddof=1) / np.sqrt(len(paired))
+        effects.standard_error[s] = delta.std(0, ddof=1) / np.sqrt(len(paired))
         of_treated, of_control = _total_variance(t), _total_variance(c)
         if of_treated + of_control > 0:
-            found.variance_reduction[s] = 1 - _total_variance(delta) / (of_treated + of_control)
+            effects.variance_reduction[s] = 1 - _total_variance(delta) / (of_treated + of_control)
         if moved > 0:
-            found.response[s] = np.sqrt(moved / of_control) if of_control > 0 else np.inf
-    return found
+            effects.response[s] = np.sqrt(moved / of_control) if of_control > 0 else np.inf
+    return effects
 
 
 def _total_variance(x: Array) -> float:
@@ -120,3 +125,46 @@ def _check_unique(request: Counts, seeds: NDArray[Any], batch: Names, treatment:
             "and one control of each seed and batch. Leave out the copies; where requests differ in something else "
             "(cell type, dose), join it to the batch or to the treatment."
         )
+
+
+RESPONSE = Description(
+    "response",
+    "How far given cells move",
+    NEITHER,
+    "Distance of each generated cell from the control that it began at, in units of the spread of controls. Asked "
+    "for no treatment it should be 0; about 1.4 is what unrelated controls have.",
+)
+PAIRING = Description(
+    "pairing",
+    "What pairing saves",
+    HIGHER,
+    "Share of the variance of an effect that is gone when each treated cell is compared with the control that it "
+    "began at.",
+)
+
+
+@having(describes=(RESPONSE, PAIRING))
+def moved(candidate: Candidate, space: FeatureSpace) -> Scores:
+    """response and pairing of generated images that began at a control of their own: given cells, treated.
+
+    See `paired_effect`; nothing for other generators, or where images do not say where they began.
+    """
+    evaluation, begun_at = candidate.evaluation, candidate.evaluation.begun_at
+    if not candidate.is_model or not begun_at:
+        return {}
+    pairs = [(s, row, begun_at[row]) for s in evaluation.strata for row in s.generated.tolist() if row in begun_at]
+    rows = np.array([row for _, row, _ in pairs] + [control for _, _, control in pairs], np.int64)
+    effect = paired_effect(
+        space.of(rows),
+        np.tile(np.arange(len(pairs)), 2),
+        [s.batch for s, _, _ in pairs] * 2,
+        [s.treatment for s, _, _ in pairs] * 2,
+        np.repeat([False, True], len(pairs)),
+    )
+    owner = {s.treatment: s.perturbation for s in evaluation.strata}
+    names, ones = [owner[str(t)] for t in effect.treatment], np.ones(len(effect.treatment))
+    n = (len(set(rows[len(pairs) :].tolist())), len(pairs))
+    return {
+        (metric, POOLED): over_perturbations(values, ones, names, n, candidate.resamples, evaluation.seed)
+        for metric, values in (("response", effect.response), ("pairing", effect.variance_reduction))
+    }

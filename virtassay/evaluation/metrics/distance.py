@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from virtassay.evaluation.intervals import pairwise
+
 Array = NDArray[np.float64]
 BLOCK = 2048
 SIZES = 15  # of the subsets that fd_inf extrapolates from, evenly spaced from a tenth of the images to all
@@ -179,16 +181,6 @@ def kernel_sums(x: Array, y: Array, of_x: NDArray[np.int64], of_y: NDArray[np.in
 def kd_of_sums(xx: Array, yy: Array, xy: Array, n_xx: Array, n_yy: Array, n_xy: Array) -> float:
     """The unbiased kd from the sums of `kernel_sums`."""
     return float(xx.sum() / n_xx.sum() + yy.sum() / n_yy.sum() - 2 * xy.sum() / n_xy.sum())
-
-
-def pairwise(x: Array, y: Array) -> Array:
-    """Euclidean distances ‖x_i − y_j‖, (n, m); exactly 0 for equal rows."""
-    centre = y.mean(0)  # products of small numbers lose fewer digits
-    a, b = x - centre, y - centre
-    scale = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None, :]
-    square = scale - 2 * (a @ b.T)
-    square[square <= 1e-12 * scale] = 0.0  # below that it is rounding; NaN stays NaN
-    return np.sqrt(square)
 
 
 def mean_within(x: Array) -> float:

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from virtassay.evaluation.evaluation_set import StratumImages
+from virtassay.evaluation.intervals import energy_samples
+from virtassay.evaluation.space import NAN, FeatureSpace
+
 Array = NDArray[np.float64]
 
 
@@ -60,3 +64,47 @@ def effect_slope(generated: ArrayLike, real: ArrayLike, noise: ArrayLike) -> Slo
 def mean_variance(features: Array) -> float:
     """Variance of the mean of n images, summed over features: tr cov / n."""
     return float(features.var(0, ddof=1).sum() / len(features))
+
+
+@dataclass(frozen=True)
+class StratumEffect:
+    """One stratum of one draw; NaN energies and `problem` say that it could not be measured."""
+
+    left: float  # energy(R, G)
+    size: float  # energy(R, C)
+    left_samples: Array
+    size_samples: Array
+    move: Array  # generated effect
+    real_move: Array
+    noise: float
+    problem: str
+
+
+def stratum_effect(sides: StratumImages, space: FeatureSpace, resamples: int) -> StratumEffect:
+    """Measure what the generated images of a stratum leave of its effect, with `resamples` of both energies."""
+    real, generated = space.of(sides.reference), space.of(sides.generated)
+    control, other = space.of(sides.control), space.of(sides.generated_control)
+    nothing = np.full(resamples, NAN)
+    empty = np.full(space.raw.shape[1], NAN)
+    problem = ""
+    for name, x in (("real images", real), ("controls", control), ("controls", other)):
+        problem = problem or _problem(name, x)
+    if problem:
+        return StratumEffect(NAN, NAN, nothing, nothing, empty, empty, NAN, problem)
+    reference = space.side(sides.reference, resamples, True)
+    size, size_samples = energy_samples(reference, space.side(sides.control, resamples, True))
+    real_move = real.mean(0) - control.mean(0)
+    noise = mean_variance(real) + mean_variance(control)
+    problem = _problem("generated images", generated)
+    if problem:
+        return StratumEffect(NAN, size, nothing, size_samples, empty, real_move, noise, problem)
+    left, left_samples = energy_samples(reference, space.side(sides.generated, resamples, False))
+    return StratumEffect(
+        left, size, left_samples, size_samples, generated.mean(0) - other.mean(0), real_move, noise, problem
+    )
+
+
+def _problem(name: str, x: Array) -> str:
+    if len(x) < 2:
+        return f"fewer than two {name}"
+    return "" if np.isfinite(x).all() else f"{name} with features that are no numbers"

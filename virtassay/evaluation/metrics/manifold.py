@@ -12,10 +12,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.neighbors import NearestNeighbors  # pyright: ignore[reportMissingTypeStubs]
 
-from virtassay.evaluation.metrics.distance import blocks, finite, pair, pairwise
+from virtassay.evaluation.candidate import Candidate
+from virtassay.evaluation.glossary import HIGHER, Description, near
+from virtassay.evaluation.intervals import Score, Scores, over_perturbations, pairwise
+from virtassay.evaluation.judgement import POOLED
+from virtassay.evaluation.metrics.distance import blocks, finite, pair
+from virtassay.evaluation.metrics.pools import pools
+from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.flow.traits import having
 
 Array = NDArray[np.float64]
-NAN = float("nan")
 
 
 @dataclass(frozen=True)
@@ -73,9 +79,9 @@ def manifold(real: ArrayLike, generated: ArrayLike, k: int = 5) -> Manifold:
     for i in blocks(len(x)):
         for j in blocks(len(y)):
             distance = pairwise(x[i], y[j])
-            held = distance <= of_real[i, None]
-            holders[j] += held.sum(0)
-            covered[i] |= held.any(1)
+            inside = distance <= of_real[i, None]
+            holders[j] += inside.sum(0)
+            covered[i] |= inside.any(1)
             recalled[i] |= (distance <= of_generated[j]).any(1)
     real_one, generated_one = (1.0 if len(side) > k else NAN for side in (x, y))
     return Manifold(
@@ -93,3 +99,55 @@ def _radii(x: Array, k: int) -> Array:
     search: Any = NearestNeighbors(n_neighbors=k, algorithm="brute")
     distance: Array = search.fit(x - x.mean(0)).kneighbors()[0]
     return distance[:, -1] * (1 + 1e-9)  # a tie is inside, whatever its last digits are
+
+
+PRECISION = Description(
+    "precision",
+    "Precision",
+    HIGHER,
+    "Share of generated images that lie among the real ones: nearer to a real image than its fifth neighbour is.",
+    pooled=True,
+)
+RECALL = Description(
+    "recall",
+    "Recall",
+    HIGHER,
+    "Share of real images that lie among the generated ones: low where the generated images lack variety.",
+    pooled=True,
+)
+DENSITY = Description(
+    "density",
+    "Density",
+    near(1),
+    "How many real neighbourhoods a generated image lies in. For information: it rewards collapse to the typical.",
+    pooled=True,
+)
+COVERAGE = Description(
+    "coverage",
+    "Coverage",
+    HIGHER,
+    "Share of real images that have a generated one nearer than their fifth real neighbour.",
+    pooled=True,
+)
+MANIFOLDS = ("precision", "recall", "density", "coverage")
+
+
+@having(describes=(PRECISION, RECALL, DENSITY, COVERAGE))
+def manifolds(candidate: Candidate, space: FeatureSpace, *, k: int = 5) -> Scores:
+    """Precision, recall, density and coverage of one generator's first draw, features in the controls' s.d."""
+    (r, of_r), (g, of_g) = pools(candidate)
+    x, y, n = space.of(r), space.of(g), (len(r), len(g))
+    if min(n) < 2:
+        return {(name, POOLED): Score(NAN, NAN, NAN, *n, {"interval": "none"}) for name in MANIFOLDS}
+    shares = manifold(x, y, k)
+    again = candidate.resamples, candidate.evaluation.seed
+    kept = {"neighbours": k, "resampled": "the manifolds stay as they are"}
+    return {
+        (name, POOLED): over_perturbations(
+            values, np.ones(len(values)), of.astype(str).tolist(), n, *again, **kept
+        )
+        for name, values, of in zip(
+            MANIFOLDS, (shares.realistic, shares.recalled, shares.holders, shares.covered), (of_g, of_r, of_g, of_r),
+            strict=True,
+        )
+    }  # fmt: skip

@@ -59,22 +59,22 @@ def relation_recall(vectors: ArrayLike, pairs: Pairs) -> Array:
     Source: Celik et al. 2024, PLOS Comput. Biol. 20; EFAAR's compute_recall.
     vectors: (n, d); pairs: (k, 2), rows of the map. Raises ValueError for pairs that are not of this map.
     """
-    units, there = _directions(vectors)
+    units, pointing = _directions(vectors)
     check_pairs(pairs, len(units))
     if len(units) * (len(units) - 1) // 2 < ONE_IN:
         return np.full(len(pairs), np.nan)
-    if there.sum() < 2:
+    if pointing.sum() < 2:
         return np.zeros(len(pairs))
-    grid, counts = _histogram(units[there])
+    grid, counts = _histogram(units[pointing])
     up_to = counts.cumsum()
     tail = up_to[-1] // ONE_IN
     low, high = np.searchsorted(up_to, [tail, up_to[-1] - tail - 1], side="right")
     blocks = (pairs[start : start + PAIRS] for start in range(0, len(pairs), PAIRS))
     step = np.concatenate([grid((units[block[:, 0]] * units[block[:, 1]]).sum(1)) for block in blocks])
-    return (((step < low) | (step > high)) & there[pairs].all(1)).astype(np.float64)
+    return (((step < low) | (step > high)) & pointing[pairs].all(1)).astype(np.float64)
 
 
-def recall_samples(found: Array, pairs: Pairs, n: int, resamples: int, seed: int) -> Array:
+def recall_samples(recalled: Array, pairs: Pairs, n: int, resamples: int, seed: int) -> Array:
     """Recall over maps whose n perturbations are drawn with replacement, (resamples,): its bootstrap distribution.
 
     Σ w_i w_j found_ij / Σ w_i w_j, w the number of times a perturbation is drawn; NaN where no known pair is drawn.
@@ -84,7 +84,7 @@ def recall_samples(found: Array, pairs: Pairs, n: int, resamples: int, seed: int
     for start in range(0, len(pairs), PAIRS):
         part = slice(start, start + PAIRS)
         both = weight[:, pairs[part, 0]] * weight[:, pairs[part, 1]]
-        top += both @ found[part]
+        top += both @ recalled[part]
         bottom += both.sum(1)
     return np.divide(top, bottom, out=np.full(resamples, np.nan), where=bottom > 0)
 
@@ -98,7 +98,7 @@ def map_concordance(generated: ArrayLike, real: ArrayLike) -> float:
     generated (n, d), real (n, e), n ≥ 3, the same perturbations. Raises ValueError for other shapes, and for real
     vectors that point nowhere.
     """
-    g, there = _directions(generated)
+    g, pointing = _directions(generated)
     r, known = _directions(real)
     if len(g) != len(r) or len(g) < 3 or not known.all():
         raise ValueError(
@@ -107,11 +107,11 @@ def map_concordance(generated: ArrayLike, real: ArrayLike) -> float:
         )
     of_r, counts_r = _histogram(r)
     rank_r = _centred_ranks(counts_r)
-    if there.sum() < 2:
+    if pointing.sum() < 2:
         return 0.0
-    of_g, counts_g = _histogram(g[there])
+    of_g, counts_g = _histogram(g[pointing])
     rank_g = _centred_ranks(counts_g)
-    both = there[:, None].astype(np.float64)  # whose own "cosines" are 1 where both vectors point somewhere
+    both = pointing[:, None].astype(np.float64)  # whose own "cosines" are 1 where both vectors point somewhere
     blocks = zip(_cosines_of_pairs(g), _cosines_of_pairs(r), _cosines_of_pairs(both), strict=True)
     together = sum(float((weight * rank_g[of_g(a)]) @ rank_r[of_r(b)]) for a, b, weight in blocks)
     size_g, size_r = float(counts_g @ np.square(rank_g)), float(counts_r @ np.square(rank_r))
@@ -209,5 +209,5 @@ def _directions(vectors: ArrayLike) -> tuple[Array, Mask]:
     """Unit vectors, 0 where a vector points nowhere, and which point somewhere."""
     x = image_features("the map", vectors)
     norm = np.linalg.norm(x, axis=1)
-    there = np.isfinite(norm) & (norm > 0)
-    return np.where(there[:, None], x, 0) / np.where(there, norm, 1)[:, None], there
+    pointing = np.isfinite(norm) & (norm > 0)
+    return np.where(pointing[:, None], x, 0) / np.where(pointing, norm, 1)[:, None], pointing

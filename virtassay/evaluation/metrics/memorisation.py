@@ -8,11 +8,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.neighbors import NearestNeighbors  # pyright: ignore[reportMissingTypeStubs]
 
+from virtassay.evaluation.candidate import Candidate
+from virtassay.evaluation.glossary import Description, near
+from virtassay.evaluation.intervals import Score, Scores, over_perturbations
+from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.distance import blocks, finite
+from virtassay.evaluation.metrics.pools import pools
+from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.flow.traits import having
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
-NAN = float("nan")
 
 
 @dataclass(frozen=True)
@@ -85,3 +91,42 @@ def _median(values: Array) -> float:
 def _authpct(near: Array, spread: Array) -> float:
     defined = len(near) > 0 and bool(np.isfinite(near).all())
     return float(100 * (near > spread).mean()) if defined else NAN
+
+
+MEMORISATION = Description(
+    "memorisation",
+    "Distance to training images",
+    near(1),
+    "How near generated images are to training images, in units of how near unseen real images are. 1 is right; "
+    "far below it the model copies what it was trained on.",
+    pooled=True,
+)
+AUTHENTICITY = Description(
+    "authenticity",
+    "Authentic images",
+    near(1),
+    "Share of generated images that are no near copy of a training image, over that share of unseen real images.",
+    pooled=True,
+)
+
+
+@having(describes=(MEMORISATION, AUTHENTICITY))
+def memorised(candidate: Candidate, space: FeatureSpace) -> Scores:
+    """How near generated images of the first draw are to training images, beside held-out real ones of the wells."""
+    (r, _), (g, of_g) = pools(candidate)
+    copies = memorisation(
+        space.of(g), space.of(r), space.of(candidate.evaluation.memory), [str(label) for label in of_g.tolist()]
+    )
+    shares = np.array(list(copies.authpct.values())) / 100
+    n = (len(r), len(g))
+    return {
+        ("memorisation", POOLED): Score(copies.distance_ratio, NAN, NAN, *n, {"interval": "none"}),
+        ("authenticity", POOLED): over_perturbations(
+            shares,
+            np.full(len(shares), copies.authpct_held_out / 100),
+            list(copies.authpct),
+            n,
+            candidate.resamples,
+            candidate.evaluation.seed,
+        ),
+    }

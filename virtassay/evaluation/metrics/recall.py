@@ -8,6 +8,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from virtassay.evaluation.candidate import Candidate
+from virtassay.evaluation.evaluation_set import Stratum
+from virtassay.evaluation.glossary import HIGHER, Description
+from virtassay.evaluation.intervals import Scores, over_perturbations
+from virtassay.evaluation.judgement import POOLED
+from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.flow.traits import having
+
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 TIE = 1e-12
@@ -60,16 +68,16 @@ def pds(
     g, r = np.asarray(generated, np.float64), np.asarray(real, np.float64)
     if g.ndim != 2 or g.shape != r.shape:
         raise ValueError(f"effects have shapes {g.shape} and {r.shape}; expected both (treatments, features).")
-    asked = np.ones((len(g), len(g)), bool) if candidates is None else np.array(candidates, bool)
-    if asked.shape != (len(g), len(g)):
-        raise ValueError(f"candidates have shape {asked.shape}; expected (treatments, treatments) = {(len(g),) * 2}.")
-    np.fill_diagonal(asked, True)
+    among = np.ones((len(g), len(g)), bool) if candidates is None else np.array(candidates, bool)
+    if among.shape != (len(g), len(g)):
+        raise ValueError(f"candidates have shape {among.shape}; expected (treatments, treatments) = {(len(g),) * 2}.")
+    np.fill_diagonal(among, True)
     c = 0.0 if shared is None else np.asarray(shared, np.float64)
     close = closeness(g - c, r - c)
     own = np.diag(close)[:, None]
-    k = ((close > own + TIE) & asked).sum(1) / 2 + (((close >= own - TIE) & asked).sum(1) - 1) / 2
-    n = asked.sum(1)
-    known = (np.isfinite(close) | ~asked).all(1) & (n > 1)
+    k = ((close > own + TIE) & among).sum(1) / 2 + (((close >= own - TIE) & among).sum(1) - 1) / 2
+    n = among.sum(1)
+    known = (np.isfinite(close) | ~among).all(1) & (n > 1)
     return np.where(known, 1 - k / np.maximum(n - 1, 1), np.nan)
 
 
@@ -80,11 +88,11 @@ def nsc(
     compound: Sequence[str],
     batch: Sequence[str] | None = None,
 ) -> Array:
-    """Mechanism of the nearest real effect of another compound: 1 right, 0 wrong, NaN where it cannot be asked, (p,).
+    """Mechanism of the nearest real effect of another compound: 1 right, 0 wrong, NaN where there is none, (p,).
 
     Each generated effect is compared by cosine with the real effects of all treatments of a different compound (and of
     a different batch, if `batch` is given: then it is NSCB). Effects without a mechanism are neither query nor gallery;
-    a query whose mechanism has no other entry in its gallery is not asked: the finite values are n. Ties share.
+    a query whose mechanism has no other entry in its gallery is left out: the finite values are n. Ties share.
     Source: Ljosa et al. 2013, J. Biomol. Screen. 18 (NSC); Ando et al. 2017 (NSCB). As published, a treatment of
     several batches is one row whose batch is all their names: it differs from each of them.
     """
@@ -132,14 +140,14 @@ def retrieval_map(
     if len(lost):
         raise ValueError(f"{len(lost)} real profiles are not finite (rows {lost[:5].tolist()}); leave them out.")
     of_treatment, of_batch = (np.split(_numbered([*one, *other]), [len(g)]) for one, other in (treatment, batch))
-    found = np.full(len(g), np.nan)
+    precisions = np.full(len(g), np.nan)
     for rows in _runs(len(g), len(r)):
         right = of_treatment[0][rows, None] == of_treatment[1]
         wrong = ~right & (of_batch[0][rows, None] == of_batch[1])
         precision = average_precision(cosines(g[rows], r), right, right | wrong)
         precision[~np.isfinite(g[rows]).all(1)] = 0
-        found[rows] = np.where(right.any(1) & wrong.any(1), precision, np.nan)
-    return found
+        precisions[rows] = np.where(right.any(1) & wrong.any(1), precision, np.nan)
+    return precisions
 
 
 def average_precision(scores: Array, right: Mask, ranked: Mask) -> Array:
@@ -169,3 +177,46 @@ def _runs(n: int, width: int) -> list[slice]:
     """Rows 0…n−1 in runs whose closenesses with `width` others fit a block."""
     step = max(BLOCK // max(width, 1), 1)
     return [slice(start, start + step) for start in range(0, n, step)]
+
+
+RETRIEVAL_MAP = Description(
+    "retrieval_map",
+    "Retrieval of replicates (mAP)",
+    HIGHER,
+    "How high the real wells of a treatment rank when its generated effect searches the wells of the batch.",
+)
+
+
+@having(describes=(RETRIEVAL_MAP,))
+def retrieved(candidate: Candidate, space: FeatureSpace) -> Scores:
+    """retrieval_map: does the generated effect of a stratum find the real wells of its treatment in the batch?"""
+    evaluation, draw = candidate.evaluation, candidate.draws[0]
+    strata, well = evaluation.strata, evaluation.well
+    wells: list[Array] = []
+    of_wells: list[Stratum] = []
+    queries: list[Array] = []
+    for s in strata:
+        sides = draw[s.name]
+        zero, other = space.of(sides.control).mean(0), space.of(sides.generated_control).mean(0)
+        for number in np.unique(well[sides.reference]):
+            wells.append(space.of(sides.reference[well[sides.reference] == number]).mean(0) - zero)
+            of_wells.append(s)
+        empty = np.full_like(zero, NAN)
+        queries.append(space.of(sides.generated).mean(0) - other if len(sides.generated) else empty)
+    precision = retrieval_map(
+        np.stack(queries),
+        np.stack(wells),
+        ([s.treatment for s in strata], [s.treatment for s in of_wells]),
+        ([s.batch for s in strata], [s.batch for s in of_wells]),
+    )
+    if not candidate.is_model:
+        precision[[len(draw[s.name].generated) == 0 for s in strata]] = NAN
+    score = over_perturbations(
+        precision,
+        np.ones(len(precision)),
+        [s.perturbation for s in strata],
+        candidate.counts,
+        candidate.resamples,
+        evaluation.seed,
+    )
+    return {("retrieval_map", POOLED): score}

@@ -70,10 +70,10 @@ def _read(path: Path, names: Sequence[str]) -> Pairs:
         twice = [name for i, name in enumerate(names) if row[name] != i]
         raise ValueError(f"the map holds {len(twice)} names more than once: {twice[:5]}; each is one row.")
     ends = np.stack([np.array([row.get(name, -1) for name in column]) for column in table.get_columns()], 1)
-    there = (ends >= 0).all(1) & (ends[:, 0] != ends[:, 1])
+    valid = (ends >= 0).all(1) & (ends[:, 0] != ends[:, 1])
     unknown = sorted({name for column in table.get_columns() for name in column} - set(row))
     named = f"{len(unknown)} of its names are not on the map, the first: {unknown[:5]}"
-    if not there.any():
+    if not valid.any():
         raise ValueError(
             f"{path}: none of {table.height} pairs are two perturbations of the map; {named}. The map's names are "
             f"written as {list(names[:5])}."
@@ -81,7 +81,7 @@ def _read(path: Path, names: Sequence[str]) -> Pairs:
     if unknown:
         left_out = int((ends < 0).any(1).sum())
         log.warning("%s: %d of %d pairs are left out; %s", path, left_out, table.height, named)
-    return ends[there]
+    return ends[valid]
 
 
 def pairs_by_seen(pairs: Pairs, seen: Sequence[bool]) -> dict[str, Mask]:

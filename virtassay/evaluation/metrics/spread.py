@@ -13,11 +13,17 @@ from sklearn.covariance import (  # pyright: ignore[reportMissingTypeStubs]
     ledoit_wolf_shrinkage,  # pyright: ignore[reportUnknownVariableType]
 )
 
+from virtassay.evaluation.candidate import Candidate
+from virtassay.evaluation.glossary import Description, near
+from virtassay.evaluation.intervals import Scores, over_perturbations
+from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.checks import check_same_width, image_features
+from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.flow.traits import having
 
 Array = NDArray[np.float64]
 TAIL = 0.01
-NAN = float("nan")
+FEWEST = 10  # images on either side: fewer say nothing about a spread
 
 
 def variance_ratio(real: ArrayLike, generated: ArrayLike) -> float:
@@ -103,3 +109,48 @@ def rare_fraction_error(tail: ControlTail, real: ArrayLike, generated: ArrayLike
     if len(g) == 0:
         return 1.0
     return tail.share_beyond(g) - tail.share_beyond(r)
+
+
+VARIANCE_RATIO = Description(
+    "variance_ratio",
+    "Spread",
+    near(1),
+    "Variance among the generated cells of a treatment over that among the real ones. Below 1: too uniform.",
+)
+RARE_FRACTION_ERROR = Description(
+    "rare_fraction_error",
+    "Rare cells",
+    near(0),
+    "Share of cells that are rarer than 1 in 100 controls, generated less real. Below 0: rare cells are missing.",
+)
+
+
+@having(describes=(VARIANCE_RATIO, RARE_FRACTION_ERROR))
+def spread(candidate: Candidate, space: FeatureSpace) -> Scores:
+    """variance_ratio and rare_fraction_error of one generator's first draw, the mean over strata.
+
+    Spread is measured about the means of wells' batches, so on what a stratum holds. A batch's tail is that of its
+    controls, of which the generated side has none. Strata of fewer than ten real images are left out.
+    """
+    evaluation, draw = candidate.evaluation, candidate.draws[0]
+    names = [s.perturbation for s in evaluation.strata]
+    tails = {
+        batch: control_tail(space.of(parts.all), evaluation.well[parts.all], seed=evaluation.seed)
+        for batch, parts in evaluation.controls[0].items()
+        if len(parts.all)
+    }
+    ratio, error, share = (np.full(len(names), NAN) for _ in range(3))
+    for i, s in enumerate(evaluation.strata):
+        real, generated = space.of(draw[s.name].reference), space.of(draw[s.name].generated)
+        if len(real) < FEWEST or (not candidate.is_model and len(generated) < FEWEST):
+            continue
+        ratio[i] = variance_ratio(real, generated)
+        error[i] = rare_fraction_error(tails[s.batch], real, generated)
+        share[i] = tails[s.batch].share_beyond(real)
+    ones, known = np.ones(len(names)), np.isfinite(error)
+    real_share = float(share[known].mean()) if known.any() else None
+    again = (names, candidate.counts, candidate.resamples, evaluation.seed)
+    return {
+        ("variance_ratio", POOLED): over_perturbations(ratio, ones, *again),
+        ("rare_fraction_error", POOLED): over_perturbations(error, ones, *again, real_share=real_share),
+    }

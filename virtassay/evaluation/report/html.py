@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from virtassay.evaluation.judgement import BASELINES, INFORMED, POOLED, Judgement
-from virtassay.evaluation.report import choice, dot_plots, glossary, plots, sentences, sheets, tables
+from virtassay.evaluation.judgement import POOLED, Judgement
+from virtassay.evaluation.report import choice, dot_plots, plots, sentences, sheets, tables
 from virtassay.evaluation.report.ridges import Ridge, ridges
 from virtassay.evaluation.report.sentences import Finding
 from virtassay.evaluation.selftest.last_run import last_run
@@ -35,9 +35,12 @@ def _content(judgement: Judgement) -> dict[str, Any]:
     strata = choice.by_stratum(effects)
     findings = sentences.treatments(effects, judgement.findings)
     generators = tables.in_order(row["generator"] for row in pooled)
-    baselines = [b for b in (*BASELINES, *INFORMED) if b in generators]
-    lines = [(featurizer, tables.metric_lines(pooled, featurizer, baselines)) for featurizer in featurizers]
-    explained = [tables.effect_explained(pooled, featurizer) for featurizer in featurizers]
+    baselines = [b for b in (*judgement.floors, *judgement.informed) if b in generators]
+    lines = [
+        (featurizer, tables.metric_lines(pooled, featurizer, baselines, judgement.glossary))
+        for featurizer in featurizers
+    ]
+    explained = [tables.effect_explained(pooled, featurizer, judgement.floors) for featurizer in featurizers]
     per_featurizer: Mapping[str, Mapping[str, Any]] = judgement.verdict["per_featurizer"]
     metrics = tables.in_order(row["metric"] for row in pooled)
     return {
@@ -62,12 +65,12 @@ def _content(judgement: Judgement) -> dict[str, Any]:
         "explained": sentences.what_explains(judgement.confounders),
         "scatter": plots.effect_scatter(panels) if (panels := _effect_pairs(effects)) else None,
         "baselines": baselines,
-        "n_informed": sum(b in INFORMED for b in baselines),
+        "n_informed": sum(b in judgement.informed for b in baselines),
         "tables": lines,
         "treatments": tables.treatment_lines(effects, strata),
         "effect_featurizers": tables.in_order(effects["featurizer"]),
         "glossary": [
-            glossary.METRICS[kind] for kind in tables.in_order(metric.partition(":")[0] for metric in metrics)
+            judgement.glossary[kind] for kind in tables.in_order(metric.partition(":")[0] for metric in metrics)
         ],
         "fingerprints": [(featurizer, tables.fingerprint(judgement.rows, featurizer)) for featurizer in featurizers],
         "selftest": tables.selftest_table(last_run()),

@@ -15,7 +15,9 @@ def markdown(judgement: Judgement) -> str:
     """Verdict, reservations, what was not looked at, the pooled metrics, what confounders explain, every treatment."""
     pooled = [row for row in judgement.rows if row["stratum"] == POOLED]
     featurizers = tables.in_order(row["featurizer"] for row in pooled)
-    lines = {f: {line.name: line for line in tables.metric_lines(pooled, f, ())} for f in featurizers}
+    lines = {
+        f: {line.name: line for line in tables.metric_lines(pooled, f, (), judgement.glossary)} for f in featurizers
+    }
     metrics = tables.in_order(row["metric"] for row in pooled)
     findings = sentences.treatments(tables.with_all_columns(judgement.effects), judgement.findings)
     verdict = judgement.verdict

@@ -8,16 +8,15 @@ from typing import Any
 import polars as pl
 
 from virtassay.evaluation.judgement import POOLED, Judgement
-from virtassay.evaluation.measure.findings import NUMBERS
-from virtassay.evaluation.report import glossary
-from virtassay.evaluation.reservations import CHECKS
+from virtassay.evaluation.metrics.findings import NUMBERS
+from virtassay.evaluation.reservations import RESERVATIONS
 
 NOTHING_CLEAR = "The real effect is no larger than its noise: there is nothing to get right or wrong."
 ALL_RIGHT = "All of it looks right."
 NOT_MEASURED = "The generated images could not be measured."
 GUESSING = 0.5  # the AUC of a guess
 LITTLE = 0.1  # an AUC this near to guessing leaves nothing to explain
-_ranges = {check.metric: check for check in CHECKS}
+_ranges = {reservation.metric.name: reservation for reservation in RESERVATIONS}
 _slope, _spread = _ranges["effect_slope"], _ranges["variance_ratio"]
 
 
@@ -110,7 +109,7 @@ def not_looked_at(judgement: Judgement) -> list[str]:
     """Sentences that name the checks nobody made: not asked for, or asked for and without an answer here."""
     measured = {row["metric"] for row in judgement.rows if row["stratum"] == POOLED}
     names: Sequence[str] = judgement.verdict["unchecked"]
-    label = {name: glossary.metric(name).label for name in names}
+    label = {name: reservation.metric.label for name, reservation in _ranges.items()}
     left_out, unanswered = [n for n in names if n not in measured], [n for n in names if n in measured]
     sentences: list[str] = []
     if left_out:

@@ -7,10 +7,10 @@ from typing import Any
 
 import polars as pl
 
-from virtassay.evaluation.judgement import BASELINES, CEILING, MODEL, Row
-from virtassay.evaluation.report import glossary
-from virtassay.evaluation.report.glossary import Metric
+from virtassay.evaluation.glossary import Description, Glossary
+from virtassay.evaluation.judgement import CEILING, MODEL, Row
 from virtassay.evaluation.report.plots import EffectExplained, Estimate
+from virtassay.evaluation.selftest.caught import GLOSSARY
 from virtassay.evaluation.selftest.last_run import LastRun
 from virtassay.report.numbers import flat, name, number
 
@@ -24,7 +24,7 @@ class Line:
     """One metric in one featurizer: the model, what it is compared with, and the scaled score with its interval."""
 
     name: str
-    metric: Metric
+    metric: Description
     model: Estimate
     scaled: Estimate
     floor: float
@@ -52,20 +52,20 @@ def estimate(row: Mapping[str, Any] | None, label: str = "") -> Estimate:
     return Estimate(*(_float((row or {}).get(key)) for key in ("value", "lower", "upper")), label=label)
 
 
-def effect_explained(rows: Sequence[Row], featurizer: str) -> EffectExplained:
-    """The main figure's line of one featurizer, from pooled rows."""
-    explained = {g: estimate(_find(rows, g, EXPLAINED, featurizer), g) for g in (MODEL, *BASELINES, CEILING)}
-    baselines = [explained[baseline] for baseline in BASELINES if math.isfinite(explained[baseline].value)]
+def effect_explained(rows: Sequence[Row], featurizer: str, floors: Sequence[str]) -> EffectExplained:
+    """The main figure's line of one featurizer, from pooled rows; floors: the trivial baselines."""
+    explained = {g: estimate(_find(rows, g, EXPLAINED, featurizer), g) for g in (MODEL, *floors, CEILING)}
+    baselines = [explained[baseline] for baseline in floors if math.isfinite(explained[baseline].value)]
     best, *others = sorted(baselines, key=lambda baseline: -baseline.value) or [Estimate(label="none")]
     return EffectExplained(name(featurizer), explained[MODEL], best, tuple(others), explained[CEILING])
 
 
-def metric_lines(rows: Sequence[Row], featurizer: str, baselines: Sequence[str]) -> list[Line]:
+def metric_lines(rows: Sequence[Row], featurizer: str, baselines: Sequence[str], glossary: Glossary) -> list[Line]:
     """One line for each metric of a featurizer, from pooled rows."""
     lines: list[Line] = []
     for metric in in_order(row["metric"] for row in rows if row["featurizer"] == featurizer):
         row = _find(rows, MODEL, metric, featurizer) or {}
-        described = glossary.metric(metric)
+        described = glossary[metric]
         ceiling = estimate(_find(rows, CEILING, metric, featurizer))
         if math.isnan(ceiling.value):
             ceiling = Estimate(_float(row.get("ceiling")))
@@ -88,13 +88,13 @@ def metric_lines(rows: Sequence[Row], featurizer: str, baselines: Sequence[str])
     return lines
 
 
-def _scaled(metric: Metric, score: float, model: Estimate, floor: float, ceiling: float) -> Estimate:
+def _scaled(metric: Description, score: float, model: Estimate, floor: float, ceiling: float) -> Estimate:
     """The scaled score with the interval that the model's interval gives it; floor and ceiling are held fixed."""
     ends = [model.lower, model.upper]
     if not all(map(math.isfinite, (score, floor, ceiling, *ends))):
         return Estimate(score)
-    if metric.better.startswith("→"):  # the best value may lie inside the interval
-        ends.append(min(max(float(metric.better.removeprefix("→")), model.lower), model.upper))
+    if metric.best is not None:  # the best value may lie inside the interval
+        ends.append(min(max(metric.best, model.lower), model.upper))
     low, high = metric.goodness(floor), metric.goodness(ceiling)
     if high == low:
         return Estimate(score)
@@ -170,6 +170,6 @@ def selftest_table(run: LastRun) -> SelfTestTable:
 def _labelled(cells: pl.DataFrame, columns: list[str] | tuple[str, ...]) -> LabelledLines:
     text = {(metric, column): cell for metric, column, cell in cells.iter_rows()}
     return tuple(
-        (glossary.metric(metric).label, tuple(text.get((metric, column), "") for column in columns))
+        (GLOSSARY[metric].label, tuple(text.get((metric, column), "") for column in columns))
         for metric in in_order(cells["metric"])
     )

@@ -8,12 +8,14 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import rankdata  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
+from virtassay.evaluation.glossary import Glossary
 from virtassay.evaluation.judgement import Row
-from virtassay.evaluation.report import glossary
+from virtassay.evaluation.metrics.effects import effects
 from virtassay.evaluation.reservations import enough
-from virtassay.evaluation.selftest.trial import Outcome
+from virtassay.evaluation.selftest.trial import METRICS, Outcome
 
 Key = tuple[str, str]  # metric, featurizer
+GLOSSARY = Glossary.of([effects, *METRICS])
 
 
 def who_catches_what(outcomes: Mapping[str, Outcome], oracles: Sequence[str]) -> pl.DataFrame:
@@ -26,18 +28,18 @@ def who_catches_what(outcomes: Mapping[str, Outcome], oracles: Sequence[str]) ->
     measure an oracle, or in two (`seen_in` of `asked_in`). `verdict`: the verdict fails or has a reservation for it.
     """
     truth = [_by_key(outcomes[name]) for name in oracles]
-    asked = [key for key in truth[0] if all(one[key]["value"] is not None for one in truth)]
-    metrics = list(dict.fromkeys(metric for metric, _ in asked))
+    known = [key for key in truth[0] if all(rows_of[key]["value"] is not None for rows_of in truth)]
+    metrics = list(dict.fromkeys(metric for metric, _ in known))
     rows: list[dict[str, Any]] = []
     for name, outcome in outcomes.items():
         if name in oracles:
             continue
-        mine = _by_key(outcome)
+        own = _by_key(outcome)
         against = {r["metric"] for r in outcome.verdict["reservations"]}
         against |= set() if outcome.verdict["passes"] else {"effect_explained"}
         for metric in metrics:
-            keys = [key for key in asked if key[0] == metric]
-            seen = sum(_sees(mine.get(key), [one[key] for one in truth]) for key in keys)
+            keys = [key for key in known if key[0] == metric]
+            seen = sum(_sees(own.get(key), [rows_of[key] for rows_of in truth]) for key in keys)
             rows.append(
                 {
                     "generator": name,
@@ -58,13 +60,13 @@ def follows_the_truth(levels: Sequence[Outcome]) -> dict[str, float]:
     1: every step is seen as one for the worse; 0: it does not move with the truth, or not at all; −1: it praises the
     error. A score that is no number is worst.
     """
-    found: dict[str, list[float]] = {}
+    rho: dict[str, list[float]] = {}
     for key in _by_key(levels[0]):
         rows = [_by_key(level).get(key) for level in levels]
-        good = glossary.metric(key[0]).goodness
+        good = GLOSSARY[key[0]].goodness
         values = np.array([-np.inf if r is None or r["value"] is None else good(r["value"]) for r in rows])
-        found.setdefault(key[0], []).append(-_spearman(values))
-    return {metric: float(np.mean(rhos)) for metric, rhos in found.items()}
+        rho.setdefault(key[0], []).append(-_spearman(values))
+    return {metric: float(np.mean(rhos)) for metric, rhos in rho.items()}
 
 
 def _by_key(outcome: Outcome) -> dict[Key, Row]:
@@ -74,11 +76,11 @@ def _by_key(outcome: Outcome) -> dict[Key, Row]:
 def _sees(row: Row | None, truth: Sequence[Row]) -> bool:
     if row is None or row["value"] is None:
         return True
-    good = glossary.metric(row["metric"]).goodness
-    right = [good(one["value"]) for one in truth]
+    good = GLOSSARY[row["metric"]].goodness
+    right = [good(oracle["value"]) for oracle in truth]
     if good(row["value"]) >= min(right) - (max(right) - min(right)):
         return False
-    return row["lower"] is None or not any(row["lower"] <= one["value"] <= row["upper"] for one in truth)
+    return row["lower"] is None or not any(row["lower"] <= oracle["value"] <= row["upper"] for oracle in truth)
 
 
 def _spearman(values: NDArray[np.float64]) -> float:

@@ -15,28 +15,28 @@ from scipy import ndimage as scipy_ndimage  # pyright: ignore[reportMissingTypeS
 
 from virtassay.evaluation.evaluation_set import generator_for
 from virtassay.evaluation.featurizers.untrained import UntrainedNetwork
-from virtassay.evaluation.selftest.screen import Images, Screen, drug_of, population, treated
+from virtassay.evaluation.selftest.simulated import Images, SimulatedScreen, drug_of, population, treated
 from virtassay.simulator.plan import Well
 
 ndimage: Any = scipy_ndimage  # untyped in scipy
-Generator = Callable[[Screen, Well], Images]
+Generator = Callable[[SimulatedScreen, Well], Images]
 COMPONENTS = 10  # more would hardly shrink: far from the mean, distances are all alike
 
 
-def oracle(screen: Screen, well: Well, draw: int = 0) -> Images:
+def oracle(screen: SimulatedScreen, well: Well, draw: int = 0) -> Images:
     """Other cells of the same treatment in the same batch: nothing is wrong. Draws have no cell in common."""
     return screen.cells[well.batch, drug_of(well)].images[draw * screen.images : (draw + 1) * screen.images]
 
 
-def memoriser(screen: Screen, well: Well) -> Images:
+def memoriser(screen: SimulatedScreen, well: Well) -> Images:
     """The training images of the treatment in the batch."""
     index = screen.real.index
-    mine = (index["batch"] == well.batch) & (index["split"] == "train")
-    mine &= index["perturbation"].list.first() == drug_of(well)
-    return screen.real.images(np.resize(np.flatnonzero(mine.to_numpy()), screen.images))
+    own = (index["batch"] == well.batch) & (index["split"] == "train")
+    own &= index["perturbation"].list.first() == drug_of(well)
+    return screen.real.images(np.resize(np.flatnonzero(own.to_numpy()), screen.images))
 
 
-def unconditional(screen: Screen, well: Well) -> Images:
+def unconditional(screen: SimulatedScreen, well: Well) -> Images:
     """Cells of the batch, each of any treatment or none, in the shares of the training images."""
     training = screen.real.index.filter(split="train", batch=well.batch)["perturbation"].list.first()
     rng = _random(well, "unconditional")
@@ -45,34 +45,34 @@ def unconditional(screen: Screen, well: Well) -> Images:
     return np.stack([pools[name][rng.integers(len(pools[name]))] for name in names.tolist()])
 
 
-def mean_effect(screen: Screen, well: Well) -> Images:
+def mean_effect(screen: SimulatedScreen, well: Well) -> Images:
     """Every treatment does what treatments do on average."""
     return _moved(screen, well, np.mean([w.treatment.effect for w in screen.requests], 0))
 
 
-def control_copy(screen: Screen, well: Well) -> Images:
+def control_copy(screen: SimulatedScreen, well: Well) -> Images:
     """Untreated cells of the batch."""
     return screen.cells[well.batch, "DMSO"].images[: screen.images]
 
 
-def label_shuffled(screen: Screen, well: Well) -> Images:
+def label_shuffled(screen: SimulatedScreen, well: Well) -> Images:
     """The right cells of the treatment of another mechanism, the next one; no two treatments get the same."""
     return oracle(screen, _another(screen, well))
 
 
-def moa_mean(screen: Screen, well: Well) -> Images:
+def moa_mean(screen: SimulatedScreen, well: Well) -> Images:
     """Every treatment does what those of its mechanism do on average."""
     moa = well.treatment.parts[0][0].moa
     alike = [w.treatment.effect for w in screen.requests if w.treatment.parts[0][0].moa == moa]
     return _moved(screen, well, np.mean(alike, 0))
 
 
-def effect_times(screen: Screen, well: Well, factor: float) -> Images:
+def effect_times(screen: SimulatedScreen, well: Well, factor: float) -> Images:
     """The right effect, `factor` times as strong."""
     return _moved(screen, well, factor * well.treatment.effect)
 
 
-def spread_times(screen: Screen, well: Well, factor: float) -> Images:
+def spread_times(screen: SimulatedScreen, well: Well, factor: float) -> Images:
     """Cells of the treatment, the most usual ones only: as many as have factor² of the variance of all.
 
     The nearest to the mean, in the first principal components of the features of a random network that judges nothing.
@@ -92,13 +92,13 @@ def spread_times(screen: Screen, well: Well, factor: float) -> Images:
     return cells[chosen]
 
 
-def rare_dropped(screen: Screen, well: Well) -> Images:
+def rare_dropped(screen: SimulatedScreen, well: Well) -> Images:
     """The cells that are not rare."""
     cells = screen.cells[well.batch, drug_of(well)]
     return cells.images[~cells.rare][: screen.images]
 
 
-def wrong_batch(screen: Screen, well: Well, share: float = 1.0) -> Images:
+def wrong_batch(screen: SimulatedScreen, well: Well, share: float = 1.0) -> Images:
     """Cells stained and imaged as in the other batch, or `share` of the way to it."""
     other = next(w for w in screen.requests if w.batch != well.batch).optics
     mixed = {
@@ -108,7 +108,7 @@ def wrong_batch(screen: Screen, well: Well, share: float = 1.0) -> Images:
     return _grown(screen, replace(well, optics=replace(well.optics, **mixed)))
 
 
-def mislabelled(screen: Screen, well: Well, share: float) -> Images:
+def mislabelled(screen: SimulatedScreen, well: Well, share: float) -> Images:
     """`share` of the images are of the treatment of another mechanism."""
     images = oracle(screen, well).copy()
     n = round(share * len(images))
@@ -116,7 +116,7 @@ def mislabelled(screen: Screen, well: Well, share: float) -> Images:
     return images
 
 
-def blurred(screen: Screen, well: Well, width_px: float) -> Images:
+def blurred(screen: SimulatedScreen, well: Well, width_px: float) -> Images:
     """The right cells through a Gaussian blur of s.d. `width_px`."""
     soft: NDArray[np.float32] = ndimage.gaussian_filter(
         oracle(screen, well).astype(np.float32), (0, 0, width_px, width_px)
@@ -149,21 +149,23 @@ DIALS: dict[str, list[Generator]] = {  # from right to most wrong
 }
 
 
-def _another(screen: Screen, well: Well) -> Well:
+def _another(screen: SimulatedScreen, well: Well) -> Well:
     """The request of the next treatment but those of the same mechanism, in the same batch."""
-    there = sorted((w for w in screen.requests if w.batch == well.batch), key=lambda w: w.treatment.parts[0][0].moa)
-    each = sum(w.treatment.parts[0][0].moa == well.treatment.parts[0][0].moa for w in there)
-    place = next(i for i, w in enumerate(there) if drug_of(w) == drug_of(well))
-    return there[(place + each) % len(there)]
+    requests_of_batch = sorted(
+        (w for w in screen.requests if w.batch == well.batch), key=lambda w: w.treatment.parts[0][0].moa
+    )
+    each = sum(w.treatment.parts[0][0].moa == well.treatment.parts[0][0].moa for w in requests_of_batch)
+    place = next(i for i, w in enumerate(requests_of_batch) if drug_of(w) == drug_of(well))
+    return requests_of_batch[(place + each) % len(requests_of_batch)]
 
 
-def _moved(screen: Screen, well: Well, effect: Any) -> Images:
+def _moved(screen: SimulatedScreen, well: Well, effect: Any) -> Images:
     """Cells that the treatment has moved by `effect` (on AXES) instead of its own."""
     drug = well.treatment.parts[0][0]
     return _grown(screen, replace(well, treatment=treated(drug, effect / well.treatment.response)))
 
 
-def _grown(screen: Screen, well: Well) -> Images:
+def _grown(screen: SimulatedScreen, well: Well) -> Images:
     return population(well, screen.images, screen.real.info.image_shape[1], "generated").images
 
 

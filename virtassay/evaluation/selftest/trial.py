@@ -6,35 +6,35 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from virtassay.evaluation import baselines, strata
-from virtassay.evaluation.baselines import Draw, Sides
-from virtassay.evaluation.evaluation_set import World
+from virtassay.evaluation import metrics as ours
+from virtassay.evaluation.baselines import BASELINES, floors_of, real_replicate
+from virtassay.evaluation.candidate import Candidate, Metric
+from virtassay.evaluation.criteria import Criteria
+from virtassay.evaluation.evaluation_set import Assignment, EvaluationSet, StratumImages
 from virtassay.evaluation.featurizers.features import Featurizer
-from virtassay.evaluation.judgement import BASELINES, CEILING, INFORMED, MODEL, POOLED, Row
-from virtassay.evaluation.measure import across, maps, pools, within
-from virtassay.evaluation.measure.measure import Metric, measure
-from virtassay.evaluation.measure.space import space
+from virtassay.evaluation.glossary import Glossary
+from virtassay.evaluation.judgement import CEILING, MODEL, POOLED, Row
+from virtassay.evaluation.metrics.effects import effects
+from virtassay.evaluation.score import score
 from virtassay.evaluation.selftest.generators import Generator, oracle
-from virtassay.evaluation.selftest.screen import Screen, drug_of, write
+from virtassay.evaluation.selftest.simulated import SimulatedScreen, drug_of, write
+from virtassay.evaluation.strata import build_evaluation_set
 from virtassay.evaluation.verdict import anchored, verdict
 
 METRICS: tuple[Metric, ...] = (
-    pools.distances,
-    pools.extrapolated,
-    pools.published_kernel,
-    pools.manifolds,
-    pools.memorised,
-    within.spread,
-    within.told_apart,
-    across.recognised,
-    across.batches_shown,
-    across.retrieved,
-    partial(maps.related, pairs={"moa": None}),
+    ours.distances,
+    ours.extrapolated,
+    ours.published_kernel,
+    ours.manifolds,
+    ours.memorised,
+    ours.spread,
+    ours.told_apart,
+    ours.recognised,
+    ours.batches_shown,
+    ours.retrieved,
+    partial(ours.related, pairs={"moa": None}),
 )
 ALL = 10**9  # images of a kind: as many as there are
-REPEATS = 3  # halvings of the replicates and shufflings of the labels
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Outcome:
 
 
 def trial(
-    screen: Screen,
+    screen: SimulatedScreen,
     generators: Mapping[str, Generator],
     featurizers: Sequence[Featurizer],
     folder: Path,
@@ -57,45 +57,50 @@ def trial(
     """Judge each generator as if it were the model, beside the same baselines and replicates.
 
     The oracle's images are written to `folder`/oracle. Baselines are measured once, their effects only: the verdict
-    looks at no more of them. `metrics` are asked of the generators beside the effects.
+    looks at no more of them. `metrics` are measured of the generators beside the effects.
     """
-    made = write(folder / "oracle", [(well, "generated", oracle(screen, well)) for well in screen.requests])
-    world = strata.build(
-        screen.real,
-        made,
-        split="test",
-        seed=0,
-        draws=REPEATS,
+    oracle_folder = write(folder / "oracle", [(well, "generated", oracle(screen, well)) for well in screen.requests])
+    criteria = Criteria(
+        featurizers={f.name: f for f in featurizers},
+        baselines=BASELINES,
+        metrics={},
+        resamples=resamples,
+        repeats=3,
         max_images=ALL,
         max_controls=ALL,
         max_training=ALL,
         max_memory=ALL,
     )
-    beside = {name: [getattr(baselines, name)(world, 0)] for name in (*BASELINES, *INFORMED)}
-    for name in ("label_shuffled", CEILING):
-        beside[name] = [getattr(baselines, name)(world, k) for k in range(REPEATS)]
-    draws = {name: _draw(world, screen, generator) for name, generator in generators.items()}
-    everything = np.arange(world.n_images)
+    evaluation = build_evaluation_set(screen.real, oracle_folder, criteria)
+    references = {name: criteria.candidate(evaluation, f) for name, f in {**BASELINES, CEILING: real_replicate}.items()}
+    tried = {
+        f"{MODEL} {name}": Candidate(evaluation, [_draw(evaluation, screen, generator)], resamples, True, metrics)
+        for name, generator in generators.items()  # some are called as a baseline is
+    }
+    glossary = Glossary.of([effects, *metrics])
     rows: dict[str, list[Row]] = {name: [] for name in generators}
-    for featurizer in featurizers:
-        there = space(featurizer.name, world, everything, featurizer(world.images(everything)))
-        known = {name: measure(name, draw, world, there, resamples, ()).scores for name, draw in beside.items()}
+    for featurizer, _, measured in score({**references, **tried}, featurizers):
+        known = {name: measured[name].scores for name in references}
         fingerprint = {"featurizer": featurizer.name, "features": "", **featurizer.fingerprint()}
-        for name, draw in draws.items():
-            scores = measure(MODEL, [draw], world, there, resamples, metrics).scores
-            rows[name] += anchored({MODEL: scores, **known}, fingerprint)
+        for name in generators:
+            rows[name] += anchored(
+                {MODEL: measured[f"{MODEL} {name}"].scores, **known}, BASELINES, glossary, fingerprint
+            )
     return {
-        name: Outcome([r for r in found if (r["generator"], r["stratum"]) == (MODEL, POOLED)], verdict(found, []))
-        for name, found in rows.items()
+        name: Outcome(
+            [r for r in own if (r["generator"], r["stratum"]) == (MODEL, POOLED)],
+            verdict(own, floors_of(BASELINES), []),
+        )
+        for name, own in rows.items()
     }
 
 
-def _draw(world: World, screen: Screen, generator: Generator) -> Draw:
+def _draw(evaluation: EvaluationSet, screen: SimulatedScreen, generator: Generator) -> Assignment:
     """The answers to all requests in the place of the model's images."""
     requests = {(w.batch, drug_of(w)): w for w in screen.requests}
-    draw: Draw = {}
-    for s in world.strata:
-        controls = world.controls[0][s.batch]
-        rows = world.add(generator(screen, requests[s.batch, s.perturbation]))
-        draw[s.name] = Sides(s.real, rows, controls.real, controls.generated)
+    draw: Assignment = {}
+    for s in evaluation.strata:
+        controls = evaluation.controls[0][s.batch]
+        rows = evaluation.add(generator(screen, requests[s.batch, s.perturbation]))
+        draw[s.name] = StratumImages(s.real, rows, controls.real, controls.generated)
     return draw

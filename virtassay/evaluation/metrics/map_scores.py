@@ -1,18 +1,17 @@
 """Maps of perturbations, real and generated: do related ones resemble each other, do compounds find their targets?"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from virtassay.evaluation.baselines import Draw
-from virtassay.evaluation.evaluation_set import Stratum, World
+from virtassay.evaluation.candidate import Candidate
+from virtassay.evaluation.evaluation_set import Stratum
+from virtassay.evaluation.glossary import HIGHER, Description
 from virtassay.evaluation.intervals import Score, Scores, jackknifed, over_perturbations, percentiles
 from virtassay.evaluation.judgement import POOLED
-from virtassay.evaluation.measure.sides import labels_of, rows_of
-from virtassay.evaluation.measure.space import NAN, Space
 from virtassay.evaluation.metrics.alignment import align
 from virtassay.evaluation.metrics.maps import (
     compound_gene_ap,
@@ -22,9 +21,47 @@ from virtassay.evaluation.metrics.maps import (
     relation_recall,
 )
 from virtassay.evaluation.metrics.relations import Pairs, pairs_by_seen, pairs_of_label, read_pairs, read_targets
+from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.flow.traits import having
 
 Array = NDArray[np.float64]
 JACKKNIFE_GROUPS = 20
+
+RELATION_RECALL = Description(
+    "relation_recall",
+    "Relations found",
+    HIGHER,
+    "Share of pairs known to be related that are among the 5 % most alike or 5 % most opposite pairs of the "
+    "generated map. Chance is 10 %.",
+)
+BY_SEEN = tuple(
+    replace(RELATION_RECALL, name=f"relation_recall_{part}", label=f"Relations found, {words}")
+    for part, words in (
+        ("seen_seen", "both seen in training"),
+        ("seen_unseen", "one seen in training"),
+        ("unseen_unseen", "none seen in training"),
+    )
+)
+
+MAP_CONCORDANCE = Description(
+    "map_concordance",
+    "Concordance of maps",
+    HIGHER,
+    "Rank correlation of all pairwise likenesses of perturbations, generated and real.",
+)
+COMPOUND_GENE_AP = Description(
+    "compound_gene_ap",
+    "Compounds find their genes (AP)",
+    HIGHER,
+    "Average precision with which a compound's generated effect, by its absolute cosine, ranks the knock-outs of "
+    "the genes that it acts on among other targets. Chance is the share of targets, given in the fingerprint.",
+)
+COMPOUND_GENE_AUC = Description(
+    "compound_gene_auc",
+    "Compounds find their genes (AUC)",
+    HIGHER,
+    "The same as the chance that a gene that it acts on ranks above one that it does not. 0.5: chance.",
+)
 
 
 @dataclass(frozen=True)
@@ -37,40 +74,33 @@ class Maps:
     n: tuple[int, int]  # images on either side
 
 
-def related(
-    generator: str,
-    draws: Sequence[Draw],
-    world: World,
-    space: Space,
-    resamples: int,
-    *,
-    pairs: Mapping[str, str | Path | None],
-) -> Scores:
+@having(describes=(RELATION_RECALL, *BY_SEEN, MAP_CONCORDANCE))
+def related(candidate: Candidate, space: FeatureSpace, *, pairs: Mapping[str, str | Path | None]) -> Scores:
     """relation_recall of each list of known pairs, by seen and unseen perturbations, and map_concordance.
 
     pairs: name → a table of two columns of names; None: pairs of the same mechanism. Maps are of perturbations, their
     doses together, from features aligned as EFAAR does (`alignment.align`).
     """
-    maps = _maps(draws[0], world, space)
+    maps = _maps(candidate, space)
     if maps is None:
         return {}
-    names, made = maps.names, maps.generated
-    facts = {s.perturbation: s for s in world.strata}
-    scores: Scores = {("map_concordance", POOLED): _concordance(maps, resamples, world.seed)}
+    names, evaluation, resamples = maps.names, candidate.evaluation, candidate.resamples
+    facts = {s.perturbation: s for s in evaluation.strata}
+    scores: Scores = {("map_concordance", POOLED): _concordance(maps, resamples, evaluation.seed)}
     for relation, path in pairs.items():
         known = _known(path, [facts[name] for name in names])
         if known is None:
             continue
-        found = relation_recall(made, known)
+        recalled = relation_recall(maps.generated, known)
         for part, mask in {
             "": np.ones(len(known), np.bool_),
             **pairs_by_seen(known, [facts[m].seen for m in names]),
         }.items():
             if mask.any() and not (part and mask.all()):
-                samples = recall_samples(found[mask], known[mask], len(names), resamples, world.seed)
+                samples = recall_samples(recalled[mask], known[mask], len(names), resamples, evaluation.seed)
                 label = f"bootstrap over {len(names)} perturbations"
                 name = "relation_recall" + (f"_{part}" if part else "")
-                value = float(found[mask].mean())
+                value = float(recalled[mask].mean())
                 scores[name if relation == "moa" else f"{name}:{relation}", POOLED] = Score(
                     value,
                     *percentiles(samples),
@@ -80,38 +110,39 @@ def related(
     return scores
 
 
-def on_target(
-    generator: str, draws: Sequence[Draw], world: World, space: Space, resamples: int, *, known: str | Path
-) -> Scores:
+@having(describes=(COMPOUND_GENE_AP, COMPOUND_GENE_AUC))
+def on_target(candidate: Candidate, space: FeatureSpace, *, known: str | Path) -> Scores:
     """compound_gene_ap and compound_gene_auc: do compounds resemble the loss of the genes that they act on?
 
     known: a table of two columns, a compound and a gene that it targets, called as the perturbations are.
     """
-    maps = _maps(draws[0], world, space)
+    maps = _maps(candidate, space)
     if maps is None:
         return {}
-    targets = read_targets(known, maps.names)
-    found = compound_gene_ap(maps.generated, maps.generated, targets, world.seed)
-    told = {
+    targets, seed = read_targets(known, maps.names), candidate.evaluation.seed
+    precision = compound_gene_ap(maps.generated, maps.generated, targets, seed)
+    detail = {
         "pairs": len(targets),
-        "chance": float(np.nanmean(found.chance)) if np.isfinite(found.chance).any() else None,
+        "chance": float(np.nanmean(precision.chance)) if np.isfinite(precision.chance).any() else None,
     }
     return {
         (metric, POOLED): over_perturbations(
-            values, np.ones(len(values)), maps.names, maps.n, resamples, world.seed, **told
+            values, np.ones(len(values)), maps.names, maps.n, candidate.resamples, seed, **detail
         )
-        for metric, values in (("compound_gene_ap", found.ap), ("compound_gene_auc", found.auc))
+        for metric, values in (("compound_gene_ap", precision.ap), ("compound_gene_auc", precision.auc))
     }
 
 
-def _maps(draw: Draw, world: World, space: Space) -> Maps | None:
+def _maps(candidate: Candidate, space: FeatureSpace) -> Maps | None:
     """Both maps, aligned together; None where real images, controls or perturbations are too few for any."""
-    controls = [(b, np.concatenate([parts.real, parts.generated])) for b, parts in world.controls[0].items()]
-    controls = [(b, rows) for b, rows in controls if b in {s.batch for s in world.strata}]
-    real, generated = (rows_of(draw, world, side) for side in ("reference", "generated"))
+    controls = [
+        (b, np.concatenate([parts.real, parts.generated])) for b, parts in candidate.evaluation.controls[0].items()
+    ]
+    controls = [(b, rows) for b, rows in controls if b in {s.batch for s in candidate.evaluation.strata}]
+    real, generated = (candidate.rows(side) for side in ("reference", "generated"))
     sizes = [sum(len(rows) for _, rows in controls), len(real), len(generated)]
     batch = [b for b, rows in controls for _ in rows.tolist()]
-    batch += labels_of(draw, world, "reference", "batch") + labels_of(draw, world, "generated", "batch")
+    batch += candidate.labels("reference", "batch") + candidate.labels("generated", "batch")
     kind = np.repeat([0, 1, 2], sizes)
     x = space.raw[space.position[np.concatenate([*(rows for _, rows in controls), real, generated])]]
     usable = np.asarray(np.isfinite(x).all(1), np.bool_)
@@ -121,13 +152,13 @@ def _maps(draw: Draw, world: World, space: Space) -> Maps | None:
     fitted = align(x[usable], kind[usable] == 0, kind[usable] < 2, where)
     aligned = np.full((len(x), fitted.shape[1]), NAN)
     aligned[usable] = fitted
-    names, of_real = _map(aligned[kind == 1], draw, world, "reference")
-    there, of_generated = _map(aligned[kind == 2], draw, world, "generated")
+    names, of_real = _map(aligned[kind == 1], candidate, "reference")
+    generated_names, of_generated = _map(aligned[kind == 2], candidate, "generated")
     if len(names) < 3:
         return None
-    made = np.full(of_real.shape, NAN)
-    made[[names.index(name) for name in there]] = of_generated
-    return Maps(names, of_real, made, (len(real), len(generated)))
+    padded = np.full(of_real.shape, NAN)
+    padded[[names.index(name) for name in generated_names]] = of_generated
+    return Maps(names, of_real, padded, (len(real), len(generated)))
 
 
 def _concordance(maps: Maps, resamples: int, seed: int) -> Score:
@@ -147,7 +178,5 @@ def _known(path: str | Path | None, rows: Sequence[Stratum]) -> Pairs | None:
     return pairs_of_label(labels) if len(set(named)) < len(named) else None
 
 
-def _map(aligned: Array, draw: Draw, world: World, side: str) -> tuple[list[str], Array]:
-    return perturbation_map(
-        aligned, labels_of(draw, world, side, "perturbation"), labels_of(draw, world, side, "batch")
-    )
+def _map(aligned: Array, candidate: Candidate, side: str) -> tuple[list[str], Array]:
+    return perturbation_map(aligned, candidate.labels(side, "perturbation"), candidate.labels(side, "batch"))

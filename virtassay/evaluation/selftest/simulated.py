@@ -46,7 +46,7 @@ class Population:
 
 
 @dataclass(frozen=True)
-class Screen:
+class SimulatedScreen:
     """Real images, and what generators are made of.
 
     requests: one well for each batch and treatment, with cells of its own. `images`: how many a generator gives for
@@ -61,7 +61,7 @@ class Screen:
 
 def simulated_screen(
     root: Path, seed: int, *, drugs_each: int, cells_per_well: int, control_wells: int, size: int, times: int = 6
-) -> Screen:
+) -> SimulatedScreen:
     """Write the real images to `root`/real, and grow populations `times` as large as a generator's answer.
 
     drugs_each: drugs of each of MECHANISMS, 2 or 3, at their highest dose. Each is in two training and two test wells
@@ -76,7 +76,7 @@ def simulated_screen(
     n = TREATED_WELLS.count("test") * cells_per_well
     first = {(well.batch, drug_of(well)): well for well in reversed(wells)}
     cells = {key: population(well, times * n, size) for key, well in first.items()}
-    return Screen(real, [well for well in first.values() if well.treatment.parts], n, cells)
+    return SimulatedScreen(real, [well for well in first.values() if well.treatment.parts], n, cells)
 
 
 def treated(drug: Perturbation, direction: NDArray[Any]) -> Treatment:
@@ -106,9 +106,9 @@ def write(root: Path, parts: Iterable[tuple[Well, str, Images]]) -> Dataset:
     rows: list[dict[str, Any]] = []
     images: list[Images] = []
     for well, split, some in parts:
-        told = {"plate": well.plate, "well": well.name, "batch": well.batch, "split": split}
-        told |= well.treatment.columns()
-        rows += [{"image_id": f"{well.plate}_{well.name}_{i:04d}", **told} for i in range(len(some))]
+        columns_of_well = {"plate": well.plate, "well": well.name, "batch": well.batch, "split": split}
+        columns_of_well |= well.treatment.columns()
+        rows += [{"image_id": f"{well.plate}_{well.name}_{i:04d}", **columns_of_well} for i in range(len(some))]
         images.append(some)
     info = DatasetInfo(root.name, CHANNELS[:CHANNEL_COUNT], images[0].shape[1:], "uint8")
     table = pl.DataFrame(rows, schema_overrides=COMBINED_TYPES, infer_schema_length=None)
@@ -118,10 +118,10 @@ def write(root: Path, parts: Iterable[tuple[Well, str, Images]]) -> Dataset:
 def _splits(wells: Sequence[Well]) -> list[str]:
     """The split of each well: TREATED_WELLS in their order for drugs, every other control well for test."""
     seen: dict[tuple[str, str], int] = {}
-    found: list[str] = []
+    splits: list[str] = []
     for well in wells:
         key = well.batch, drug_of(well)
         n = seen.get(key, 0)
-        found.append(TREATED_WELLS[n] if well.treatment.parts else ("train", "test")[n % 2])
+        splits.append(TREATED_WELLS[n] if well.treatment.parts else ("train", "test")[n % 2])
         seen[key] = n + 1
-    return found
+    return splits

@@ -1,4 +1,4 @@
-"""Can an effect be explained by brightness, or by cell count? Asked of real and of generated images."""
+"""Can an effect be explained by brightness, or by cell count? Of real and of generated images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,13 +7,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from virtassay.evaluation.baselines import Draw
-from virtassay.evaluation.evaluation_set import NO_ROWS, Rows, World, at_most, generator_for
+from virtassay.evaluation.evaluation_set import NO_ROWS, Assignment, EvaluationSet, Rows, at_most, generator_for
 from virtassay.evaluation.featurizers.cells import CellStatistics
 from virtassay.evaluation.featurizers.features import Featurizer
-from virtassay.evaluation.measure.single_cells import one_a_treatment
-from virtassay.evaluation.measure.space import Space
 from virtassay.evaluation.metrics.confounders import explained_by
+from virtassay.evaluation.metrics.single_cells import one_a_treatment
+from virtassay.evaluation.space import FeatureSpace
 from virtassay.report.heatmaps import are_vectors
 
 Array = NDArray[np.float64]
@@ -44,73 +43,73 @@ class Contrast:
         return shifted
 
 
-def contrasts(world: World, draw: Draw, featurizers: Sequence[Featurizer]) -> list[Contrast]:
-    """What is asked: contrasts of at most twelve treatments, evenly over their names, with their confounders measured.
+def contrasts_of(evaluation: EvaluationSet, draw: Assignment, featurizers: Sequence[Featurizer]) -> list[Contrast]:
+    """Contrasts of at most twelve treatments, evenly over their names, with their confounders measured.
 
     Brightness: the mean intensity of each channel. Cell count: the nuclei, the first of CellStatistics, if a featurizer
-    of that name is among `featurizers`. At most 100 images a side. Nothing is asked of vectors.
+    of that name is among `featurizers`. At most 100 images a side. None of vectors.
     """
-    if are_vectors(world.real.info.image_shape):
+    if are_vectors(evaluation.real.info.image_shape):
         return []
     counter = next((f for f in featurizers if f.name == CellStatistics.name), None)
-    found: list[Contrast] = []
-    for owner in one_a_treatment(world, TREATMENTS):
+    contrasts: list[Contrast] = []
+    for owner in one_a_treatment(evaluation, TREATMENTS):
         for side in ("real", "generated"):
-            asked = _contrast(world, draw, owner.treatment, side)
-            if len(asked.rows) == 0:
+            contrast = _contrast(evaluation, draw, owner.treatment, side)
+            if len(contrast.rows) == 0:
                 continue
-            images = world.images(asked.rows)
-            measured = {BRIGHTNESS: images.mean((2, 3), dtype=np.float64)}
+            images = evaluation.images(contrast.rows)
+            confounders = {BRIGHTNESS: images.mean((2, 3), dtype=np.float64)}
             if counter is not None:
-                measured[CELL_COUNT] = np.asarray(counter(images), np.float64)[:, :1]
-            found.append(replace(asked, confounders=measured))
-    return found
+                confounders[CELL_COUNT] = np.asarray(counter(images), np.float64)[:, :1]
+            contrasts.append(replace(contrast, confounders=confounders))
+    return contrasts
 
 
-def explained(asked: Sequence[Contrast], space: Space) -> pl.DataFrame:
+def explained(contrasts: Sequence[Contrast], space: FeatureSpace) -> pl.DataFrame:
     """One row per contrast and confounder in one featurizer: the three AUCs of `confounders.explained_by`.
 
     Treated against control images, φ and confounder less the mean of the controls of the batch. Columns: featurizer,
-    treatment, side, confounder; all (told by φ), alone (by the confounder), without (by what of φ the confounder does
+    treatment, side, confounder; all (by φ), alone (by the confounder), without (by what of φ the confounder does
     not predict), 0.5 is chance; null_sd, how far chance goes. NaN where `explained_by` says so, as with one well.
     The controls are real: what sets generated images apart from any real one adds to their `all` and `without`.
     """
     rows: list[dict[str, object]] = []
-    for contrast in asked:
+    for contrast in contrasts:
         features = contrast.less_controls(space.of(contrast.rows))
         for name, values in contrast.confounders.items():
-            found = explained_by(features, contrast.less_controls(values), contrast.treated, contrast.well)
+            auc = explained_by(features, contrast.less_controls(values), contrast.treated, contrast.well)
             rows.append(
                 {
                     "featurizer": space.featurizer,
                     "treatment": contrast.treatment,
                     "side": contrast.side,
                     "confounder": name,
-                    "all": found.features.value,
-                    "alone": found.confounder.value,
-                    "without": found.features_without.value,
-                    "null_sd": found.features.null_sd,
+                    "all": auc.features.value,
+                    "alone": auc.confounder.value,
+                    "without": auc.features_without.value,
+                    "null_sd": auc.features.null_sd,
                 }
             )
     return pl.DataFrame(rows, SCHEMA)
 
 
-def _contrast(world: World, draw: Draw, treatment: str, side: str) -> Contrast:
+def _contrast(evaluation: EvaluationSet, draw: Assignment, treatment: str, side: str) -> Contrast:
     """The rows of a contrast: as many of each of its batches that has both sides and controls."""
     parts: list[tuple[Rows, Rows]] = []
-    for s in world.strata:
+    for s in evaluation.strata:
         sides = draw[s.name]
         rows = sides.reference if side == "real" else sides.generated
         controls = np.concatenate([sides.control, sides.generated_control])
         if s.treatment == treatment and len(rows) and len(controls) and len(parts) < BATCHES:
             parts.append((rows, controls))
     each = IMAGES // max(1, len(parts))
-    rng = generator_for(world.seed, treatment, side, "explained")
+    rng = generator_for(evaluation.seed, treatment, side, "explained")
     chosen = [(at_most(rows, each, rng), at_most(controls, each, rng)) for rows, controls in parts]
     rows = np.concatenate([NO_ROWS, *(x for pair in chosen for x in pair)])
     sizes = [len(x) for pair in chosen for x in pair]
-    known = rows < len(world.well)
-    well = np.where(known, world.well[np.where(known, rows, 0)], len(world.well) + 1 + rows)
+    known = rows < len(evaluation.well)
+    well = np.where(known, evaluation.well[np.where(known, rows, 0)], len(evaluation.well) + 1 + rows)
     return Contrast(
         treatment=treatment,
         side=side,

@@ -4,9 +4,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from virtassay.evaluation.baselines import Draw
-from virtassay.evaluation.evaluation_set import Stratum, World, at_most, generator_for
-from virtassay.evaluation.measure.space import Space
+from virtassay.evaluation.evaluation_set import Assignment, EvaluationSet, Stratum, at_most, generator_for
+from virtassay.evaluation.space import FeatureSpace
 
 Array = NDArray[np.float64]
 TREATMENTS = 60
@@ -16,7 +15,7 @@ TEXT = ("featurizer", "stratum", "batch", "treatment", "side")
 SCHEMA: dict[str, type[pl.DataType]] = {c: pl.String if c in TEXT else pl.Float64 for c in (*TEXT, "place")}
 
 
-def single_cells(world: World, draw: Draw, space: Space) -> pl.DataFrame:
+def single_cells(evaluation: EvaluationSet, draw: Assignment, space: FeatureSpace) -> pl.DataFrame:
     """One row per image: its place along the real effect of its stratum, among real, generated and control images.
 
     place = ⟨φ(x) − mean φ(C′), u⟩/s.d. of ⟨φ(C′), u⟩, u = δ/‖δ‖, C′ the controls that took no part in δ: 0 is where
@@ -28,23 +27,23 @@ def single_cells(world: World, draw: Draw, space: Space) -> pl.DataFrame:
     control), place.
     """
     parts: list[pl.DataFrame] = []
-    for s in one_a_treatment(world, TREATMENTS):
+    for s in one_a_treatment(evaluation, TREATMENTS):
         sides = draw[s.name]
         rows = {"real": sides.reference, "generated": sides.generated, "control": sides.generated_control}
-        rows = {k: at_most(v, CELLS, generator_for(world.seed, s.name, k, "cells")) for k, v in rows.items()}
+        rows = {k: at_most(v, CELLS, generator_for(evaluation.seed, s.name, k, "cells")) for k, v in rows.items()}
         images = {side: space.of(chosen) for side, chosen in rows.items()}
         against = space.of(sides.control)
         if any(len(x) < 2 or not np.isfinite(x).all() for x in (*images.values(), against)):
             continue
-        placed = _along(images, world.well[rows["real"]], against.mean(0))
+        placed = _along(images, evaluation.well[rows["real"]], against.mean(0))
         facts = {"featurizer": space.featurizer, "stratum": s.name, "batch": s.batch, "treatment": s.treatment}
         parts += [pl.DataFrame({**facts, "side": side, "place": place}, SCHEMA) for side, place in placed.items()]
     return pl.concat([pl.DataFrame(schema=SCHEMA), *parts])
 
 
-def one_a_treatment(world: World, most: int) -> list[Stratum]:
+def one_a_treatment(evaluation: EvaluationSet, most: int) -> list[Stratum]:
     """The first stratum of each treatment, of at most `most` treatments, evenly over their names."""
-    first = {s.treatment: s for s in reversed(world.strata)}
+    first = {s.treatment: s for s in reversed(evaluation.strata)}
     names = sorted(first)
     return [
         first[names[i]] for i in np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int))

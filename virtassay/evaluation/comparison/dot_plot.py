@@ -18,13 +18,13 @@ COLOURS = (
     "#56b4e9",
     "#e69f00",
     "#000000",
-)  # Okabe and Ito, told apart by all
+)  # Okabe and Ito, distinct for all
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LOWEST, HIGHEST = -1.5, 2.5  # what lies beyond is an arrow at the edge
 
 
 @dataclass(frozen=True)
-class Contest:
+class Lane:
     """One score of several generators in one featurizer, with the best trivial baseline and the real replicate."""
 
     featurizer: str
@@ -33,26 +33,24 @@ class Contest:
     ceiling: float
 
 
-def contest_figure(contests: Sequence[Contest], label: str) -> str:
+def dot_plot(lanes: Sequence[Lane], label: str) -> str:
     """Draw a lane for each featurizer, in it a line for each generator between floor (grey) and ceiling (black)."""
-    names = [mark.label for mark in contests[0].marks]
-    drawn = [
-        x for c in contests for x in (c.floor, c.ceiling, *(x for m in c.marks for x in (m.value, m.lower, m.upper)))
-    ]
+    names = [mark.label for mark in lanes[0].marks]
+    drawn = [x for c in lanes for x in (c.floor, c.ceiling, *(x for m in c.marks for x in (m.value, m.lower, m.upper)))]
     known = np.clip([0.0, 1.0, *(x for x in drawn if math.isfinite(x))], LOWEST, HIGHEST)
     low, high = float(known.min()) - 0.08, float(known.max()) + 0.08
     height = len(names) + 1
     with style():
-        figure = new_figure(9.6, 1.0 + 0.19 * height * len(contests))
+        figure = new_figure(9.6, 1.0 + 0.19 * height * len(lanes))
         axes: Any = figure.subplots()
-        for lane, contest in enumerate(contests):
-            top = lane * height
-            if lane % 2:
+        for number, lane in enumerate(lanes):
+            top = number * height
+            if number % 2:
                 axes.axhspan(top - 1, top + height - 1, color=BAND, zorder=-2, lw=0)
-            for x, colour in ((contest.floor, BASELINE), (contest.ceiling, REAL)):
+            for x, colour in ((lane.floor, BASELINE), (lane.ceiling, REAL)):
                 if low < x < high:
                     axes.plot([x, x], [top - 0.6, top + height - 1.4], color=colour, lw=1.6, zorder=0)
-            for place, mark in enumerate(contest.marks):
+            for place, mark in enumerate(lane.marks):
                 _dot(axes, mark, top + place, place, (low, high))
         for place, name in enumerate(names):
             axes.plot([], [], MARKERS[place % 7], color=COLOURS[place % 7], ms=6, label=name)
@@ -61,9 +59,9 @@ def contest_figure(contests: Sequence[Contest], label: str) -> str:
         figure.legend(
             loc="outside upper left", ncols=min(len(names) + 2, 6), frameon=False, handletextpad=0.4, columnspacing=1.6
         )
-        axes.set(xlim=(low, high), ylim=(len(contests) * height - 1, -1), xlabel=label)
-        middle = [lane * height + (len(names) - 1) / 2 for lane in range(len(contests))]
-        axes.set_yticks(middle, [contest.featurizer for contest in contests], color=REAL, fontsize=9.5)
+        axes.set(xlim=(low, high), ylim=(len(lanes) * height - 1, -1), xlabel=label)
+        middle = [number * height + (len(names) - 1) / 2 for number in range(len(lanes))]
+        axes.set_yticks(middle, [lane.featurizer for lane in lanes], color=REAL, fontsize=9.5)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         return svg_uri(figure)

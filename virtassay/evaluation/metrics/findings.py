@@ -7,19 +7,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from virtassay.evaluation.baselines import Draw, Sides
-from virtassay.evaluation.evaluation_set import World
-from virtassay.evaluation.measure.space import NAN, Space
-from virtassay.evaluation.measure.treatments import finite_mean
-from virtassay.evaluation.measure.within import FEWEST
+from virtassay.evaluation.evaluation_set import Assignment, EvaluationSet, StratumImages
 from virtassay.evaluation.metrics import effect, recall
-from virtassay.evaluation.metrics.spread import ControlTail, control_tail, variance_ratio
+from virtassay.evaluation.metrics.spread import FEWEST, ControlTail, control_tail, variance_ratio
+from virtassay.evaluation.metrics.treatments import finite_mean
+from virtassay.evaluation.space import NAN, FeatureSpace
 
 Array = NDArray[np.float64]
 NUMBERS = ("slope", "direction", "pds", "variance_ratio", "real_rare", "generated_rare")
 
 
-def findings(world: World, draw: Draw, space: Space) -> pl.DataFrame:
+def findings(evaluation: EvaluationSet, draw: Assignment, space: FeatureSpace) -> pl.DataFrame:
     """One row per treatment in one featurizer, its batches averaged.
 
     slope = ⟨δ̂, δ⟩/⟨δ, δ⟩ as in `effect.effect_slope`: 1 is right. direction = ⟨δ̂, δ⟩/√(⟨δ̂, δ̂⟩⟨δ, δ⟩), cut to −1…1:
@@ -31,9 +29,9 @@ def findings(world: World, draw: Draw, space: Space) -> pl.DataFrame:
     larger than its own noise. The last three are NaN where no spread could be measured.
     Columns: featurizer, treatment, clear, and NUMBERS.
     """
-    names = sorted({s.treatment for s in world.strata})
-    members = [[i for i, s in enumerate(world.strata) if s.treatment == name] for name in names]
-    of_strata = [_moves(draw[s.name], space) for s in world.strata]
+    names = sorted({s.treatment for s in evaluation.strata})
+    members = [[i for i, s in enumerate(evaluation.strata) if s.treatment == name] for name in names]
+    of_strata = [_moves(draw[s.name], space) for s in evaluation.strata]
     moves = [_mean([of_strata[i] for i in m]) for m in members]
     move, real = np.stack([m.generated for m in moves]), np.stack([m.real for m in moves])
     noise, own_noise = np.array([m.real_noise for m in moves]), np.array([m.generated_noise for m in moves])
@@ -41,19 +39,19 @@ def findings(world: World, draw: Draw, space: Space) -> pl.DataFrame:
     clear = slope.size > noise
     size, own = np.where(clear, slope.size, NAN), np.square(move).sum(1) - own_noise
     own = np.where(own > own_noise, own, NAN)
-    there = np.flatnonzero(np.isfinite(real).all(1))  # one effect that is no number would take the others along
+    known = np.flatnonzero(np.isfinite(real).all(1))  # one effect that is no number would take the others along
     pds = np.full(len(names), NAN)
-    pds[there] = recall.pds(move[there], real[there], space.shared[0])
-    inside = _inside(world, draw, space)
+    pds[known] = recall.pds(move[known], real[known], space.shared[0])
+    inside = _inside(evaluation, draw, space)
     spread = np.stack([finite_mean(inside[m]) for m in members])
-    found = [
+    columns = [
         slope.along / size,
         np.clip(slope.along / np.sqrt(own * size), -1, 1),
         np.where(clear, pds, NAN),
         *spread.T,
     ]
     return pl.DataFrame(
-        {"featurizer": space.featurizer, "treatment": names, "clear": clear} | dict(zip(NUMBERS, found, strict=True))
+        {"featurizer": space.featurizer, "treatment": names, "clear": clear} | dict(zip(NUMBERS, columns, strict=True))
     )
 
 
@@ -71,7 +69,7 @@ class _Moves:
         return bool(np.isfinite(self.real).all() and np.isfinite(self.generated).all())
 
 
-def _moves(sides: Sides, space: Space) -> _Moves:
+def _moves(sides: StratumImages, space: FeatureSpace) -> _Moves:
     (r, r_noise), (g, g_noise), (c, c_noise), (o, o_noise) = (
         _centre(space.of(rows)) for rows in (sides.reference, sides.generated, sides.control, sides.generated_control)
     )
@@ -97,19 +95,18 @@ def _mean(moves: Sequence[_Moves]) -> _Moves:
     )
 
 
-def _inside(world: World, draw: Draw, space: Space) -> Array:
+def _inside(evaluation: EvaluationSet, draw: Assignment, space: FeatureSpace) -> Array:
     """variance_ratio, and the real and generated share of rare cells, of each stratum, (strata, 3)."""
     tails: dict[str, ControlTail] = {}
-    found = np.full((len(world.strata), 3), NAN)
-    for i, s in enumerate(world.strata):
+    inside = np.full((len(evaluation.strata), 3), NAN)
+    for i, s in enumerate(evaluation.strata):
         real, generated = space.of(draw[s.name].reference), space.of(draw[s.name].generated)
         if len(real) < FEWEST:
             continue
         if s.batch not in tails:
-            parts = world.controls[0][s.batch]
-            rows = np.concatenate([parts.real, parts.generated, parts.copy])
-            tails[s.batch] = control_tail(space.of(rows), world.well[rows], seed=world.seed)
-        found[i, 0] = variance_ratio(real, generated)
+            rows = evaluation.controls[0][s.batch].all
+            tails[s.batch] = control_tail(space.of(rows), evaluation.well[rows], seed=evaluation.seed)
+        inside[i, 0] = variance_ratio(real, generated)
         if np.isfinite(tails[s.batch].threshold) and len(generated):
-            found[i, 1:] = [tails[s.batch].share_beyond(side) for side in (real, generated)]
-    return found
+            inside[i, 1:] = [tails[s.batch].share_beyond(side) for side in (real, generated)]
+    return inside

@@ -8,10 +8,11 @@ import pytest
 
 from tests.evaluation import toy
 from virtassay.data.dataset.store import open_dataset
+from virtassay.evaluation.criteria import Criteria
 from virtassay.evaluation.featurizers.features import PixelStatistics
 from virtassay.evaluation.judge import assess
 from virtassay.evaluation.judgement import MODEL, POOLED
-from virtassay.evaluation.measure.maps import on_target, related
+from virtassay.evaluation.metrics.map_scores import on_target, related
 
 GENES, COMPOUNDS = ([f"{kind}{i}" for i in range(24)] for kind in ("GENE", "drug"))  # 20 others, and some more
 
@@ -53,11 +54,12 @@ def real(tmp_path_factory):
 
 
 def scores(real, made, known):
-    metrics = [partial(on_target, known=known), partial(related, pairs={"targets": known})]
-    found = assess(
-        real, made, [PixelStatistics()], split="test", seed=0, baselines={}, metrics=metrics,
-        resamples=100, repeats=1, max_images=40, max_controls=40, max_training=10, max_memory=0,
-    ).rows  # fmt: skip
+    metrics = {"on": partial(on_target, known=known), "related": partial(related, pairs={"targets": known})}
+    criteria = Criteria(
+        featurizers={"pixels": PixelStatistics()}, baselines={}, metrics=metrics,
+        resamples=100, repeats=1, max_images=40, max_controls=40, max_training=10,
+    )  # fmt: skip
+    found = assess(real, made, criteria).rows
     return {row["metric"]: row for row in found if row["generator"] == MODEL and row["stratum"] == POOLED}
 
 

@@ -8,7 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from virtassay.files import BLOCK, SUMS, RemoteFile, cache_folder, fetch, fetch_into, size_at
+from virtassay.files import RemoteFile, cache_folder, fetch, fetch_into, size_at
+from virtassay.files.download import BLOCK, SUMS
 
 DATA = np.random.default_rng(0).bytes(5 * BLOCK + 123)
 SHA256 = hashlib.sha256(DATA).hexdigest()

@@ -19,7 +19,7 @@ from virtassay.data.prepare.public.bbbc021 import ADDRESS, IMAGES, PLATES, field
 from virtassay.data.prepare.scaling import Percentile
 from virtassay.data.prepare.sources import UnreadableImage
 from virtassay.data.prepare.splits import split_by_well
-from virtassay.files import BLOCK
+from virtassay.files.download import BLOCK
 from virtassay.schema import InvalidIndex
 
 TWO_PLATES, WELLS = ["Week1_22123", "Week4_27801"], ["B02", "B11", "C05", "E02", "G10"]

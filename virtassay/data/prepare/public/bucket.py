@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import requests
 
-from virtassay.files import TIMEOUT
+from virtassay.files.download import TIMEOUT
 
 
 def listed(address: str, prefix: str) -> Iterator[tuple[str, int]]:

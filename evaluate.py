@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 @user_errors
 def main(cfg: DictConfig) -> None:
     """Compose, instantiate, judge or compare."""
-    from virtassay.data.prepare.image_folder import open_folder
+    from virtassay.data.prepare import open_image_folder
     from virtassay.evaluation.comparison.compare import names_of
 
     compared = [cfg.compare] if isinstance(cfg.compare, str) else cfg.compare
@@ -28,9 +28,9 @@ def main(cfg: DictConfig) -> None:
         folders, task = compared, {**cfg.evaluation, "_target_": "virtassay.evaluation.comparison.compare.compare"}
     names, run = names_of(folders), hydra.utils.instantiate(task)
     with TemporaryDirectory(prefix="virtassay-", ignore_cleanup_errors=True) as cache:
-        real = open_folder(cfg.real, cache, verify=cfg.verify)
+        real = open_image_folder(cfg.real, cache, verify=cfg.verify)
         opened = {
-            name: open_folder(folder, cache, like=real.info, verify=cfg.verify)
+            name: open_image_folder(folder, cache, like=real.info, verify=cfg.verify)
             for name, folder in zip(names, folders, strict=True)
         }
         report = run(real, opened[names[0]] if compared is None else opened, Path(cfg.out))

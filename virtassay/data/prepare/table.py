@@ -87,6 +87,10 @@ def prepare_table(
         )
     if pixel_size_um is not None:
         pixel_size_um *= (crop or raw_shape[1]) / shape[1]
+    stored_scaling = None
+    if limits is not None:
+        low, high = limits.T.tolist()
+        stored_scaling = {"kind": type(scaling).__name__, "low": low, "high": high}
     provenance |= {"raw": f"{raw_dtype} {raw_shape}", "crop": crop, "skipped": 0}
     info = DatasetInfo(
         name=Path(root).name,
@@ -94,7 +98,7 @@ def prepare_table(
         image_shape=shape,
         dtype=dtype,
         pixel_size_um=pixel_size_um,
-        scaling=None if limits is None else {"kind": type(scaling).__name__, **_ranges(limits)},
+        scaling=stored_scaling,
         provenance=provenance,
         licence=licence,
         citation=citation,
@@ -152,10 +156,6 @@ def _completed(
     if len(set(names)) < len(names):
         raise ValueError(f"channels {list(names)}: each needs a name of its own.")
     return tuple(names), pixel_size_um or described[1]
-
-
-def _ranges(limits: np.ndarray) -> dict[str, list[float]]:
-    return {"low": limits[:, 0].tolist(), "high": limits[:, 1].tolist()}
 
 
 def _split(index: pl.DataFrame, split: Callable[[pl.DataFrame], pl.DataFrame] | None, source: str) -> pl.DataFrame:

@@ -111,7 +111,9 @@ class FieldReader:
             survey = self._survey(plate)
             image = raw.image if survey.light is None else corrected(raw.image, self._light(plate, raw.image.shape))
             try:
-                places = self.cells.find.find(self._field(raw, image))
+                places = self.cells.find.find(
+                    Field(image, raw.name, raw.row, self.reader.channels, self.reader.pixel_size_um, self.crop)
+                )
             except UnreadableImage as error:
                 self.reader.leave_out(raw.row, error, skipped)
                 continue
@@ -127,9 +129,6 @@ class FieldReader:
             if not isinstance(self.cells.find, Tiles):  # tiles count nothing
                 own = own.with_columns(cells_in_field=pl.lit(len(places), pl.Int64))
             yield crops, self._judged(own, raw, survey)
-
-    def _field(self, raw: RawImage, image: np.ndarray) -> Field:
-        return Field(image, raw.name, raw.row, self.reader.channels, self.reader.pixel_size_um, self.crop)
 
     def _crops(self, image: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         edge = self.crop

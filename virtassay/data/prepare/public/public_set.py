@@ -123,21 +123,10 @@ def require_columns(table: pl.DataFrame, columns: Sequence[str], path: Path, wha
 
 def absent_files(folder: Path, paths: pl.Series) -> pl.Series:
     """Say which paths, relative to `folder`, are no files there; each of their folders is listed once."""
-    split = pl.DataFrame({"path": paths}).with_columns(
-        parent=pl.col("path").str.extract(r"^(.*)/[^/]*$").fill_null(""),
-        name=pl.col("path").str.extract(r"([^/]*)$"),
-    )
-    listings = [
-        pl.DataFrame(
-            {"name": [entry.name for entry in (folder / parent).iterdir()]}, schema={"name": pl.String}
-        ).with_columns(parent=pl.lit(parent))
-        for parent in split["parent"].unique().to_list()
-        if (folder / parent).is_dir()
-    ]
-    if not listings:
-        return pl.repeat(True, split.height, eager=True)
-    listed = pl.concat(listings).with_columns(listed=True)
-    return split.join(listed, on=["parent", "name"], how="left", maintain_order="left")["listed"].is_null()
+    parents = paths.str.extract(r"^(.*/)[^/]*$").fill_null("").unique().to_list()
+    folders = [(parent, folder / parent) for parent in parents if (folder / parent).is_dir()]
+    present = [f"{parent}{entry.name}" for parent, place in folders for entry in place.iterdir()]
+    return ~paths.is_in(pl.Series(present, dtype=pl.String).implode()).fill_null(False)
 
 
 def require_images(folder: Path, needed: pl.DataFrame, on_error: str) -> None:

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 @user_errors
 def main(cfg: DictConfig) -> None:
     """Compose, instantiate, judge or compare."""
-    from virtassay.data.prepare.image_folder import open_folder
+    from virtassay.data.prepare import open_image_folder
     from virtassay.evaluation import compare, judge, names_of
 
     compared = [cfg.compare] if isinstance(cfg.compare, str) else cfg.compare
@@ -24,9 +24,9 @@ def main(cfg: DictConfig) -> None:
     folders = [cfg.generated] if compared is None else compared
     names, criteria = names_of(folders), hydra.utils.instantiate(cfg.evaluation)
     with TemporaryDirectory(prefix="virtassay-", ignore_cleanup_errors=True) as cache:
-        real = open_folder(cfg.real, cache, verify=cfg.verify)
+        real = open_image_folder(cfg.real, cache, verify=cfg.verify)
         opened = {
-            name: open_folder(folder, cache, like=real.info, verify=cfg.verify)
+            name: open_image_folder(folder, cache, like=real.info, verify=cfg.verify)
             for name, folder in zip(names, folders, strict=True)
         }
         if compared is None:

@@ -51,14 +51,16 @@ def paint(folder: Path, plate: str) -> list[dict[str, object]]:
 def prepare(folder: Path, plates: int) -> None:
     """Prepare the first `plates` plates; write seconds, peak memory and how many images came of it."""
     from virtassay.data.dataset.store import open_dataset
-    from virtassay.data.prepare.fields.cells import Cells
-    from virtassay.data.prepare.fields.find import Nuclei
-    from virtassay.data.prepare.fields.illumination import Illumination
-    from virtassay.data.prepare.fields.quality import Quality
-    from virtassay.data.prepare.scaling import Percentile
-    from virtassay.data.prepare.sources import FilePerChannel
+    from virtassay.data.prepare import (
+        CellCrops,
+        FilePerChannel,
+        Illumination,
+        Nuclei,
+        Percentile,
+        Quality,
+        prepare_table,
+    )
     from virtassay.data.prepare.splits import split_by_well
-    from virtassay.data.prepare.table import prepare_table
 
     start = time.perf_counter()
     out = prepare_table(
@@ -69,7 +71,7 @@ def prepare(folder: Path, plates: int) -> None:
         scaling=Percentile(),
         split=partial(split_by_well, seed=0),
         crop=64,
-        cells=Cells(Nuclei(diameter_px=14), Illumination(), Quality()),
+        cells=CellCrops(Nuclei(diameter_px=14), Illumination(), Quality()),
     )
     seconds = time.perf_counter() - start
     used = resource.getrusage(resource.RUSAGE_SELF)

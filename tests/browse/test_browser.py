@@ -70,7 +70,7 @@ const heading = () => document.querySelector("h2").textContent;
 def test_the_slider_contrast_and_choices_change_what_is_shown(real, generated, serve, tmp_path, monkeypatch):
     from virtassay.browse import app
 
-    (tmp_path / "browse.js").write_text((app.HERE / "browse.js").read_text() + DRIVE)
+    (tmp_path / "browse.js").write_text(app.SCRIPT.read_text() + DRIVE)
     monkeypatch.setattr(app, "SCRIPT", tmp_path / "browse.js")
     site = serve(real, generated)
     text = dom(f"{site.url}/treatments?perturbation=taxol", tmp_path / "profile")

@@ -90,4 +90,4 @@ def test_room_is_needed_to_the_byte_and_said_in_words(tmp_path, monkeypatch):
     require_space(tmp_path, 1000, "it")
     with pytest.raises(OSError, match="it needs 1 kB in"):
         require_space(tmp_path, 1001, "it")
-    assert [in_words(n) for n in (12, 839e6, 2.5e9, 1e12)] == ["0.012 kB", "839 MB", "2.5 GB", "1 TB"]
+    assert [in_words(n) for n in (12, 839_000_000, 2_500_000_000, 10**12)] == ["0.012 kB", "839 MB", "2.5 GB", "1 TB"]

@@ -7,7 +7,7 @@ import tifffile
 from PIL import Image
 
 from virtassay.data.dataset.store import DatasetInfo
-from virtassay.data.prepare.image_folder import open_folder
+from virtassay.data.prepare.image_folder import open_image_folder
 from virtassay.data.prepare.sources import UnreadableImage
 
 SIZE = 8
@@ -41,7 +41,7 @@ def test_generated_images_named_by_a_table_are_opened_as_they_are(tmp_path, endi
     images = pixels(4)
     ids = write(tmp_path / "theirs", images, ending)
     table(4, image_id=ids, tool=["x"] * 4).write_csv(tmp_path / "theirs" / "index.csv")
-    opened = open_folder(tmp_path / "theirs", tmp_path, like=LIKE)
+    opened = open_image_folder(tmp_path / "theirs", tmp_path, like=LIKE)
     assert np.array_equal(opened.images(), images.transpose(0, 3, 1, 2))
     assert opened.info.channels == LIKE.channels and opened.info.name == "theirs"
     assert opened.index["treatment"].to_list() == ["taxol 3 µM", "nocodazole 0.1 µM"] * 2
@@ -53,7 +53,7 @@ def test_files_may_lie_in_folders_and_have_another_size(tmp_path):
     write(tmp_path / "theirs" / "taxol", pixels(2, size=2 * SIZE))
     names = ["taxol/cell0.png", "taxol/cell1.png"]
     table(2, source_file=names).write_parquet(tmp_path / "theirs" / "made.parquet")
-    opened = open_folder(tmp_path / "theirs", tmp_path, like=LIKE)
+    opened = open_image_folder(tmp_path / "theirs", tmp_path, like=LIKE)
     assert opened.info.image_shape == LIKE.image_shape
     assert opened.images().mean() == pytest.approx(pixels(2, size=2 * SIZE).mean(), abs=1)
 
@@ -62,11 +62,11 @@ def test_real_images_are_all_of_the_test_split_unless_the_table_says(tmp_path):
     ids = write(tmp_path / "real", pixels(4))
     known = table(4, image_id=ids, plate="p", well=["A1", "A2"] * 2, is_control=[False, True] * 2)
     known.write_csv(tmp_path / "real" / "index.csv")
-    opened = open_folder(tmp_path / "real", tmp_path)
+    opened = open_image_folder(tmp_path / "real", tmp_path)
     assert opened.info.channels == ("channel 1", "channel 2", "channel 3")
     assert set(opened.index["split"]) == {"test"} and opened.index["is_control"].sum() == 2
     known.with_columns(split=pl.Series(["train", "train", "test", "test"])).write_csv(tmp_path / "real" / "index.csv")
-    assert open_folder(tmp_path / "real", tmp_path).index["split"].to_list() == ["train", "train", "test", "test"]
+    assert open_image_folder(tmp_path / "real", tmp_path).index["split"].to_list() == ["train", "train", "test", "test"]
 
 
 def test_what_is_missing_is_said(tmp_path):
@@ -76,12 +76,12 @@ def test_what_is_missing_is_said(tmp_path):
     def refused(match, error: type[Exception] = ValueError, like: DatasetInfo | None = LIKE, **columns):
         table(2, **columns).write_csv(folder / "index.csv")
         with pytest.raises(error, match=match):
-            open_folder(folder, tmp_path, like=like)
+            open_image_folder(folder, tmp_path, like=like)
 
     with pytest.raises(ValueError, match=r"no dataset\.json.*it has none"):
-        open_folder(folder, tmp_path, like=LIKE)
+        open_image_folder(folder, tmp_path, like=LIKE)
     with pytest.raises(FileNotFoundError, match="no dataset folder"):
-        open_folder(tmp_path / "nowhere", tmp_path)
+        open_image_folder(tmp_path / "nowhere", tmp_path)
     refused("needs a row for each image, and a column source_file or image_id")
     refused("no such file", FileNotFoundError, image_id=["other0", "other1"])
     refused("outside its folder, first '../cell0.png': refused", source_file=["cell1.png", "../cell0.png"])
@@ -101,4 +101,4 @@ def test_images_that_do_not_fit_the_real_ones_are_refused(tmp_path):
         ids = write(tmp_path / name, images, ".npy")
         table(2, image_id=ids).write_csv(tmp_path / name / "index.csv")
         with pytest.raises(ValueError, match=match):
-            open_folder(tmp_path / name, tmp_path, like=like)
+            open_image_folder(tmp_path / name, tmp_path, like=like)

@@ -43,7 +43,7 @@ def test_a_clean_split_passes_every_check():
     checks = leaks.audit_index(index(*CLEAN))
     assert {check.name for check in checks} == set(leaks.MEANING) - {"same_images", "near_images"}
     assert all(check.passed for check in checks)
-    assert leaks.judge(checks, [], "screen") == checks
+    assert leaks.refuse_leaks(checks, [], "screen") == checks
 
 
 @pytest.mark.parametrize(
@@ -82,11 +82,11 @@ def test_a_leak_stops_unless_it_is_accepted_by_name():
     with pytest.raises(
         leaks.LeakFound, match=r"own.csv: .*7 wells are on both sides .*P1 E0, .*P1 E4, ….*accept=\[wells\]"
     ):
-        leaks.judge(checks, ["control_wells"], "own.csv")
-    judged = {check.name: check for check in leaks.judge(checks, ["wells"], "own.csv")}
+        leaks.refuse_leaks(checks, ["control_wells"], "own.csv")
+    judged = {check.name: check for check in leaks.refuse_leaks(checks, ["wells"], "own.csv")}
     assert judged["wells"].accepted and judged["wells"].n == 7 and not judged["fields"].accepted
     with pytest.raises(ValueError, match=r"\['well'\] are no checks of the leak audit; those are \['wells'"):
-        leaks.judge(checks, ["well"], "own.csv")
+        leaks.refuse_leaks(checks, ["well"], "own.csv")
 
 
 SIDES = [("1", "train"), ("2", "test")]
@@ -197,7 +197,7 @@ def test_different_cells_of_a_real_screen_are_told_apart(shared_data: Path, tmp_
 
 
 def test_a_few_pairs_may_be_alike_by_chance():
-    few, many = (leaks.Check("near_images", n, ("a (test) = b",) * n, allowed=2) for n in (2, 3))
-    assert leaks.judge([few], [], "here") == [few] and few.passed
+    few, many = (leaks.LeakCheck("near_images", n, ("a (test) = b",) * n, allowed=2) for n in (2, 3))
+    assert leaks.refuse_leaks([few], [], "here") == [few] and few.passed
     with pytest.raises(leaks.LeakFound, match="3 pairs of images are nearly the same"):
-        leaks.judge([many], [], "here")
+        leaks.refuse_leaks([many], [], "here")

@@ -1,8 +1,10 @@
 """Anybody's table of what was done to each image → the index in normal form."""
 
+import hashlib
 import logging
 import string
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,37 @@ EMPTY = ("", "NA", "N/A", "nan", "NaN", "None", "null")  # how tables write "not
 RESERVED = ("shard", "offset", "treatment")  # what the store adds to an index
 
 
-def read_table(path: Path, columns: Mapping[str, str], constants: Mapping[str, Any]) -> pl.DataFrame:
+@dataclass(frozen=True)
+class Annotation:
+    """How a table says what was done to each image.
+
+    columns: {column of the index: column of the table, or a pattern of its columns such as "{experiment}_{plate}"};
+    unmapped columns are kept under their own names. constants: {column of the index: one value for all}. keep: {column
+    of the table: values} of the rows to keep. controls: names of perturbations that are controls (instead of a column
+    is_control); their dose is left out. separator: what stands between the perturbations (SMILES, genes, doses) of a
+    combination.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    keep: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    controls: Sequence[str] | None = None
+    separator: str | None = None
+
+
+UNMAPPED = Annotation()
+
+
+def load_table(table: str | Path | pl.DataFrame, annotation: Annotation) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Return a table and its provenance: `source`, and `sha256` where it is a file. Raises as read_table."""
+    if isinstance(table, pl.DataFrame):
+        return table, {"source": "a table in memory"}
+    path = Path(table)
+    rows = read_table(path, annotation)
+    return rows, {"source": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def read_table(path: Path, annotation: Annotation = UNMAPPED) -> pl.DataFrame:
     """Read a csv, tsv or parquet table; raises FileNotFoundError or InvalidIndex.
 
     Columns that hold names (plate, well, site, batch …) are read as text, so that plate 007 stays 007.
@@ -29,9 +61,12 @@ def read_table(path: Path, columns: Mapping[str, str], constants: Mapping[str, A
             return pl.read_parquet(path)
         separator = "\t" if path.suffix in (".tsv", ".txt") else ","
         header = pl.read_csv(path, separator=separator, n_rows=0).columns
+        columns = annotation.columns
         text = {columns.get(name, name) for name, dtype in COLUMNS.items() if dtype in (pl.String, pl.List(pl.String))}
         text |= {part for of in columns.values() for _, part, _, _ in string.Formatter().parse(of) if part}
-        text -= {columns.get(name, name) for name in ("dose_um", "x_px", "y_px", "is_control")} | set(constants)
+        text -= {columns.get(name, name) for name in ("dose_um", "x_px", "y_px", "is_control")} | set(
+            annotation.constants
+        )
         return pl.read_csv(
             path,
             separator=separator,
@@ -43,19 +78,12 @@ def read_table(path: Path, columns: Mapping[str, str], constants: Mapping[str, A
         raise InvalidIndex(f"{path} cannot be read as a table: {error}.") from error
 
 
-def make_index(
-    raw: pl.DataFrame,
-    source: str,
-    columns: Mapping[str, str],
-    constants: Mapping[str, Any],
-    keep: Mapping[str, Sequence[Any]],
-    controls: Sequence[str] | None,
-    separator: str | None,
-) -> pl.DataFrame:
+def make_index(raw: pl.DataFrame, source: str, annotation: Annotation) -> pl.DataFrame:
     """Turn a table into an index in normal form, plus `_number`, the number of each row in the table.
 
-    For the arguments see `table.prepare_table`. Raises InvalidIndex or InvalidSmiles naming rows.
+    source: its name in errors. Raises InvalidIndex or InvalidSmiles naming rows.
     """
+    columns, constants = annotation.columns, annotation.constants
     if raw.height == 0:
         raise InvalidIndex(f"{source}: the table is empty; it needs one row for each image.")
     wrong = sorted((set(columns) | set(constants)) - set(COLUMNS))
@@ -65,8 +93,8 @@ def make_index(
     if missing:
         raise InvalidIndex(f"{source}: column(s) {missing} are not in the table, which has {raw.columns}.")
     table = raw.with_row_index("_number")
-    if keep:
-        table = kept(table, keep, source)
+    if annotation.keep:
+        table = kept(table, annotation.keep, source)
         source = f"{source} (rows counted after keep)"
     mapped = {name: _column(table, of) for name, of in columns.items()}
     table = table.rename({name: f"{name}_raw" for name in RESERVED}, strict=False)
@@ -75,15 +103,13 @@ def make_index(
         _as_text(table[name]) for name in COMBINED if name in table.columns and name != "dose_um"
     )
     table = table.with_columns(pl.col(name).replace(list(EMPTY), None) for name in _texts(table))
-    if separator is not None:
-        table = table.with_columns(_parts(table, name, separator, source) for name in _texts(table))
-    if controls is not None and "perturbation" in table.columns:
-        _check_controls(table["perturbation"], controls, source)
-        first = (
-            pl.col("perturbation") if table["perturbation"].dtype == pl.String else pl.col("perturbation").list.first()
-        )
-        alone = pl.lit(True) if table["perturbation"].dtype == pl.String else pl.col("perturbation").list.len() == 1
-        table = table.with_columns(is_control=first.is_in([str(name) for name in controls]) & alone)
+    if annotation.separator is not None:
+        table = table.with_columns(_parts(table, name, annotation.separator, source) for name in _texts(table))
+    if annotation.controls is not None and "perturbation" in table.columns:
+        _check_controls(table["perturbation"], annotation.controls, source)
+        single, names = table["perturbation"].dtype == pl.String, pl.col("perturbation")
+        first, alone = (names, pl.lit(True)) if single else (names.list.first(), names.list.len() == 1)
+        table = table.with_columns(is_control=first.is_in([str(name) for name in annotation.controls]) & alone)
     if "image_id" not in table.columns:
         table = table.with_columns(image_id=pl.format("row-{}", "_number"))
     unmapped = [name for name in REQUIRED if name not in table.columns]
@@ -108,7 +134,7 @@ def make_index(
     _check_wells(index, source)
     if "split" not in index.columns or (index["split"] != "generated").fill_null(True).any():
         require_controls(index, source)  # generated images are held against the real ones' controls
-        _tell_bare_plates(index, source)
+        _warn_of_bare_plates(index, source)
     return index
 
 
@@ -148,18 +174,18 @@ def _column(table: pl.DataFrame, of: str) -> pl.Series:
 
 def _among(column: pl.Series, values: Sequence[Any], source: str) -> pl.Series:
     try:
-        wanted = pl.Series(list(values)).cast(column.dtype, strict=True)
+        named = pl.Series(list(values)).cast(column.dtype, strict=True)
     except pl.exceptions.PolarsError as error:
         raise InvalidIndex(
             f"{source}: keep names {list(values)} for column {column.name!r}, which holds {column.dtype}."
         ) from error
-    absent = wanted.filter(~wanted.is_in(column.unique().implode()))
+    absent = named.filter(~named.is_in(column.unique().implode()))
     if len(absent):
-        there = column.unique().sort().head(20).to_list()
+        present = column.unique().sort().head(20).to_list()
         raise InvalidIndex(
-            f"{source}: keep names {absent.to_list()}, not in column {column.name!r}; there are {there}."
+            f"{source}: keep names {absent.to_list()}, not in column {column.name!r}; there are {present}."
         )
-    return column.is_in(wanted.implode())
+    return column.is_in(named.implode())
 
 
 def _as_text(column: pl.Series) -> pl.Series:
@@ -168,8 +194,8 @@ def _as_text(column: pl.Series) -> pl.Series:
 
 
 def _check_controls(perturbation: pl.Series, controls: Sequence[str], source: str) -> None:
-    there = perturbation.explode(empty_as_null=False) if isinstance(perturbation.dtype, pl.List) else perturbation
-    known = set(there.drop_nulls())
+    several = isinstance(perturbation.dtype, pl.List)
+    known = set((perturbation.explode(empty_as_null=False) if several else perturbation).drop_nulls())
     absent = [str(name) for name in controls if str(name) not in known]
     if absent:
         raise InvalidIndex(
@@ -195,15 +221,15 @@ def _parts(table: pl.DataFrame, name: str, separator: str, source: str) -> pl.Se
     return doses
 
 
-def one_pixel_size(index: pl.DataFrame, given: float | None, source: str) -> float | None:
-    """Return the raw pixel size in µm, as given or from column pixel_size_um; raises InvalidIndex where it is mixed."""
+def one_pixel_size(index: pl.DataFrame, pixel_size_um: float | None, source: str) -> float | None:
+    """Return the raw pixel size in µm, for None that of column pixel_size_um; raises InvalidIndex where it is mixed."""
     if "pixel_size_um" not in index.columns:
-        return given
+        return pixel_size_um
     sizes = index["pixel_size_um"].cast(pl.Float64, strict=False)
-    there = sizes.drop_nulls().to_list()
-    if given is None and not there:
+    known = sizes.drop_nulls().to_list()
+    if pixel_size_um is None and not known:
         return None
-    value = float(there[0]) if given is None else given
+    value = float(known[0]) if pixel_size_um is None else pixel_size_um
     odd = (sizes - value).abs() > 1e-3 * value
     if odd.any():
         raise InvalidIndex(
@@ -213,7 +239,7 @@ def one_pixel_size(index: pl.DataFrame, given: float | None, source: str) -> flo
     return value
 
 
-def _tell_bare_plates(index: pl.DataFrame, source: str) -> None:
+def _warn_of_bare_plates(index: pl.DataFrame, source: str) -> None:
     """Controls are those of the batch: a plate without any is usable, and may be a slip."""
     bare = index.group_by("plate").agg(pl.col("is_control").any()).filter(~pl.col("is_control"))["plate"].sort()
     if len(bare):

@@ -23,8 +23,8 @@ ONES = np.array([number.bit_count() for number in range(1 << 16)], np.uint8)
 Pairs = list[tuple[int, int]]
 
 
-def find_duplicates(dataset: Dataset, one: Sequence[str], other: Sequence[str]) -> tuple[Pairs, Pairs]:
-    """Return pairs of rows, of splits `other` and `one`, that are the same, and that are nearly the same.
+def find_duplicates(dataset: Dataset, seen: Sequence[str], test: Sequence[str]) -> tuple[Pairs, Pairs]:
+    """Return pairs of rows, of splits `test` and `seen`, that are the same, and that are nearly the same.
 
     An image appears in one pair at most, with its closest partner. Nearly the same are images whose perceptual hashes
     differ in at most 8 of 64 bits, whose 8 × 8 lowest cosine frequencies correlate by 0.97 or more and the others by
@@ -35,21 +35,23 @@ def find_duplicates(dataset: Dataset, one: Sequence[str], other: Sequence[str]) 
     Memory: about 100 bytes an image, and a thousand images.
     """
     split = dataset.index["split"]
-    rows = np.flatnonzero(split.is_in([*one, *other]).to_numpy())
-    tested = split.is_in(list(other)).to_numpy()[rows]
+    rows = np.flatnonzero(split.is_in([*seen, *test]).to_numpy())
+    tested = split.is_in(list(test)).to_numpy()[rows]
     if tested.all() or not tested.any():
         return [], []
-    digest, bits, told = _hashes(dataset, rows)
-    ours, theirs = rows[tested & told], rows[~tested & told]
-    first = dict(zip(digest[~tested & told].tolist()[::-1], theirs[::-1].tolist(), strict=True))
-    same = [(row, first[d]) for row, d in zip(ours.tolist(), digest[tested & told].tolist(), strict=True) if d in first]
+    digest, bits, shown = _hashes(dataset, rows)
+    tests, others = rows[tested & shown], rows[~tested & shown]
+    first = dict(zip(digest[~tested & shown].tolist()[::-1], others[::-1].tolist(), strict=True))
+    same = [
+        (row, first[d]) for row, d in zip(tests.tolist(), digest[tested & shown].tolist(), strict=True) if d in first
+    ]
     if dataset.info.image_shape[1:] == (1, 1):
         return same, []
-    found = {row for row, _ in same}
+    paired = [row for row, _ in same]
     near: dict[int, tuple[float, int]] = {}
-    for pairs in _candidates(bits[tested & told], bits[~tested & told]):
-        a, b = ours[pairs[:, 0]], theirs[pairs[:, 1]]
-        new = ~np.isin(a, list(found))
+    for pairs in _candidates(bits[tested & shown], bits[~tested & shown]):
+        a, b = tests[pairs[:, 0]], others[pairs[:, 1]]
+        new = ~np.isin(a, paired)
         for start in range(0, int(new.sum()), CHUNK):
             x, y = a[new][start : start + CHUNK], b[new][start : start + CHUNK]
             low, rest = _alike(dataset.images(x), dataset.images(y))
@@ -63,13 +65,13 @@ def _hashes(dataset: Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     sample = rows[:: -(-len(rows) // SAMPLED)]
     middle = np.median(np.concatenate([_coarse(images) for images in _read(dataset, sample)]), axis=0)
     place = np.uint64(1) << np.arange(len(middle), dtype=np.uint64)
-    digest, bits, told = [], [], []
+    digest, bits, shown = [], [], []
     for images in _read(dataset, rows):
         digest += [int.from_bytes(hashlib.blake2b(image, digest_size=8).digest(), "little") for image in images]
         bits.append(np.where(_coarse(images) > middle, place, np.uint64(0)).sum(1, dtype=np.uint64))
         spread = images.max((2, 3)) > images.min((2, 3))
-        told.append(spread.any(1) if images.shape[2:] != (1, 1) else np.ones(len(images), bool))
-    return np.array(digest, np.uint64), np.concatenate(bits), np.concatenate(told)
+        shown.append(spread.any(1) if images.shape[2:] != (1, 1) else np.ones(len(images), bool))
+    return np.array(digest, np.uint64), np.concatenate(bits), np.concatenate(shown)
 
 
 def _read(dataset: Dataset, rows: np.ndarray) -> Iterator[np.ndarray]:
@@ -92,29 +94,31 @@ def _coarse(images: np.ndarray) -> np.ndarray:
     return chosen / np.maximum(np.linalg.norm(chosen, axis=1, keepdims=True), 1e-12)
 
 
-def _candidates(ours: np.ndarray, theirs: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield (m, 2) places in `ours` and `theirs` whose hashes are near each other, the closest few of each of ours."""
+def _candidates(tests: np.ndarray, others: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield (m, 2) places in `tests` and `others` whose hashes are near each other, the closest few of each test."""
     bands = [np.uint64(16 * band) for band in range(BANDS)]
-    sorters = [np.argsort((theirs >> shift) & np.uint64(0xFFFF), kind="stable") for shift in bands]
-    keys = [((theirs >> shift) & np.uint64(0xFFFF))[order] for shift, order in zip(bands, sorters, strict=True)]
-    starts = [np.searchsorted(key, (ours >> shift) & np.uint64(0xFFFF)) for key, shift in zip(keys, bands, strict=True)]
+    sorters = [np.argsort((others >> shift) & np.uint64(0xFFFF), kind="stable") for shift in bands]
+    keys = [((others >> shift) & np.uint64(0xFFFF))[order] for shift, order in zip(bands, sorters, strict=True)]
+    starts = [
+        np.searchsorted(key, (tests >> shift) & np.uint64(0xFFFF)) for key, shift in zip(keys, bands, strict=True)
+    ]
     ends = [
-        np.searchsorted(key, (ours >> shift) & np.uint64(0xFFFF), side="right")
+        np.searchsorted(key, (tests >> shift) & np.uint64(0xFFFF), side="right")
         for key, shift in zip(keys, bands, strict=True)
     ]
     size = sum(end - start for start, end in zip(starts, ends, strict=True))
     part = (np.cumsum(size) // COMPARED).astype(np.int64)  # so that few are compared at once
     for number in np.unique(part):
-        here = np.flatnonzero(part == number)
-        found = []
+        members = np.flatnonzero(part == number)
+        near = []
         for order, start, end in zip(sorters, starts, ends, strict=True):
-            count = (end - start)[here]
-            a = np.repeat(here, count)
+            count = (end - start)[members]
+            a = np.repeat(members, count)
             inside = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-            b = order[np.repeat(start[here], count) + inside]
-            apart = _differing(ours[a], theirs[b])
-            found.append(np.stack([a, apart, b], axis=1)[apart <= APART])
-        pairs = np.unique(np.concatenate(found), axis=0)  # sorted by ours, then by distance
+            b = order[np.repeat(start[members], count) + inside]
+            apart = _differing(tests[a], others[b])
+            near.append(np.stack([a, apart, b], axis=1)[apart <= APART])
+        pairs = np.unique(np.concatenate(near), axis=0)  # sorted by tests, then by distance
         rank = np.arange(len(pairs)) - np.searchsorted(pairs[:, 0], pairs[:, 0])
         yield pairs[rank < CLOSEST][:, [0, 2]]
 

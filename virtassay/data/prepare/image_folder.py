@@ -17,14 +17,14 @@ TABLES = (".csv", ".tsv", ".parquet")
 NAMED_BY = ("source_file", "image_id")  # columns that may name an image's file, the first that is there
 
 
-def open_folder(
+def open_image_folder(
     folder: str | Path, cache: str | Path, *, like: DatasetInfo | None = None, verify: bool = True
 ) -> Dataset:
     """Open a dataset folder, or a folder of PNG, TIFF, JPEG or npy images named by one csv, tsv or parquet table in it.
 
     The table needs batch and perturbation and, to name the files, source_file or image_id (with or without the file's
     ending); dose_um, smiles, moa … as in any index. Real images also need plate, well and is_control, and are all of
-    the test split where the table has no column for it. npy files hold (h, w) or (h, w, c). `like` tells that the
+    the test split where the table has no column for it. npy files hold (h, w) or (h, w, c). `like` says that the
     images are generated, to be compared with such: they get its channels and its size (resized if need be), and must
     have its pixel type and scale. What is no dataset folder is turned into one below `cache`, which must stay while the
     dataset is used. Raises ValueError or FileNotFoundError naming what is missing or does not fit.
@@ -39,7 +39,7 @@ def open_folder(
             f"({', '.join(TABLES)}) that names them; it has {[path.name for path in tables] or 'none'}."
         )
     source, columns = _source(folder, tables[0])
-    image = source.read(read_table(tables[0], {}, {}).row(0, named=True))
+    image = source.read(read_table(tables[0]).row(0, named=True))
     _check(folder, image, like)
     constants = {"split": "generated"} if like is not None else {} if "split" in columns else {"split": "test"}
     mapped: dict[str, str] = {}
@@ -59,14 +59,14 @@ def open_folder(
         constants=constants,
         size=like.image_shape[1] if like is not None and square else None,
         dtype=str(image.dtype),
-        accept=LEAKS,  # these images are judged as they come: the log tells what their split shares
+        accept=LEAKS,  # these images are judged as they come: the log says what their split shares
     )
     return open_dataset(root, verify=False)
 
 
 def _source(folder: Path, table: Path) -> tuple[FilePerCrop, list[str]]:
     """Find out how the table names the files, from its first row."""
-    rows = read_table(table, {}, {})
+    rows = read_table(table)
     column = next((name for name in NAMED_BY if name in rows.columns), None)
     if column is None or not rows.height:
         raise InvalidIndex(

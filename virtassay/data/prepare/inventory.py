@@ -28,7 +28,7 @@ class FileSource(Protocol):
 def take_inventory(
     images: ImageSource, index: pl.DataFrame, *, everything: bool, skip: bool, pixel_size_um: float | None
 ) -> list[str]:
-    """Return the image files in the source's folder that no row names (not asked unless the index is `everything`).
+    """Return the image files in the source's folder that no row names (none unless the index is `everything`).
 
     Raises UnreadableImage where files are missing (unless they shall be skipped), InvalidIndex where two rows name one
     file or, with no pixel size given, TIFFs of different plates have different ones. Sources of other kinds have none.
@@ -36,7 +36,7 @@ def take_inventory(
     if not isinstance(images, FileSource):
         return []
     folder = Path(images.folder)
-    there = set(_walk(folder))
+    present = set(_walk(folder))
     named: dict[str, str] = {}
     missing: list[str] = []
     twice: list[str] = []
@@ -47,7 +47,7 @@ def take_inventory(
             if name in named:
                 twice.append(f"{named[name]} and {row['image_id']} ({name})")
             named[name] = row["image_id"]
-            if name not in there and not (folder / name).is_file():  # a path that climbs or is absolute may be there
+            if name not in present and not (folder / name).is_file():  # a path that climbs or is absolute may be there
                 missing.append(f"{name} is missing ({row['image_id']}, plate {row['plate']}, well {row['well']})")
             elif row["plate"] not in sample and Path(name).suffix.lower() in TIFF:
                 sample[row["plate"]] = folder / name
@@ -57,7 +57,7 @@ def take_inventory(
             "pattern that tells them apart."
         )
     endings = {Path(name).suffix for name in named}
-    unlisted = sorted(name for name in there - named.keys() if Path(name).suffix in endings) if everything else []
+    unlisted = sorted(name for name in present - named.keys() if Path(name).suffix in endings) if everything else []
     if missing and not skip:
         spare = f" {len(unlisted)} file(s) there are named by no row: {_first(unlisted)}." if unlisted else ""
         raise UnreadableImage(
@@ -70,8 +70,8 @@ def take_inventory(
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    for where, _, names in os.walk(folder, followlinks=True):
-        below = os.path.relpath(where, folder)
+    for parent, _, names in os.walk(folder, followlinks=True):
+        below = os.path.relpath(parent, folder)
         yield from (name if below == "." else f"{below}/{name}" for name in names)
 
 
@@ -103,7 +103,7 @@ def _resolution(path: Path) -> float | None:
             if "XResolution" not in tags or "ResolutionUnit" not in tags:
                 return None
             count, unit = tags["XResolution"].value, int(tags["ResolutionUnit"].value)
-    except Exception:  # whatever is wrong with it is told when it is read
+    except Exception:  # whatever is wrong with it is said when it is read
         return None
     per = {2: 25_400.0, 3: 10_000.0}.get(unit)  # inch, centimetre
     return None if per is None or not count[0] else per * count[1] / count[0]

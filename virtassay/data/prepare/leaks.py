@@ -1,8 +1,8 @@
 """The leak audit: does anything that a model is judged on stand in what it learns from, or chooses by?
 
 "Seen" is train and val together; the test split is held against it. Each check says what it found; a leak that is not
-accepted by name stops the preparation, a note is only told. Among thousands of cells some look alike by chance: near
-images are a leak once more than five in a thousand test images have one. `audit.json` in a dataset folder tells it:
+accepted by name stops the preparation, a note is only logged. Among thousands of cells some look alike by chance: near
+images are a leak once more than five in a thousand test images have one. `audit.json` in a dataset folder says it:
 
 {"format": "virtassay-audit", "version": 1,
  "checks": [{"name": "wells", "leak": true, "passed": true, "accepted": false, "n": 0, "allowed": 0,
@@ -20,7 +20,7 @@ from typing import Any
 import polars as pl
 
 from virtassay.data.dataset.store import Dataset
-from virtassay.data.molecules import similarity as likeness
+from virtassay.data.molecules import similarity
 from virtassay.data.prepare.duplicates import find_duplicates
 from virtassay.files import write_text
 from virtassay.schema import InvalidIndex
@@ -41,7 +41,7 @@ MEANING = {  # every check: what it found, said of its offenders
     "watched_wells": "wells of training are watched (val) too",
     "borrowed_controls": "batches have no control of their own among the test wells",
 }
-NOTES = ("watched_wells", "borrowed_controls")  # told, and no leak into what is judged
+NOTES = ("watched_wells", "borrowed_controls")  # logged, and no leak into what is judged
 LEAKS = tuple(name for name in MEANING if name not in NOTES)
 
 
@@ -50,7 +50,7 @@ class LeakFound(InvalidIndex):
 
 
 @dataclass(frozen=True)
-class Check:
+class LeakCheck:
     """One question of the audit; `n` offenders were found, the first of which are named; `allowed` are no leak."""
 
     name: str
@@ -72,7 +72,7 @@ class Check:
         return f"{self.n} {MEANING[self.name]} ({self.name}: {shown}{', …' if self.n > SHOWN else ''})"
 
 
-def audit_index(index: pl.DataFrame) -> list[Check]:
+def audit_index(index: pl.DataFrame) -> list[LeakCheck]:
     """Hold test against train and val by wells, fields, controls and molecules: takes seconds for a million rows."""
     seen, test = index.filter(pl.col("split").is_in(["train", "val"])), index.filter(pl.col("split") == "test")
     well, control = ["plate", "well"], pl.col("is_control")
@@ -90,21 +90,21 @@ def audit_index(index: pl.DataFrame) -> list[Check]:
     ]
 
 
-def audit_images(dataset: Dataset) -> list[Check]:
+def audit_images(dataset: Dataset) -> list[LeakCheck]:
     """Look for the same and nearly the same images in test and in train or val, in bounded memory."""
     same, near = find_duplicates(dataset, ("train", "val"), ("test",))
     name = dataset.index["image_id"]
-    told = [[f"{name[a]} (test) = {name[b]}" for a, b in pairs] for pairs in (same, near)]
+    named = [[f"{name[a]} (test) = {name[b]}" for a, b in pairs] for pairs in (same, near)]
     allowed = int(BY_CHANCE * dataset.index.filter(split="test").height)
-    return [_check("same_images", told[0]), replace(_check("near_images", told[1]), allowed=allowed)]
+    return [_check("same_images", named[0]), replace(_check("near_images", named[1]), allowed=allowed)]
 
 
-def audit(dataset: Dataset) -> list[Check]:
+def audit(dataset: Dataset) -> list[LeakCheck]:
     """Hold the test split of a dataset folder against its train and val splits, by its index and its images."""
     return audit_index(dataset.index) + audit_images(dataset)
 
 
-def judge(checks: Sequence[Check], accept: Sequence[str], source: str) -> list[Check]:
+def refuse_leaks(checks: Sequence[LeakCheck], accept: Sequence[str], source: str) -> list[LeakCheck]:
     """Return the checks, marked where accepted; raises LeakFound unless every leak that was found is accepted.
 
     accept: names of LEAKS. Raises ValueError on other names.
@@ -116,11 +116,11 @@ def judge(checks: Sequence[Check], accept: Sequence[str], source: str) -> list[C
     for check in judged:
         if check.n and (check.passed or check.accepted or not check.leak):
             log.info("leak audit%s: %s", ", accepted" if check.accepted else "", check)
-    found = [check for check in judged if check.leak and not check.passed and not check.accepted]
-    if found:
+    leaks = [check for check in judged if check.leak and not check.passed and not check.accepted]
+    if leaks:
         raise LeakFound(
-            f"{source}: the test split is not apart from training: {'; '.join(map(str, found))}. Split by whole wells "
-            f"and molecules, leave doubles out, or, if this is meant, say accept=[{','.join(c.name for c in found)}]."
+            f"{source}: the test split is not apart from training: {'; '.join(map(str, leaks))}. Split by whole wells "
+            f"and molecules, leave doubles out, or, if this is meant, say accept=[{','.join(c.name for c in leaks)}]."
         )
     return judged
 
@@ -134,29 +134,29 @@ def nearest_training_compounds(index: pl.DataFrame) -> list[dict[str, Any]]:
     new = test.join(train, on="perturbation", how="anti").unique("perturbation", keep="first", maintain_order=True)
     if new.is_empty() or train.is_empty():
         return []
-    number, alike = likeness.nearest(new["smiles"].to_list(), train["smiles"].to_list())
+    number, alike = similarity.nearest(new["smiles"].to_list(), train["smiles"].to_list())
     near = new.select("perturbation", nearest=train["perturbation"].gather(number), tanimoto=pl.Series(alike).round(3))
     return near.sort("tanimoto", "perturbation", descending=[True, False]).to_dicts()
 
 
-def write_audit(path: str | Path, checks: Sequence[Check], index: pl.DataFrame) -> None:
+def write_audit(path: str | Path, checks: Sequence[LeakCheck], index: pl.DataFrame) -> None:
     """Write audit.json; the form stands at the top of this file."""
-    told = [{**asdict(check), "leak": check.leak, "passed": check.passed} for check in checks]
-    stored = {"format": "virtassay-audit", "version": 1, "checks": told}
+    results = [{**asdict(check), "leak": check.leak, "passed": check.passed} for check in checks]
+    stored = {"format": "virtassay-audit", "version": 1, "checks": results}
     stored["nearest_training_compound"] = nearest_training_compounds(index)
     write_text(Path(path), json.dumps(stored, indent=1, ensure_ascii=False))
 
 
-def _check(name: str, offenders: Sequence[str]) -> Check:
-    return Check(name, len(offenders), tuple(offenders[:KEPT]))
+def _check(name: str, offenders: Sequence[str]) -> LeakCheck:
+    return LeakCheck(name, len(offenders), tuple(offenders[:KEPT]))
 
 
-def _shared(one: pl.DataFrame, other: pl.DataFrame, key: list[str]) -> list[str]:
-    both = one.select(key).unique().join(other.select(key).unique(), on=key, how="inner").sort(key)
+def _shared(seen: pl.DataFrame, test: pl.DataFrame, key: list[str]) -> list[str]:
+    both = seen.select(key).unique().join(test.select(key).unique(), on=key, how="inner").sort(key)
     return [" ".join(row) for row in both.iter_rows()]
 
 
-def _compounds(seen: pl.DataFrame, test: pl.DataFrame) -> list[Check]:
+def _compounds(seen: pl.DataFrame, test: pl.DataFrame) -> list[LeakCheck]:
     """Look for perturbations of test alone that are trained on under another name."""
     treated = ~pl.col("is_control")
     trained = set(seen.filter(treated)["perturbation"].explode(empty_as_null=False))
@@ -164,27 +164,29 @@ def _compounds(seen: pl.DataFrame, test: pl.DataFrame) -> list[Check]:
     checks = [
         _check(
             "names",
-            _pairs(((name, likeness.plain(name)) for name in new), ((name, likeness.plain(name)) for name in trained)),
+            _pairs(
+                ((name, similarity.plain(name)) for name in new), ((name, similarity.plain(name)) for name in trained)
+            ),
         )
     ]
     if "smiles" not in test.columns:
         return checks
-    ours = _molecules(test).filter(pl.col("perturbation").is_in(list(new)))
-    theirs = _molecules(seen) if ours.height else ours
-    for name, key in (("molecules", likeness.inchikey), ("skeletons", likeness.skeleton)):
-        keys = {text: key(text) for text in {*ours["smiles"], *theirs["smiles"]}}
-        sides = [[(name, keys[text]) for name, text in table.iter_rows()] for table in (ours, theirs)]
+    tested = _molecules(test).filter(pl.col("perturbation").is_in(list(new)))
+    known = _molecules(seen) if tested.height else tested
+    for name, key in (("molecules", similarity.inchikey), ("skeletons", similarity.skeleton)):
+        keys = {text: key(text) for text in {*tested["smiles"], *known["smiles"]}}
+        sides = [[(name, keys[text]) for name, text in table.iter_rows()] for table in (tested, known)]
         checks.append(_check(name, _pairs(*sides)))
     return checks
 
 
-def _pairs(ours: Iterable[tuple[str, str | None]], theirs: Iterable[tuple[str, str | None]]) -> list[str]:
+def _pairs(test: Iterable[tuple[str, str | None]], seen: Iterable[tuple[str, str | None]]) -> list[str]:
     """Name what has the same key on both sides."""
     known: dict[str, str] = {}
-    for name, key in sorted(theirs, key=lambda pair: pair[0]):
+    for name, key in sorted(seen, key=lambda pair: pair[0]):
         if key:
             known.setdefault(key, name)
-    return [f"{name} (test) = {known[key]}" for name, key in sorted(ours, key=lambda p: p[0]) if key and key in known]
+    return [f"{name} (test) = {known[key]}" for name, key in sorted(test, key=lambda p: p[0]) if key and key in known]
 
 
 def _molecules(table: pl.DataFrame) -> pl.DataFrame:

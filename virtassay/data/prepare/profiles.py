@@ -1,6 +1,5 @@
 """A table of feature vectors (profiles of wells or cells, embeddings, expression) → a dataset folder."""
 
-import hashlib
 import logging
 import re
 import string
@@ -14,7 +13,7 @@ import polars as pl
 
 from virtassay.data.dataset.store import DatasetInfo, DatasetWriter
 from virtassay.data.prepare import leaks
-from virtassay.data.prepare.annotation import make_index, read_table
+from virtassay.data.prepare.annotation import Annotation, load_table, make_index
 from virtassay.data.prepare.splits import write_split
 from virtassay.report.pictures import treatment_sheet
 from virtassay.report.plates import plate_layout
@@ -52,30 +51,27 @@ def prepare_profiles(
     out rows with values that are not finite (skipped.csv names them). on_constant: "raise", or "drop" to leave out
     features that are constant in the training split. Raises InvalidIndex naming columns, rows and the fix.
     """
-    for option, given, allowed in (
+    for option, choice, allowed in (
         ("on_error", on_error, ("raise", "skip")),
         ("on_constant", on_constant, ("raise", "drop")),
     ):
-        if given not in allowed:
-            raise ValueError(f"{option}={given!r}: give {' or '.join(allowed)}.")
-    columns, constants, keep = columns or {}, constants or {}, keep or {}
-    provenance: dict[str, Any] = {"source": "a table in memory"}
-    if not isinstance(table, pl.DataFrame):
-        path, table = Path(table), read_table(Path(table), columns, constants)
-        provenance = {"source": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        if choice not in allowed:
+            raise ValueError(f"{option}={choice!r}: give {' or '.join(allowed)}.")
+    annotation = Annotation(columns or {}, constants or {}, keep or {}, controls, separator)
+    rows, provenance = load_table(table, annotation)
     source = provenance["source"]
-    every = choose_features(table.columns, features, leave_out, _used(columns, keep), source)
-    index = make_index(table.drop(every), source, columns, constants, keep, controls, separator)
+    every = choose_features(rows.columns, features, leave_out, _used(annotation), source)
+    index = make_index(rows.drop(every), source, annotation)
     names = np.array(every)
     counted = f"{source} (rows counted after keep)" if keep else source
-    values = _values(table.select(every)[index["_number"].to_numpy()], counted)
+    values = _values(rows.select(every)[index["_number"].to_numpy()], counted)
     skipped = _skipped(values, names, index["image_id"], source, on_error == "skip")
     kept = ~index["image_id"].is_in(skipped["image_id"].implode())
     index, values = index.filter(kept), values[kept.to_numpy()]
     if skipped.height:  # they may have been all the controls of a batch
         require_controls(index, f"{source} ({skipped.height} rows were left out, the first: {skipped['reason'][0]})")
     index = split(index)
-    checks = leaks.judge(leaks.audit_index(index), accept, source)
+    checks = leaks.refuse_leaks(leaks.audit_index(index), accept, source)
     train = index["split"].eq_missing("train").to_numpy()
     constant = _constant(values, train, names, source, on_constant == "drop")
     names, left_out, values = names[~constant], names[constant], values[:, ~constant]
@@ -99,7 +95,7 @@ def prepare_profiles(
             (writer.folder / "skipped.csv").write_text(skipped.write_csv(), encoding="utf-8")
             log.warning("%d rows were left out; %s/skipped.csv names them", skipped.height, root)
         dataset = writer.preview()
-        checks += leaks.judge(leaks.audit_images(dataset), accept, source)
+        checks += leaks.refuse_leaks(leaks.audit_images(dataset), accept, source)
         leaks.write_audit(writer.folder / "audit.json", checks, dataset.index)
         write_split(writer.folder / "split.csv", index, info.name, split)
         treatment_sheet(writer.folder / "contact_sheet.png", dataset, title=info.name)
@@ -109,33 +105,34 @@ def prepare_profiles(
 
 
 def choose_features(
-    there: Sequence[str], wanted: Sequence[str], leave_out: Sequence[str], used: set[str], source: str
+    columns: Sequence[str], features: Sequence[str], leave_out: Sequence[str], used: set[str], source: str
 ) -> list[str]:
     """Return the columns of a table that are features, in its order; raises InvalidIndex naming what does not fit."""
-    free = [name for name in there if name not in used]
+    free = [name for name in columns if name not in used]
     chosen: list[set[str]] = []
-    for patterns in (wanted, leave_out):
+    for patterns in (features, leave_out):
         matches = [{name for name in free if name == p or fnmatchcase(name, p)} for p in patterns]
-        for pattern, found in zip(patterns, matches, strict=True):
-            if not found:
+        for pattern, matching in zip(patterns, matches, strict=True):
+            if not matching:
                 raise InvalidIndex(
                     f"{source}: no column that could be a feature is named like {pattern!r}; there are {free[:12]}"
                     f"{f' and {len(free) - 12} more' if len(free) > 12 else ''}. Patterns are written as Cells_*."
                 )
-        chosen.append({name for found in matches for name in found})
+        chosen.append({name for matching in matches for name in matching})
     names = [name for name in free if name in chosen[0] - chosen[1]]
     if not names:
-        raise InvalidIndex(f"{source}: features={list(wanted)} less leave_out={list(leave_out)} leaves no feature.")
-    twice = [m[1] for name in names if (m := re.fullmatch(r"(.+)_duplicated_\d+", name)) and m[1] in there]
+        raise InvalidIndex(f"{source}: features={list(features)} less leave_out={list(leave_out)} leaves no feature.")
+    twice = [m[1] for name in names if (m := re.fullmatch(r"(.+)_duplicated_\d+", name)) and m[1] in columns]
     if twice:  # so polars names them
         raise InvalidIndex(f"{source}: column(s) {twice[:5]} stand twice in the table; each needs a name of its own.")
     return names
 
 
-def _used(columns: Mapping[str, str], keep: Mapping[str, Sequence[Any]]) -> set[str]:
+def _used(annotation: Annotation) -> set[str]:
     """Name the columns that say what was done to a well."""
-    parts = {part for of in columns.values() if "{" in of for _, part, _, _ in string.Formatter().parse(of) if part}
-    return {*COLUMNS, *columns.values(), *keep} | parts
+    sources = annotation.columns.values()
+    parts = {part for of in sources if "{" in of for _, part, _, _ in string.Formatter().parse(of) if part}
+    return {*COLUMNS, *sources, *annotation.keep} | parts
 
 
 def _values(table: pl.DataFrame, source: str) -> np.ndarray:

@@ -20,7 +20,7 @@ DTYPES = ("uint8", "uint16", "float32", "float64")
 
 
 @dataclass(frozen=True)
-class Raw:
+class RawImage:
     """One raw image (c, h, w): of which row of the part that was read, and its name in errors."""
 
     number: int
@@ -73,7 +73,7 @@ class Reader:
                     yield np.stack([image for _, image in read]), rows[[number for number, _ in read]]
                 bar.update(rows.height)
 
-    def read(self, rows: pl.DataFrame, skipped: list[tuple[str, str]]) -> Iterator[Raw]:
+    def read(self, rows: pl.DataFrame, skipped: list[tuple[str, str]]) -> Iterator[RawImage]:
         """Read and check the raw images of `rows`, one by one."""
         for number, row in enumerate(scalars(rows)):
             try:
@@ -85,7 +85,7 @@ class Reader:
             except UnreadableImage as error:
                 self.leave_out(row, error, skipped)
                 continue
-            yield Raw(number, row, name, image)
+            yield RawImage(number, row, name, image)
 
     def leave_out(self, row: dict[str, Any], error: UnreadableImage, skipped: list[tuple[str, str]]) -> None:
         """List an image that cannot be used in `skipped`; without `skip`, raise the error."""

@@ -36,7 +36,7 @@ class Percentile:
         if np.issubdtype(controls.dtype, np.floating):
             raise ValueError(
                 f"the images are {controls.dtype}, whose range is unknown: give one by "
-                "scaling={_target_: virtassay.data.prepare.scaling.Fixed, low: [...], high: [...]} "
+                "scaling={_target_: virtassay.data.prepare.Fixed, low: [...], high: [...]} "
                 "(a value for each channel)."
             )
         limits = np.percentile(controls, [self.low, self.high], axis=(0, 2, 3)).T

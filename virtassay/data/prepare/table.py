@@ -1,6 +1,5 @@
 """Anybody's screen → a dataset folder: a table that says what was done to each image, and the images."""
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,8 +10,8 @@ import polars as pl
 
 from virtassay.data.dataset.store import DatasetInfo, DatasetWriter
 from virtassay.data.prepare import leaks
-from virtassay.data.prepare.annotation import make_index, one_pixel_size, read_table
-from virtassay.data.prepare.fields.cells import Cells, FieldReader
+from virtassay.data.prepare.annotation import Annotation, load_table, make_index, one_pixel_size
+from virtassay.data.prepare.fields.cells import CellCrops, FieldReader
 from virtassay.data.prepare.inventory import take_inventory
 from virtassay.data.prepare.reader import Reader, scalars
 from virtassay.data.prepare.scaling import Scaling, rescale
@@ -41,7 +40,7 @@ def prepare_table(
     separator: str | None = None,
     crop: int | None = None,
     size: int | None = None,
-    cells: Cells | None = None,
+    cells: CellCrops | None = None,
     dtype: str = "uint8",
     pixel_size_um: float | None = None,
     licence: str | None = None,
@@ -52,13 +51,10 @@ def prepare_table(
 ) -> Path:
     """Write the dataset folder of a screen, with a contact sheet and a plate layout.
 
-    table: csv, tsv or parquet, a row an image. columns: {column of the index: column of the table, or a pattern of its
-    columns such as "{experiment}_{plate}"}; unmapped columns are kept under their own names. constants: {column of the
-    index: one value for all}. keep: {column of the table: values} of the rows to keep. controls: names of perturbations
-    that are controls (instead of a column is_control); their dose is left out. separator: what stands between the
-    perturbations (SMILES, genes, doses) of a combination. channels: their names, in order; None where the files say
-    them (OME). crop: edge, in raw pixels, of what is cut out around the image's centre, or around each cell; size: edge
-    that it is resized to. cells: where a row of the table is a whole field, each of whose cells becomes an image.
+    table: csv, tsv or parquet, a row an image. columns, constants, keep, controls, separator: what it says of each
+    image, as `annotation.Annotation` explains. channels: their names, in order; None where the files say them (OME).
+    crop: edge, in raw pixels, of what is cut out around the image's centre, or around each cell; size: edge that it is
+    resized to. cells: where a row of the table is a whole field, each of whose cells becomes an image.
     scaling: None where the images are stored as they are (already 8 or 16 bit and scaled). split: None where the table
     has a column for it; split.csv keeps it. pixel_size_um: of the raw images, by default from a column of that name, or
     as the files say. licence, citation: of the data. accept: checks of the leak audit (`leaks.LEAKS`) that may fail,
@@ -71,38 +67,39 @@ def prepare_table(
     for name, value in (("crop", crop), ("size", size)):
         if value is not None and value < 1:
             raise ValueError(f"{name}={value}: give pixels, 1 or more, or null to leave the images as they are.")
-    provenance: dict[str, Any] = {"source": "a table in memory"}
-    if not isinstance(table, pl.DataFrame):
-        path, table = Path(table), read_table(Path(table), columns or {}, constants or {})
-        provenance = {"source": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    annotation = Annotation(columns or {}, constants or {}, keep or {}, controls, separator)
+    rows, provenance = load_table(table, annotation)
     source = provenance["source"]
-    index = make_index(table, source, columns or {}, constants or {}, keep or {}, controls, separator)
-    index = _split(index, split, source)
-    checks = leaks.judge(leaks.audit_index(index), accept, source)
+    index = _split(make_index(rows, source, annotation), split, source)
+    checks = leaks.refuse_leaks(leaks.audit_index(index), accept, source)
     pixel_size_um = one_pixel_size(index, pixel_size_um, source)
-    channels, pixel_size_um = _described(images, index, channels, pixel_size_um)
+    channels, pixel_size_um = _completed(images, index, channels, pixel_size_um)
     unlisted = take_inventory(images, index, everything=not keep, skip=on_error == "skip", pixel_size_um=pixel_size_um)
     reader = Reader(images, channels, crop, size, on_error == "skip", pixel_size_um)
     if cells is not None:
         if crop is None:
             raise ValueError("cells are cut out of whole fields: give crop, the edge of a cell's image in raw pixels.")
         reader = FieldReader(reader, cells, crop, index)
-    raw, shape, raw_dtype = reader.look(index)
+    raw_shape, shape, raw_dtype = reader.look(index)
     limits = None if scaling is None else scaling.limits(reader.some_controls(index))
     if scaling is None and raw_dtype != dtype:
         raise ValueError(
             f"the images are {raw_dtype} and shall be stored as {dtype}: choose a scaling, or dtype={raw_dtype}."
         )
     if pixel_size_um is not None:
-        pixel_size_um *= (crop or raw[1]) / shape[1]
-    provenance |= {"raw": f"{raw_dtype} {raw}", "crop": crop, "skipped": 0}
+        pixel_size_um *= (crop or raw_shape[1]) / shape[1]
+    stored_scaling = None
+    if limits is not None:
+        low, high = limits.T.tolist()
+        stored_scaling = {"kind": type(scaling).__name__, "low": low, "high": high}
+    provenance |= {"raw": f"{raw_dtype} {raw_shape}", "crop": crop, "skipped": 0}
     info = DatasetInfo(
         name=Path(root).name,
         channels=channels,
         image_shape=shape,
         dtype=dtype,
         pixel_size_um=pixel_size_um,
-        scaling=None if limits is None else {"kind": type(scaling).__name__, **_ranges(limits)},
+        scaling=stored_scaling,
         provenance=provenance,
         licence=licence,
         citation=citation,
@@ -111,10 +108,10 @@ def prepare_table(
     require_space(root, needed, f"a dataset of {index.height} images")
     clipped = np.zeros(len(channels))
     with DatasetWriter(root, info, overwrite=overwrite) as writer:
-        for part, rows in reader.chunks(index):
-            stored = part if limits is None else rescale(part, limits, dtype)
-            clipped += 0 if limits is None else (part > limits[:, 1, None, None]).mean((2, 3)).sum(0)
-            writer.append(stored, rows.drop("_number"))
+        for raw_images, chunk in reader.chunks(index):
+            stored = raw_images if limits is None else rescale(raw_images, limits, dtype)
+            clipped += 0 if limits is None else (raw_images > limits[:, 1, None, None]).mean((2, 3)).sum(0)
+            writer.append(stored, chunk.drop("_number"))
         if reader.skipped:
             provenance["skipped"] = len(reader.skipped)
             skipped = pl.DataFrame(reader.skipped, schema=["image_id", "reason"], orient="row")
@@ -129,7 +126,7 @@ def prepare_table(
             reader.draw_flagged(writer.folder / "flagged.png")
             provenance["cells"] = dict(reader.counts)
             log.info("%s", ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in reader.counts.items()))
-        checks += leaks.judge(leaks.audit_images(dataset), accept, source)
+        checks += leaks.refuse_leaks(leaks.audit_images(dataset), accept, source)
         leaks.write_audit(writer.folder / "audit.json", checks, dataset.index)
         write_split(writer.folder / "split.csv", index, info.name, split)
         if unlisted:
@@ -147,23 +144,19 @@ def prepare_table(
     return Path(root)
 
 
-def _described(
+def _completed(
     images: ImageSource, index: pl.DataFrame, channels: Sequence[str] | None, pixel_size_um: float | None
 ) -> tuple[tuple[str, ...], float | None]:
     """Complete the channels' names and the pixel size by what the first image's file says of itself."""
-    said = images.describe(next(scalars(index[:1]))) if isinstance(images, Described) else (None, None)
-    names = channels or said[0]
+    described = images.describe(next(scalars(index[:1]))) if isinstance(images, Described) else (None, None)
+    names = channels or described[0]
     if names is None:
         raise ValueError("channels=null, and the images do not say what theirs are: name them.")
     if not 1 <= len(names) <= 12:
         raise ValueError(f"{len(names)} channels: an image has 1 to 12.")
     if len(set(names)) < len(names):
         raise ValueError(f"channels {list(names)}: each needs a name of its own.")
-    return tuple(names), pixel_size_um or said[1]
-
-
-def _ranges(limits: np.ndarray) -> dict[str, list[float]]:
-    return {"low": limits[:, 0].tolist(), "high": limits[:, 1].tolist()}
+    return tuple(names), pixel_size_um or described[1]
 
 
 def _split(index: pl.DataFrame, split: Callable[[pl.DataFrame], pl.DataFrame] | None, source: str) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from tests.data.prepare.fields.fields_of_cells import HEIGHT, PLACES, WIDTH, pai
 from tests.data.prepare.own_screen import N, screen
 from tests.test_configs import CONF, composed
 from virtassay.data.dataset.store import Dataset, open_dataset
-from virtassay.data.prepare.fields.cells import Cells
+from virtassay.data.prepare.fields.cells import CellCrops
 from virtassay.data.prepare.fields.find import Nuclei, Tiles
 from virtassay.data.prepare.fields.illumination import Illumination
 from virtassay.data.prepare.fields.masks import LabelMasks
@@ -24,7 +24,7 @@ from virtassay.data.prepare.scaling import Percentile
 from virtassay.data.prepare.sources import Stack, UnreadableImage
 from virtassay.schema import InvalidIndex
 
-NUCLEI = Cells(Nuclei(diameter_px=10))
+NUCLEI = CellCrops(Nuclei(diameter_px=10))
 INSIDE = PLACES[:5]
 
 
@@ -74,7 +74,7 @@ def test_crops_are_resized_and_scaled_on_control_cells(cut: Callable[..., Datase
 
 
 def test_tiles_cover_fields_and_count_nothing(cut: Callable[..., Dataset]):
-    dataset = cut(cells=Cells(Tiles()), crop=30)
+    dataset = cut(cells=CellCrops(Tiles()), crop=30)
     assert len(dataset) == N * (HEIGHT // 30) * (WIDTH // 30)
     assert "cells_in_field" not in dataset.index.columns
 
@@ -84,7 +84,7 @@ def test_illumination_is_corrected_plate_by_plate(cut: Callable[..., Dataset], f
     light[1] = np.linspace(0.5, 1, WIDTH)  # the second plate falls to half at the left
     uneven = (fields.reshape(2, -1, *fields.shape[1:]) * light).reshape(fields.shape).astype(np.uint16)
     smooth = Illumination(smoothing=0.5)
-    dataset = cut(uneven, dtype="uint16", cells=Cells(NUCLEI.find, smooth))
+    dataset = cut(uneven, dtype="uint16", cells=CellCrops(NUCLEI.find, smooth))
     ground = dataset.images()[:, 1].mean((1, 2))
     x, second = dataset.index["x_px"].to_numpy(), (dataset.index["plate"] == "001").to_numpy()
     slopes = [np.polyfit(x[own], ground[own] / ground[own].mean(), 1)[0] * WIDTH for own in (~second, second)]
@@ -93,7 +93,7 @@ def test_illumination_is_corrected_plate_by_plate(cut: Callable[..., Dataset], f
 
 def test_bad_fields_are_flagged_and_kept(cut: Callable[..., Dataset], fields: np.ndarray):
     fields[3, 1] = fields[3, 1].mean()  # nothing to see in the second channel
-    dataset = cut(fields, cells=Cells(NUCLEI.find, quality=Quality()))
+    dataset = cut(fields, cells=CellCrops(NUCLEI.find, quality=Quality()))
     flagged = dataset.index.filter(pl.col("flagged").is_not_null())
     assert flagged["well"].unique().to_list() == ["A04"] and flagged["plate"].unique().to_list() == ["000"]
     assert flagged["flagged"].unique().to_list() == ["saturated: actin"]
@@ -105,7 +105,7 @@ def test_bad_fields_are_flagged_and_kept(cut: Callable[..., Dataset], fields: np
 
 
 def test_no_picture_where_nothing_is_flagged(cut: Callable[..., Dataset]):
-    assert not (cut(cells=Cells(NUCLEI.find, quality=Quality())).root / "flagged.png").exists()
+    assert not (cut(cells=CellCrops(NUCLEI.find, quality=Quality())).root / "flagged.png").exists()
 
 
 def test_a_field_without_cells_is_counted(cut: Callable[..., Dataset], fields: np.ndarray):
@@ -144,7 +144,7 @@ def test_a_missing_mask_is_an_error_or_is_left_out(cut: Callable[..., Dataset], 
     for row in screen().iter_rows(named=True):
         if (row["plate"], row["Well"]) != ("001", "B03"):
             tifffile.imwrite(tmp_path / f"{row['plate']}_{row['Well']}.tif", labels)
-    masks = Cells(LabelMasks(str(tmp_path), "{plate}_{well}.tif"))
+    masks = CellCrops(LabelMasks(str(tmp_path), "{plate}_{well}.tif"))
     with pytest.raises(UnreadableImage, match=r"001_B03.tif is missing\. on_error=skip"):
         cut(cells=masks)
     dataset = cut(cells=masks, on_error="skip")
@@ -157,7 +157,7 @@ def test_a_plate_that_cannot_be_read_can_be_left_out(cut: Callable[..., Dataset]
     labels[20:30, 40:50] = 1
     for row in screen().filter(pl.col("plate") == "000").iter_rows(named=True):
         tifffile.imwrite(tmp_path / f"{row['plate']}_{row['Well']}.tif", labels)
-    dataset = cut(cells=Cells(LabelMasks(str(tmp_path), "{plate}_{well}.tif")), on_error="skip")
+    dataset = cut(cells=CellCrops(LabelMasks(str(tmp_path), "{plate}_{well}.tif")), on_error="skip")
     assert dataset.index["plate"].unique().to_list() == ["000"]
 
 
@@ -167,13 +167,13 @@ WAYS = sorted(path.stem for path in (CONF / "cells").glob("*.yaml") if path.stem
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_to_find_cells_can_be_chosen(way: str):
     node = composed("prepare", "data=table", f"+cells@data.prepare.cells={way}").data.prepare.cells
-    assert isinstance(instantiate(node), Cells)
+    assert isinstance(instantiate(node), CellCrops)
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_and_chosen_instead_of_a_plates_own(way: str):
     node = composed("prepare", "data=sbs_plate", f"cells@data.prepare.cells={way}").data.prepare.cells
-    assert isinstance(instantiate(node), Cells)
+    assert isinstance(instantiate(node), CellCrops)
 
 
 def test_the_map_of_the_translocation_plate(shared_data: Path):

@@ -8,6 +8,7 @@ import zipfile
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,8 @@ import pytest
 import tifffile
 
 from tests.data.prepare.public.official import broad, opened, serving
-from virtassay.data.prepare.public.bbbc021 import ADDRESS, IMAGES, PLATES, fields, prepare_bbbc021
+from virtassay.data.prepare.public import BBBC021, prepare_public
+from virtassay.data.prepare.public.bbbc021 import ADDRESS, IMAGES, PLATES, fields
 from virtassay.data.prepare.scaling import Percentile
 from virtassay.data.prepare.sources import UnreadableImage
 from virtassay.data.prepare.splits import split_by_well
@@ -24,7 +26,11 @@ from virtassay.schema import InvalidIndex
 
 TWO_PLATES, WELLS = ["Week1_22123", "Week4_27801"], ["B02", "B11", "C05", "E02", "G10"]
 DOUBLES = ["same_images", "near_images"]  # the few real sites stand at many places here
-prepare = partial(prepare_bbbc021, scaling=Percentile(), split=partial(split_by_well, val=0.0), accept=DOUBLES)
+
+
+def prepare(*, address: str = ADDRESS, **changes: Any) -> Path | None:
+    settings = {"scaling": Percentile(), "split": partial(split_by_well, val=0.0), "accept": DOUBLES}
+    return prepare_public(BBBC021(address), **(settings | changes))
 
 
 @pytest.fixture

@@ -2,8 +2,10 @@
 
 import logging
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,7 +13,8 @@ import pytest
 import tifffile
 
 from tests.data.prepare.public.official import jump_plate, opened, serving
-from virtassay.data.prepare.public.jump import CHANNELS, channel_numbers, prepare_jump
+from virtassay.data.prepare.public import Jump, prepare_public
+from virtassay.data.prepare.public.jump import CHANNELS, channel_numbers
 from virtassay.data.prepare.public.jump_wells import plate_map
 from virtassay.data.prepare.scaling import Percentile
 from virtassay.data.prepare.sources import UnreadableImage
@@ -20,7 +23,13 @@ from virtassay.schema import InvalidIndex
 
 BATCH = "2020_11_04_CPJUMP1"
 WELLS = ["A01", "A02", "A03", "A04", "A05", "A09"]  # A02 and A09 hold DMSO
-prepare = partial(prepare_jump, scaling=Percentile(), split=partial(split_by_well, val=0.0))
+
+
+def prepare(*, public_set: Jump | None = None, **changes: Any) -> Path | None:
+    settings = {"scaling": Percentile(), "split": partial(split_by_well, val=0.0)}
+    return prepare_public(public_set or Jump(), **(settings | changes))
+
+
 INDEX = """<EvaluationInputData xmlns="http://www.perkinelmer.com/PEHH/HarmonyV5"><Maps><Map>
 <Entry ChannelID="1"><ChannelName>{}</ChannelName></Entry><Entry ChannelID="2"><ChannelName>Alexa 568</ChannelName>
 </Entry><Entry ChannelID="5"><ChannelName>{}</ChannelName></Entry></Map></Maps><Images></Images>
@@ -65,7 +74,7 @@ def test_real_plate_maps_are_mapped(shared_data: Path):
 
 
 def test_fields_become_images(screen: Path, tmp_path: Path):
-    root = prepare(root=tmp_path / "out", folder=screen, dose_um=5.0)
+    root = prepare(root=tmp_path / "out", folder=screen, public_set=Jump(dose_um=5.0))
     dataset = opened(root)
     index = dataset.index
     assert len(dataset) == 24 and dataset.info.channels == ("DNA", "ER", "RNA", "AGP", "Mito")
@@ -146,17 +155,18 @@ def test_plates_are_downloaded_from_the_bucket(screen: Path, tmp_path: Path, cap
     shutil.copyfile(screen / "experiment-metadata.tsv", authors / "experiment-metadata.tsv")
     mine, keep = tmp_path / "mine", {"Assay_Plate_Barcode": ["BR1"]}
     with serving(site) as server:
-        ask = partial(prepare, root=tmp_path / "out", folder=mine, keep=keep, address=server.url, tables=server.url)
+        at_server = Jump(address=server.url, tables=server.url)
+        ask = partial(prepare, root=tmp_path / "out", folder=mine, keep=keep)
         with caplog.at_level(logging.INFO):
-            assert ask(dry_run=True) is None and not mine.exists()
+            assert ask(public_set=at_server, dry_run=True) is None and not mine.exists()
         assert "experiment-metadata.tsv" in caplog.text and "each is about 40 GB" in caplog.text
-        root = ask(download=True)
+        root = ask(public_set=at_server, download=True)
         assert len(opened(root)) == 12
         assert len(list(mine.rglob("*.tiff"))) == 60  # of five stains: no brightfield, and one plate
         next(mine.rglob("*.tiff")).unlink()
         caplog.clear()
         with caplog.at_level(logging.INFO):
-            ask(dry_run=True)
+            ask(public_set=at_server, dry_run=True)
         assert "1 files, " in caplog.text
         with pytest.raises(FileNotFoundError, match="has nothing under nowhere/images/"):
-            ask(download=True, project="nowhere", overwrite=True)
+            ask(public_set=replace(at_server, project="nowhere"), download=True, overwrite=True)

@@ -2,23 +2,34 @@
 
 import zipfile
 from functools import partial
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import imagecodecs
 import numpy as np
 import polars as pl
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from skimage import io as imageio
+from skimage.transform import resize
 
 from tests.data.prepare.public.official import opened, recursion_1, serving
-from virtassay.data.prepare.public.rxrx1 import prepare_rxrx1, sites
+from virtassay.data.prepare.public import RxRx1, prepare_public
+from virtassay.data.prepare.public.rxrx1 import ADDRESS, sites
 from virtassay.data.prepare.scaling import Percentile
 from virtassay.data.prepare.sources import UnreadableImage
 from virtassay.data.prepare.splits import split_by_well
 from virtassay.schema import InvalidIndex
 
 DOUBLES = ["same_images", "near_images"]  # the few real sites stand at many places here
-prepare = partial(prepare_rxrx1, scaling=Percentile(), split=partial(split_by_well, val=0.0), accept=DOUBLES)
+
+
+def prepare(*, address: str = ADDRESS, genes: Path | None = None, **changes: Any) -> Path | None:
+    settings = {"scaling": Percentile(), "split": partial(split_by_well, val=0.0), "accept": DOUBLES}
+    return prepare_public(RxRx1(genes, address), **(settings | changes))
 
 
 def official(wells: pl.DataFrame) -> pl.DataFrame:
@@ -114,3 +125,41 @@ def test_a_zip_file_that_climbs_out_is_refused_and_a_good_one_unpacked(tmp_path:
         with pytest.raises(FileNotFoundError, match=r"rxrx1-metadata.zip .* could not be downloaded \(404"):
             prepare(root=tmp_path / "other", folder=tmp_path / "fourth", address=f"{server.url}/no", download=True)
     assert not (tmp_path / "stolen.txt").exists() and not (tmp_path / "theirs" / "rxrx1" / "images").exists()
+
+
+def test_rxrx1_as_its_authors_lay_it_out(repo: Path, tmp_path: Path):
+    rng = np.random.default_rng(0)
+    rows = []
+    for experiment, plate, well, site in product(("HUVEC-01", "U2OS-02"), (1, 2), ("B03", "B04", "C05"), (1, 2)):
+        folder = tmp_path / "images" / experiment / f"Plate{plate}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for channel in range(1, 7):
+            image = rng.integers(0, 40 * channel, (512, 512)).astype(np.uint8)
+            imageio.imsave(folder / f"{well}_s{site}_w{channel}.png", image, check_contrast=False)
+        control = well == "B03"
+        rows.append(
+            {
+                "site_id": f"{experiment}_{plate}_{well}_{site}", "well_id": f"{experiment}_{plate}_{well}",
+                "cell_type": experiment.split("-")[0], "dataset": "train", "experiment": experiment, "plate": plate,
+                "well": well, "site": site, "well_type": "negative_control" if control else "treatment",
+                "sirna": "EMPTY" if control else f"s{plate}{well}", "sirna_id": 1138 if control else plate,
+            }
+        )  # fmt: skip
+    pl.DataFrame(rows).write_csv(tmp_path / "metadata.csv")
+    paths = [f"paths.data={tmp_path}", f"paths.datasets={tmp_path / 'datasets'}"]
+    with initialize_config_dir(version_base="1.3", config_dir=str(repo / "conf")):
+        config = compose("prepare", ["data=rxrx1", *paths])
+    dataset = opened(instantiate(config.data.prepare))
+    assert len(dataset) == 24 and dataset.info.image_shape == (6, 96, 96)
+    assert set(dataset.index["batch"]) == {"HUVEC-01", "U2OS-02"} and set(dataset.index["cell_type"]) == {
+        "HUVEC",
+        "U2OS",
+    }
+    assert dataset.index["plate"].n_unique() == 4 and dataset.index["is_control"].sum() == 8
+    row = dataset.index.with_row_index().filter(pl.col("image_id") == "U2OS-02_2_C05_2")["index"].to_numpy()
+    raw = imageio.imread(tmp_path / "images" / "U2OS-02" / "Plate2" / "C05_s2_w6.png")[128:384, 128:384]
+    stored = dataset.images(row)[0, 5].astype(float)
+    assert (
+        np.corrcoef(stored.ravel(), np.asarray(resize(raw.astype(float), (96, 96), anti_aliasing=True)).ravel())[0, 1]
+        > 0.99
+    )

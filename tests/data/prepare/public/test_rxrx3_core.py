@@ -3,6 +3,7 @@
 import logging
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -10,16 +11,21 @@ import polars as pl
 import pytest
 
 from tests.data.prepare.public.official import jpeg_2000, opened, recursion_3, serving
-from virtassay.data.prepare.annotation import make_index
+from virtassay.data.prepare.annotation import Annotation, make_index
 from virtassay.data.prepare.parquet_images import ParquetImages
-from virtassay.data.prepare.public.rxrx3_core import annotate, prepare_rxrx3_core
+from virtassay.data.prepare.public import RxRx3Core, prepare_public
+from virtassay.data.prepare.public.rxrx3_core import ADDRESS, annotate
 from virtassay.data.prepare.scaling import Percentile
 from virtassay.data.prepare.sources import UnreadableImage
 from virtassay.data.prepare.splits import split_by_well
 from virtassay.schema import InvalidIndex
 
 DOUBLES = ["same_images", "near_images"]  # the few real sites stand at many places here
-prepare = partial(prepare_rxrx3_core, scaling=Percentile(), split=partial(split_by_well, val=0.0), accept=DOUBLES)
+
+
+def prepare(*, address: str = ADDRESS, **changes: Any) -> Path | None:
+    settings = {"scaling": Percentile(), "split": partial(split_by_well, val=0.0), "accept": DOUBLES}
+    return prepare_public(RxRx3Core(address), **(settings | changes))
 
 
 def wells() -> pl.DataFrame:
@@ -81,7 +87,7 @@ def test_the_real_metadata_is_mapped_in_seconds(shared_data: Path):
     assert table.group_by("experiment_name").agg(pl.col("is_control").any())["is_control"].all()
     some = table.gather_every(50).with_row_index("well")
     columns = {"perturbation": "treatment", "smiles": "SMILES", "dose_um": "concentration", "batch": "experiment_name"}
-    index = make_index(some, "RxRx3", columns, {"plate": "P"}, {}, None, None)
+    index = make_index(some, "RxRx3", Annotation(columns, {"plate": "P"}))
     compounds = index.filter(pl.col("smiles").list.first().is_not_null())
     assert not compounds["smiles"].list.first().str.contains("|", literal=True).any()
     assert compounds["inchikey"].list.first().str.len_chars().eq(27).all()

@@ -75,6 +75,8 @@ def test_an_unseen_perturbation_is_unseen_in_combinations_too(index: pl.DataFram
     assert split.filter(~holds & ~pl.col("is_control") & (pl.col("split") == "test")).is_empty()
     if val:
         assert split.filter(pl.col("perturbation").list.contains("nocodazole"))["split"].unique().to_list() == ["val"]
+    else:  # wells of seen compounds watch the training
+        assert split.filter(~holds & ~pl.col("is_control") & (pl.col("split") == "val")).height
     for batch in ("b1", "b2"):
         controls = split.filter(pl.col("is_control") & (pl.col("batch") == batch))
         assert set(controls["split"]) == {"train", "val", "test"}
@@ -202,6 +204,18 @@ def test_what_the_audit_takes_for_one_compound_is_held_out_together():
         assert all(group <= names or not group & names for names in held) and any(group <= names for names in held)
 
 
+def test_a_salt_with_rings_is_held_out_with_its_base():
+    smiles = {
+        "base": "CCCCCCCCCCCCN",
+        "benzoate": "CCCCCCCCCCCCN.OC(=O)c1ccccc1",
+    }  # two scaffolds: the base has no ring
+    index = compounds(**smiles, other="c1ccncc1", last="C1CCCCC1")
+    for choose in (splits.by_scaffold, splits.by_cluster):
+        held = [set(choose(index, fraction=0.5, seed=seed)) for seed in range(8)]
+        assert all(len({"base", "benzoate"} & names) != 1 for names in held)
+        assert any({"base", "benzoate"} <= names for names in held)
+
+
 def test_structures_are_needed_to_group_by_structure(index: pl.DataFrame):
     for choose in (splits.by_scaffold, splits.by_cluster):
         with pytest.raises(InvalidIndex, match="there is no column 'smiles'"):
@@ -225,6 +239,9 @@ def test_the_highest_doses_of_each_compound_are_held_out():
     assert not split.filter(pl.col("held_out") == "dose")["is_control"].any()
     named = splits.split_unseen(index, doses_um=[0.1 + 1e-9])
     assert set(named.filter(held_out="dose")["dose_um"].explode(empty_as_null=False)) == {0.1}
+    computed = index.with_columns(dose_um=pl.col("dose_um").list.eval(pl.element() * 3))  # 0.30000000000000004
+    named = splits.split_unseen(computed, doses_um=[0.3])
+    assert set(named.filter(held_out="dose")["dose_um"].explode(empty_as_null=False)) == {0.1 * 3} != {0.3}
     with pytest.raises(
         InvalidIndex, match=r"dose\(s\) \[3.0\] µM to hold out are not in the index; there are \[0.1, 1.0, 10.0\]"
     ):

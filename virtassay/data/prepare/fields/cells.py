@@ -14,8 +14,8 @@ from tqdm.auto import tqdm
 
 from virtassay.data.prepare.fields.find import Field, Finder, Tiles
 from virtassay.data.prepare.fields.illumination import Illumination, corrected, enlarge
-from virtassay.data.prepare.fields.quality import Quality, Typical, measure
-from virtassay.data.prepare.reader import CHUNK, SCALED_ON, Raw, Reader, spread_controls
+from virtassay.data.prepare.fields.quality import Quality, TypicalField, measure
+from virtassay.data.prepare.reader import CHUNK, SCALED_ON, RawImage, Reader, spread_controls
 from virtassay.data.prepare.sources import UnreadableImage
 from virtassay.report.pictures import contact_sheet
 from virtassay.schema import InvalidIndex
@@ -26,12 +26,12 @@ SHOWN, THUMBNAIL = 8, 200  # fields of each kind in the picture of flagged ones,
 
 
 @dataclass(frozen=True)
-class Cells:
+class CellCrops:
     """How whole fields become images of cells (or tiles).
 
     A crop lies wholly in its field: cells nearer to the border are left out, for no edge of padding is biology. The
     index gets `x_px` and `y_px` (the cell's centre), `cells_in_field` (all that were found: toxicity is an effect), and
-    of the field `focus`, `saturated`, `debris` and `flagged`. illumination, quality: None where not wanted. surveyed:
+    of the field `focus`, `saturated`, `debris` and `flagged`. illumination, quality: None for none. surveyed:
     fields of each plate, drawn at random, that its illumination and usual quality are estimated on.
     """
 
@@ -46,11 +46,11 @@ class Cells:
 
 
 @dataclass(frozen=True)
-class Plate:
+class PlateSurvey:
     """What the survey of one plate found; both are small, for they are kept for every plate."""
 
     light: np.ndarray | None
-    typical: Typical | None
+    typical: TypicalField | None
 
 
 @dataclass
@@ -58,12 +58,12 @@ class FieldReader:
     """Reads fields with a Reader and yields the crops of their cells, with a row each; offers what a Reader does."""
 
     reader: Reader
-    cells: Cells
+    cells: CellCrops
     crop: int
     index: pl.DataFrame
-    plates: dict[str, Plate] = field(default_factory=dict)
+    plates: dict[str, PlateSurvey] = field(default_factory=dict)
     light: tuple[str, np.ndarray] | None = None  # of the last plate, at the size of its fields
-    found: Counter[str] = field(default_factory=Counter)  # cells of each plate that could be read
+    n_cells: Counter[str] = field(default_factory=Counter)  # cells of each plate that could be read
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)  # fields flagged for each
     sheet: dict[str, list[tuple[str, np.ndarray]]] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class FieldReader:
         """Cut up to SCALED_ON cells out of control fields of the training split, spread over it."""
         chosen = spread_controls(index, SCALED_ON_FIELDS)
         each = -(-SCALED_ON // chosen.height)
-        silent = replace(self, found=Counter(), counts=Counter(), reasons=Counter(), sheet={})
+        silent = replace(self, n_cells=Counter(), counts=Counter(), reasons=Counter(), sheet={})
         images = [crops[:: -(-len(crops) // each)] for crops, _ in silent.cut(chosen, []) if len(crops)]
         if not images:
             raise InvalidIndex(f"no cells were found in {chosen.height} control fields: {_ADVICE}")
@@ -98,7 +98,7 @@ class FieldReader:
                     yield np.concatenate(images), pl.concat(rows, rechunk=True)
                     images, rows = [], []
                 bar.update()
-        empty = [plate for plate, cells in self.found.items() if not cells]
+        empty = [plate for plate, cells in self.n_cells.items() if not cells]
         if empty:
             raise InvalidIndex(f"no cells were found on {len(empty)} plate(s), first {empty[:5]}: {_ADVICE}")
         if images and sum(map(len, images)):
@@ -108,15 +108,17 @@ class FieldReader:
         """Yield the crops of one field after the other, (n, c, h, w), with their n rows."""
         for raw in self.reader.read(rows, skipped):
             plate = str(raw.row["plate"])
-            surveyed = self._survey(plate)
-            image = raw.image if surveyed.light is None else corrected(raw.image, self._light(plate, raw.image.shape))
+            survey = self._survey(plate)
+            image = raw.image if survey.light is None else corrected(raw.image, self._light(plate, raw.image.shape))
             try:
-                places = self.cells.find.find(self._field(raw, image))
+                places = self.cells.find.find(
+                    Field(image, raw.name, raw.row, self.reader.channels, self.reader.pixel_size_um, self.crop)
+                )
             except UnreadableImage as error:
                 self.reader.leave_out(raw.row, error, skipped)
                 continue
             crops, inside = self._crops(image, places)
-            self.found[plate] += len(places)
+            self.n_cells[plate] += len(places)
             self.counts.update(fields=1, cells=len(places), at_the_border=len(places) - len(crops))
             self.counts["fields_without_cells"] += not len(places)
             own = rows[[raw.number] * len(crops)].with_columns(
@@ -126,10 +128,7 @@ class FieldReader:
             )
             if not isinstance(self.cells.find, Tiles):  # tiles count nothing
                 own = own.with_columns(cells_in_field=pl.lit(len(places), pl.Int64))
-            yield crops, self._judged(own, raw, surveyed)
-
-    def _field(self, raw: Raw, image: np.ndarray) -> Field:
-        return Field(image, raw.name, raw.row, self.reader.channels, self.reader.pixel_size_um, self.crop)
+            yield crops, self._judged(own, raw, survey)
 
     def _crops(self, image: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         edge = self.crop
@@ -139,18 +138,17 @@ class FieldReader:
         side = self.reader.size or edge
         return np.stack(crops) if crops else np.empty((0, len(image), side, side), image.dtype), inside
 
-    def _judged(self, rows: pl.DataFrame, raw: Raw, plate: Plate) -> pl.DataFrame:
-        if self.cells.quality is None or plate.typical is None:
+    def _judged(self, rows: pl.DataFrame, raw: RawImage, survey: PlateSurvey) -> pl.DataFrame:
+        if self.cells.quality is None or survey.typical is None:
             return rows
-        found = measure(raw.image)
-        numbers, flagged = self.cells.quality.judge(raw.image, found, plate.typical, self.reader.channels)
+        numbers, flagged = self.cells.quality.judge(raw.image, survey.typical, self.reader.channels)
         self.counts["flagged_fields"] += flagged is not None
         for reason in (flagged or "not flagged").split("; "):
             self._show(reason, raw)
         columns = {name: pl.lit(value) for name, value in numbers.items()}
         return rows.with_columns(**columns, flagged=pl.lit(flagged, pl.String))
 
-    def _show(self, reason: str, raw: Raw) -> None:
+    def _show(self, reason: str, raw: RawImage) -> None:
         self.reasons[reason] += 1
         shown = self.sheet.setdefault(reason, [])
         if len(shown) < SHOWN:
@@ -170,15 +168,15 @@ class FieldReader:
             rows.append((f"{reason} ({self.reasons[reason]})\n{named}", np.stack(images)))
         contact_sheet(path, rows, self.reader.channels, title="Fields to look at", zoom=1)
 
-    def _survey(self, plate: str) -> Plate:
+    def _survey(self, plate: str) -> PlateSurvey:
         if plate not in self.plates:
             self.plates[plate] = self._look_at(plate)
         return self.plates[plate]
 
-    def _look_at(self, plate: str) -> Plate:
+    def _look_at(self, plate: str) -> PlateSurvey:
         cells = self.cells
         if cells.illumination is None and cells.quality is None:
-            return Plate(None, None)
+            return PlateSurvey(None, None)
         own = self.index.filter(pl.col("plate") == plate)
         own = own.sample(min(cells.surveyed, own.height), seed=crc32(plate.encode()))
         total, measures = np.zeros(1), []
@@ -190,12 +188,12 @@ class FieldReader:
         if not n:
             raise UnreadableImage(f"none of {own.height} fields of plate {plate} can be read: {unread[0][1]}")
         light = None if cells.illumination is None else cells.illumination.estimate(total / n, n, plate)
-        return Plate(light, None if cells.quality is None else cells.quality.typical(measures))
+        return PlateSurvey(light, None if cells.quality is None else cells.quality.typical(measures))
 
     def _light(self, plate: str, shape: tuple[int, ...]) -> np.ndarray:
         if self.light is None or self.light[0] != plate:
             small = self.plates[plate].light
-            assert small is not None  # asked for only where there is one
+            assert small is not None  # called only where there is one
             self.light = plate, enlarge(small, shape)
         return self.light[1]
 

@@ -1,4 +1,4 @@
-"""Where the cells of a whole field are: nuclei found in it, or a grid of tiles that asks nothing."""
+"""Where the cells of a whole field are: nuclei found in it, or a grid of tiles that needs none."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -73,17 +73,17 @@ class Centres:
 
     @cached_property
     def _sorted(self) -> pl.DataFrame:
-        path, wanted = Path(self.table), [*self.match.values(), self.x, self.y]
+        path, columns = Path(self.table), [*self.match.values(), self.x, self.y]
         if not path.is_file():
             raise FileNotFoundError(f"there is no table of centres {path}.")
         if path.suffix == ".parquet":
             table = pl.scan_parquet(path)
         else:  # names are text: plate 007 stays 007
             table = pl.scan_csv(path, separator="\t" if path.suffix in (".tsv", ".txt") else ",", infer_schema=False)
-        there = table.collect_schema().names()
-        missing = [name for name in wanted if name not in there]
+        present = table.collect_schema().names()
+        missing = [name for name in columns if name not in present]
         if missing:
-            raise InvalidIndex(f"{path}: column(s) {missing} are missing; there are {there[:20]}.")
+            raise InvalidIndex(f"{path}: column(s) {missing} are missing; there are {present[:20]}.")
         names = [pl.col(name).cast(pl.String) for name in self.match.values()]
         table = table.select(*names, *(pl.col(name).cast(pl.Float64, strict=False) for name in (self.x, self.y)))
         return (

@@ -25,12 +25,12 @@ def dna_channel(channels: Sequence[str]) -> int:
 
     Raises ValueError, naming the channels, if none or several do.
     """
-    found = [i for i, name in enumerate(channels) if any(dna in name.lower() for dna in DNA_NAMES)]
-    if len(found) != 1:
+    matching = [i for i, name in enumerate(channels) if any(dna in name.lower() for dna in DNA_NAMES)]
+    if len(matching) != 1:
         raise ValueError(
-            f"{len(found)} of the channels {list(channels)} look like DNA; name the one that shows the nuclei."
+            f"{len(matching)} of the channels {list(channels)} look like DNA; name the one that shows the nuclei."
         )
-    return found[0]
+    return matching[0]
 
 
 def otsu(x: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ class OmeTiff:
             channels = pixels.get("Channel", [])
         except (KeyError, TypeError, IndexError):
             raise UnreadableImage(f"{self.name(row)} has no OME-XML with Pixels: read it with FilePerCrop.") from None
-        names = [one.get("Name") for one in (channels if isinstance(channels, list) else [channels])]
+        names = [channel.get("Name") for channel in (channels if isinstance(channels, list) else [channels])]
         size, unit = pixels.get("PhysicalSizeX"), pixels.get("PhysicalSizeXUnit", "µm")
         return _names(names), None if size is None else _micrometres(float(size), unit, self.name(row))
 

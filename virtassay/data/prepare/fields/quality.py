@@ -14,7 +14,7 @@ BRIGHTEST = 99.9  # percentile that counts as a field's brightest structures
 
 
 @dataclass(frozen=True)
-class Measures:
+class FieldMeasures:
     """What is measured of each channel of one field, (c,)."""
 
     slope: np.ndarray  # of log power over log frequency: steeper, more negative, when blurred
@@ -23,7 +23,7 @@ class Measures:
 
 
 @dataclass(frozen=True)
-class Typical:
+class TypicalField:
     """What is usual on one plate, (c,): the median and robust s.d. of the slopes, the median of `brightest`."""
 
     slope: np.ndarray
@@ -46,23 +46,25 @@ class Quality:
     debris: float = 0.001
     debris_times: float = 3.0
 
-    def typical(self, fields: Sequence[Measures]) -> Typical:
+    def typical(self, fields: Sequence[FieldMeasures]) -> TypicalField:
         """Summarise the surveyed fields of a plate."""
-        slopes = np.stack([one.slope for one in fields])
+        slopes = np.stack([field.slope for field in fields])
         middle = np.median(slopes, 0)
         spread = 1.4826 * np.median(np.abs(slopes - middle), 0)
-        return Typical(middle, np.maximum(spread, LEAST_SPREAD), np.median([one.brightest for one in fields], 0))
+        brightest = np.median([field.brightest for field in fields], 0)
+        return TypicalField(middle, np.maximum(spread, LEAST_SPREAD), brightest)
 
     def judge(
-        self, image: np.ndarray, found: Measures, typical: Typical, channels: Sequence[str]
+        self, image: np.ndarray, typical: TypicalField, channels: Sequence[str]
     ) -> tuple[dict[str, float], str | None]:
-        """Return the numbers for the index (the worst channel's), and what is wrong or None."""
-        blur = (typical.slope - found.slope) / typical.spread
+        """Return the numbers of a field (c, h, w) for the index (the worst channel's), and what is wrong or None."""
+        measured = measure(image)
+        blur = (typical.slope - measured.slope) / typical.spread
         limit = self.debris_times * typical.brightest
         debris = (image > limit[:, None, None]).mean((1, 2))
         bad = {
             "out of focus": blur > self.blurred_sd,
-            "saturated": found.saturated > self.saturated,
+            "saturated": measured.saturated > self.saturated,
             "debris": debris > self.debris,
         }
         reasons = [
@@ -70,13 +72,13 @@ class Quality:
             for reason, wrong in bad.items()
             if wrong.any()
         ]
-        numbers = {"focus": -blur.max(), "saturated": found.saturated.max(), "debris": debris.max()}
+        numbers = {"focus": -blur.max(), "saturated": measured.saturated.max(), "debris": debris.max()}
         return {name: float(value) for name, value in numbers.items()}, "; ".join(reasons) or None
 
 
-def measure(image: np.ndarray) -> Measures:
+def measure(image: np.ndarray) -> FieldMeasures:
     """Measure one field (c, h, w)."""
-    return Measures(
+    return FieldMeasures(
         slope=np.array([_slope(plane) for plane in image]),
         saturated=(image == image.max((1, 2), keepdims=True)).mean((1, 2)),
         brightest=np.percentile(image, BRIGHTEST, axis=(1, 2)),

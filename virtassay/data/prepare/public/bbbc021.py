@@ -1,26 +1,22 @@
 """BBBC021 as the Broad gives it out: whole fields of MCF7 cells, one TIFF a channel, under 113 compounds."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from virtassay.data.prepare.annotation import kept, read_table
-from virtassay.data.prepare.fields.cells import Cells
-from virtassay.data.prepare.public.files import (
-    Part,
+from virtassay.data.prepare.annotation import Annotation, kept, read_table
+from virtassay.data.prepare.public.downloads import PublishedFile, missing
+from virtassay.data.prepare.public.public_set import (
+    OfficialScreen,
     absent_files,
-    missing,
-    obtain,
-    report,
     require_columns,
     require_images,
     require_tables,
 )
-from virtassay.data.prepare.scaling import Scaling
 from virtassay.data.prepare.sources import FilePerChannel
-from virtassay.data.prepare.table import prepare_table
 
 ADDRESS = "https://data.broadinstitute.org/bbbc/BBBC021"  # from the set's page, bbbc.broadinstitute.org/BBBC021
 IMAGES, COMPOUNDS, MOA = "BBBC021_v1_image.csv", "BBBC021_v1_compound.csv", "BBBC021_v1_moa.csv"
@@ -42,72 +38,58 @@ CITATION = (
 )
 
 
-def prepare_bbbc021(
-    *,
-    root: str | Path,
-    folder: str | Path,
-    scaling: Scaling | None,
-    split: Callable[[pl.DataFrame], pl.DataFrame],
-    keep: Mapping[str, Sequence[Any]] | None = None,
-    crop: int | None = None,
-    size: int | None = None,
-    pixel_size_um: float | None = None,
-    address: str = ADDRESS,
-    download: bool = False,
-    dry_run: bool = False,
-    cells: Cells | None = None,
-    accept: Sequence[str] = (),
-    on_error: str = "raise",
-    overwrite: bool = False,
-) -> Path | None:
-    """Prepare the 13,200 fields (1280×1024, 16 bit) of BBBC021v1, an image a field; None after a dry run.
+@dataclass(frozen=True)
+class BBBC021:
+    """The 13,200 fields (1280×1024, 16 bit) of BBBC021v1, an image a field.
 
-    folder: the three official tables and Week1_22123/….tif, as the zip files unpack (or Week1/Week1_22123/…, as the
-    table has it). keep: {column of the table, or plate, well, site, compound, dose_um: values}; of the zip files, only
-    those of these plates are fetched. download: fetch from `address` what is missing; dry_run: log what that is and
-    how large, and write nothing. Doses are in µM; DMSO is the negative control and taxol, on every plate, the positive.
-    cells, accept: as in `virtassay.data.prepare.table.prepare_table`.
-    Raises FileNotFoundError, InvalidIndex and UnreadableImage naming tables, columns and plates.
+    In the folder: the three official tables and Week1_22123/….tif, as the zip files unpack (or Week1/Week1_22123/…, as
+    the table has it). keep: {column of the table, or plate, well, site, compound, dose_um: values}; of the zip files,
+    only those of these plates are fetched, from `address`. Doses are in µM; DMSO is the negative control and taxol, on
+    every plate, the positive.
     """
-    folder, keep = Path(folder), keep or {}
-    tables = [Part(name, f"{address}/{name}", size) for name, size in TABLES.items()]
-    if dry_run:
-        report([*missing(tables, folder), *_archives(folder, keep, address)], folder)
-        return None
-    if download:
-        obtain(missing(tables, folder), folder)
-        obtain(_archives(folder, keep, address), folder)
-    require_tables(tables, folder, "BBBC021's tables")
-    table = kept(fields(folder), keep, str(folder / IMAGES))
-    require_images(folder, _needed(table), on_error)
-    return prepare_table(
-        root=root,
-        table=table,
-        columns={"perturbation": "compound"},
-        constants={"cell_type": "MCF7"},
-        controls=["DMSO"],
-        images=FilePerChannel(str(folder), "{channel}", [f"{{{stain}_file}}" for stain in STAINS]),
-        channels=CHANNELS,
-        scaling=scaling,
-        keep=keep,  # applied already: says that files of others are no concern
-        split=split,
-        crop=crop,
-        size=size,
-        pixel_size_um=pixel_size_um,
-        licence=LICENCE,
-        citation=CITATION,
-        cells=cells,
-        accept=accept,
-        on_error=on_error,
-        overwrite=overwrite,
-    )
+
+    address: str = ADDRESS
+
+    def missing_files(self, folder: Path, keep: Mapping[str, Sequence[Any]]) -> Iterator[list[PublishedFile]]:
+        """Yield the tables, then the zip files of plates that lack images."""
+        yield missing(self._tables(), folder)
+        yield self._archives(folder, keep)
+
+    def read(self, folder: Path, keep: Mapping[str, Sequence[Any]], on_error: str) -> OfficialScreen:
+        """See PublicSet."""
+        require_tables(self._tables(), folder, "BBBC021's tables")
+        table = kept(fields(folder), keep, str(folder / IMAGES))
+        require_images(folder, _needed(table), on_error)
+        return OfficialScreen(
+            table,
+            # keep is applied already: it says that files of others are no concern
+            Annotation({"perturbation": "compound"}, {"cell_type": "MCF7"}, keep, controls=["DMSO"]),
+            FilePerChannel(str(folder), "{channel}", [f"{{{stain}_file}}" for stain in STAINS]),
+            CHANNELS,
+            LICENCE,
+            CITATION,
+        )
+
+    def _tables(self) -> list[PublishedFile]:
+        return [PublishedFile(name, f"{self.address}/{name}", size) for name, size in TABLES.items()]
+
+    def _archives(self, folder: Path, keep: Mapping[str, Sequence[Any]]) -> list[PublishedFile]:
+        """The zip files of plates that lack images; of all plates (those named by keep) where a table is missing."""
+        if missing(self._tables(), folder):
+            every = [f"Week{week}_{number}" for week, numbers in PLATES.items() for number in numbers.split()]
+            plates = [plate for plate in every if plate in keep.get("plate", every)]
+        else:
+            needed = _needed(kept(fields(folder), keep, str(folder / IMAGES)))
+            plates = needed.filter(absent_files(folder, needed["path"]))["plate"].unique(maintain_order=True).to_list()
+        names = [f"BBBC021_v1_images_{plate}.zip" for plate in plates]
+        return [PublishedFile(name, f"{self.address}/{name}", ARCHIVE, UNPACKED) for name in names]
 
 
 def fields(folder: Path) -> pl.DataFrame:
     """Map the official tables onto the index, a row a field: plate, well, site, batch (the week), compound, dose, …"""
     stem = "Image_FileName_{}", "Image_PathName_{}"
     path = folder / IMAGES
-    table = read_table(path, {}, {})
+    table = read_table(path)
     names = [form.format(stain) for stain in STAINS for form in stem]
     plate, well = "Image_Metadata_Plate_DAPI", "Image_Metadata_Well_DAPI"
     compound, dose = "Image_Metadata_Compound", "Image_Metadata_Concentration"
@@ -125,7 +107,7 @@ def fields(folder: Path) -> pl.DataFrame:
         **kinds(pl.col(compound)),
         **{f"{stain}_file": place + "/" + pl.col(f"Image_FileName_{stain}") for stain in STAINS},
     )
-    moa = read_table(folder / MOA, {}, {})
+    moa = read_table(folder / MOA)
     require_columns(moa, ["compound", "concentration", "moa"], folder / MOA, "BBBC021's table of mechanisms")
     moa = moa.select("compound", "moa", nM=(pl.col("concentration") * 1e3).round().cast(pl.Int64))
     table = table.with_columns(nM=(pl.col("dose_um") * 1e3).round().cast(pl.Int64))
@@ -136,7 +118,7 @@ def fields(folder: Path) -> pl.DataFrame:
 
 def smiles(path: Path) -> pl.DataFrame:
     """Read the SMILES of the compounds, a row a compound; those that AstraZeneca kept to itself are null."""
-    table = read_table(path, {}, {})
+    table = read_table(path)
     require_columns(table, ["compound", "smiles"], path, "BBBC021's table of compounds")
     return table.select("compound", "smiles").unique("compound", maintain_order=True)
 
@@ -155,15 +137,3 @@ def _week(plate: str) -> str:
 
 def _needed(table: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([table.select("plate", path=f"{stain}_file") for stain in STAINS])
-
-
-def _archives(folder: Path, keep: Mapping[str, Sequence[Any]], address: str) -> list[Part]:
-    """The zip files of the plates that lack images; of all plates (those named by keep), where the table is missing."""
-    if (folder / IMAGES).is_file() and not missing([Part(name, "", 0) for name in TABLES], folder):
-        needed = _needed(kept(fields(folder), keep, str(folder / IMAGES)))
-        plates = needed.filter(absent_files(folder, needed["path"]))["plate"].unique(maintain_order=True).to_list()
-    else:
-        every = [f"Week{week}_{number}" for week, numbers in PLATES.items() for number in numbers.split()]
-        plates = [plate for plate in every if plate in keep.get("plate", every)]
-    names = [f"BBBC021_v1_images_{plate}.zip" for plate in plates]
-    return [Part(name, f"{address}/{name}", ARCHIVE, UNPACKED) for name in names]

@@ -1,25 +1,24 @@
 """BBBC021 in the crops of IMPA, which CellFlux and Jones et al. train on: one 96×96×3 uint8 npy file a cell."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from virtassay.data.prepare.annotation import kept, read_table
+from virtassay.data.prepare.annotation import Annotation, kept, read_table
 from virtassay.data.prepare.public import bbbc021
-from virtassay.data.prepare.public.files import (
-    Part,
+from virtassay.data.prepare.public.downloads import PublishedFile
+from virtassay.data.prepare.public.public_set import (
+    OfficialScreen,
     absent_files,
-    obtain,
-    report,
     require_columns,
     require_images,
     require_tables,
 )
 from virtassay.data.prepare.sources import FilePerCrop
 from virtassay.data.prepare.splits import split_by_well
-from virtassay.data.prepare.table import prepare_table
 from virtassay.schema import InvalidIndex
 
 ADDRESS = "https://zenodo.org/records/8307629/files"  # of Palma et al.; IMPA's repository names the record
@@ -28,6 +27,8 @@ IMPA_TABLE = "bbbc021_df_all.csv"
 IMPA_COLUMNS = ("SAMPLE_KEY", "CPD_NAME", "ANNOT", "STATE", "SPLIT", "BATCH", "DOSE")
 # Week1_22123_1_11_3.0 is week, plate, table, image (field) and cell; the file is Week1/22123/1_11_3.0.npy
 IMPA_KEY = r"^(?<week>[^_]+)_(?<number>[^_]+)_(?<table>\d+)_(?<image>\d+)_(?<cell>.+)$"
+COLUMNS = {"image_id": "SAMPLE_KEY", "batch": "BATCH", "perturbation": "CPD_NAME", "dose_um": "DOSE", "moa": "ANNOT"}
+CHANNELS = ("actin", "tubulin", "DAPI")
 LICENCE = (
     "of the crops: see https://zenodo.org/records/8307629; of the images: see https://bbbc.broadinstitute.org/BBBC021"
 )
@@ -40,87 +41,53 @@ def split_published(index: pl.DataFrame, *, seed: int = 0, val: float = 0.05) ->
     return watched.with_columns(split=pl.when(pl.col("published") == "test").then(pl.lit("test")).otherwise("split"))
 
 
-def prepare_bbbc021_impa(
-    *,
-    root: str | Path,
-    folder: str | Path,
-    compounds: str | Path | None = None,
-    fields: str | Path | None = None,
-    split: Callable[[pl.DataFrame], pl.DataFrame] = split_published,
-    keep: Mapping[str, Sequence[Any]] | None = None,
-    address: str = ADDRESS,
-    download: bool = False,
-    dry_run: bool = False,
-    accept: Sequence[str] = (),
-    on_error: str = "raise",
-    overwrite: bool = False,
-) -> Path | None:
-    """Prepare BBBC021 from IMPA's drop: `bbbc021_df_all.csv` and one 96×96×3 uint8 npy file a crop.
+@dataclass(frozen=True)
+class BBBC021Impa:
+    """BBBC021 in IMPA's drop: `bbbc021_df_all.csv` and one 96×96×3 uint8 npy file a crop, scaled by IMPA.
 
-    Source: Ljosa et al. 2012 (BBBC021v1); crops by Palma et al. 2023 (Zenodo 8307629). `compounds`: the official table
-    BBBC021_v1_compound.csv, joined for the SMILES. `fields`: the official BBBC021_v1_image.csv, joined for the wells;
-    without it each field counts as a well. `split`: the drop's own, or one of `data.prepare.splits`. `accept`: checks
-    of the leak audit that may fail. folder: of the table, or of the zip file and what it unpacks to. keep: {column of
-    the table, or plate: values}. download: fetch from `address` what is missing; dry_run: log what that is and how
-    large, write nothing and return None. Raises FileNotFoundError, InvalidIndex, LeakFound and UnreadableImage naming
-    what does not fit.
+    In the folder: the table and the crops, or the zip file and what it unpacks to. keep: {column of the table, or
+    plate: values}. compounds: the official table BBBC021_v1_compound.csv, joined for the SMILES. fields: the official
+    BBBC021_v1_image.csv, joined for the wells; without it each field counts as a well. Raises InvalidIndex where a
+    field is not in it. Source: Ljosa et al. 2012 (BBBC021v1); crops by Palma et al. 2023 (Zenodo 8307629).
     """
-    folder, keep = Path(folder), keep or {}
-    archive = Part(ARCHIVE, f"{address}/{ARCHIVE}?download=1", BYTES, UNPACKED)
-    if dry_run or download:
-        parts = [archive] if _incomplete(folder, keep) else []
-        if dry_run:
-            report(parts, folder)
-            return None
-        obtain(parts, folder)
-    path = _find(folder)
-    require_tables([Part(IMPA_TABLE, archive.url, 0)], path.parent, "IMPA's drop of BBBC021")
-    table = kept(crops(path), keep, str(path))
-    base = _base(folder, table["source_file"][0])
-    require_images(base, table.select("plate", path="source_file"), on_error)
-    if compounds is not None:
-        table = table.drop("smiles").join(
-            bbbc021.smiles(Path(compounds)).rename({"compound": "CPD_NAME"}),
-            on="CPD_NAME",
-            how="left",
-            maintain_order="left",
-        )
-    if fields is not None:
-        table = table.rename({"well": "field"}).join(
-            _wells(Path(fields)), on=["plate", "field"], how="left", maintain_order="left"
-        )
-        lost = table.filter(pl.col("well").is_null())["SAMPLE_KEY"].head(5).to_list()
-        if lost:
-            raise InvalidIndex(f"{path}: {fields} has no field for SAMPLE_KEY {lost}.")
 
-    return prepare_table(
-        root=root,
-        table=table,
-        columns={
-            "image_id": "SAMPLE_KEY",
-            "batch": "BATCH",
-            "perturbation": "CPD_NAME",
-            "dose_um": "DOSE",
-            "moa": "ANNOT",
-        },
-        constants={"cell_type": "MCF7"},
-        controls=["DMSO"],
-        images=FilePerCrop(str(base)),
-        channels=("actin", "tubulin", "DAPI"),
-        scaling=None,  # already 8 bit, scaled by IMPA
-        keep=keep,  # applied already: says that files of others are no concern
-        split=split,
-        licence=LICENCE,
-        citation=CITATION,
-        accept=accept,
-        on_error=on_error,
-        overwrite=overwrite,
-    )
+    compounds: str | Path | None = None
+    fields: str | Path | None = None
+    address: str = ADDRESS
+
+    def missing_files(self, folder: Path, keep: Mapping[str, Sequence[Any]]) -> Iterator[list[PublishedFile]]:
+        """Yield the zip file where the table or crops of it are missing."""
+        yield [self._archive()] if _incomplete(folder, keep) else []
+
+    def read(self, folder: Path, keep: Mapping[str, Sequence[Any]], on_error: str) -> OfficialScreen:
+        """See PublicSet."""
+        path = _find(folder)
+        require_tables([PublishedFile(IMPA_TABLE, self._archive().url, 0)], path.parent, "IMPA's drop of BBBC021")
+        table = kept(crops(path), keep, str(path))
+        base = _base(folder, table["source_file"][0])
+        require_images(base, table.select("plate", path="source_file"), on_error)
+        if self.compounds is not None:
+            known = bbbc021.smiles(Path(self.compounds)).rename({"compound": "CPD_NAME"})
+            table = table.drop("smiles").join(known, on="CPD_NAME", how="left", maintain_order="left")
+        if self.fields is not None:
+            wells = _wells(Path(self.fields))
+            table = table.rename({"well": "field"}).join(
+                wells, on=["plate", "field"], how="left", maintain_order="left"
+            )
+            lost = table.filter(pl.col("well").is_null())["SAMPLE_KEY"].head(5).to_list()
+            if lost:
+                raise InvalidIndex(f"{path}: {self.fields} has no field for SAMPLE_KEY {lost}.")
+        # keep is applied already: it says that files of others are no concern
+        annotation = Annotation(COLUMNS, {"cell_type": "MCF7"}, keep, controls=["DMSO"])
+        return OfficialScreen(table, annotation, FilePerCrop(str(base)), CHANNELS, LICENCE, CITATION)
+
+    def _archive(self) -> PublishedFile:
+        return PublishedFile(ARCHIVE, f"{self.address}/{ARCHIVE}?download=1", BYTES, UNPACKED)
 
 
 def crops(path: Path) -> pl.DataFrame:
     """Map IMPA's table onto the index, a row a crop; `published` is its split, and each field counts as a well."""
-    table = read_table(path, {"image_id": "SAMPLE_KEY", "batch": "BATCH", "perturbation": "CPD_NAME"}, {})
+    table = read_table(path, Annotation({"image_id": "SAMPLE_KEY", "batch": "BATCH", "perturbation": "CPD_NAME"}))
     require_columns(table, IMPA_COLUMNS, path, "IMPA's table")
     key = table["SAMPLE_KEY"].str.extract_groups(IMPA_KEY).struct.unnest()
     if key["cell"].null_count():
@@ -162,7 +129,7 @@ def _base(folder: Path, first: str) -> Path:
 
 
 def _wells(path: Path) -> pl.DataFrame:
-    return read_table(path, {}, {}).select(
+    return read_table(path).select(
         plate=pl.col("Image_Metadata_Plate_DAPI").cast(pl.String),
         field=pl.format("{}_{}", "TableNumber", "ImageNumber"),
         well=pl.col("Image_Metadata_Well_DAPI").cast(pl.String),

@@ -1,29 +1,19 @@
 """JUMP Cell Painting: plates of an Opera Phenix, joined with the plate maps that say what was in each well."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import polars as pl
 
-from virtassay.data.prepare.annotation import kept, read_table
-from virtassay.data.prepare.fields.cells import Cells
-from virtassay.data.prepare.public.bucket import listed
-from virtassay.data.prepare.public.files import (
-    Part,
-    missing,
-    obtain,
-    report,
-    require_columns,
-    require_images,
-    require_tables,
-)
+from virtassay.data.prepare.annotation import Annotation, kept, read_table
+from virtassay.data.prepare.public.downloads import PublishedFile, list_bucket, missing
 from virtassay.data.prepare.public.jump_wells import MAP_COLUMNS, plates, wells
-from virtassay.data.prepare.scaling import Scaling
+from virtassay.data.prepare.public.public_set import OfficialScreen, require_columns, require_images, require_tables
 from virtassay.data.prepare.sources import FilePerChannel
-from virtassay.data.prepare.table import prepare_table
 from virtassay.schema import InvalidIndex
 
 log = logging.getLogger(__name__)
@@ -39,6 +29,7 @@ STAINS = {  # as Index.idx.xml calls them, in lower case
 }  # fmt: skip
 # r01c02f01p01-ch1…: the README of jump-cellpainting/2024_Chandrasekaran_NatureMethods; 6 to 8 are brightfield
 CHANNELS = {"DNA": 5, "ER": 4, "RNA": 3, "AGP": 2, "Mito": 1}
+PIXEL_SIZE_UM = 0.598  # Opera Phenix, 20× (× 1.087), 2 × 2 camera pixels of 6.5 µm
 LICENCE = "CC0 1.0"
 CITATION = (
     "Chandrasekaran et al. 2024, Three million images and morphological profiles of cells treated with matched "
@@ -47,89 +38,69 @@ CITATION = (
 )
 
 
-def prepare_jump(
-    *,
-    root: str | Path,
-    folder: str | Path,
-    scaling: Scaling | None,
-    split: Callable[[pl.DataFrame], pl.DataFrame],
-    keep: Mapping[str, Sequence[Any]] | None = None,
-    channels: Mapping[str, int] = CHANNELS,
-    dose_um: float | None = None,
-    crop: int | None = None,
-    size: int | None = None,
-    pixel_size_um: float | None = 0.598,
-    address: str = ADDRESS,
-    tables: str = TABLES,
-    project: str = PROJECT,
-    download: bool = False,
-    dry_run: bool = False,
-    cells: Cells | None = None,
-    accept: Sequence[str] = (),
-    on_error: str = "raise",
-    overwrite: bool = False,
-) -> Path | None:
-    """Prepare plates of JUMP, an image a field (1080×1080, 16 bit, LZW); None after a dry run.
+@dataclass(frozen=True)
+class Jump:
+    """Plates of JUMP, an image a field (1080×1080, 16 bit, LZW).
 
-    folder: experiment-metadata.tsv (Batch, Plate_Map_Name, Assay_Plate_Barcode, Perturbation, Cell_type, Time), for
-    each plate map NAME_platemap.tsv and NAME_metadata.tsv, and images/BATCH/images/BARCODE__…/Images/….tiff, as in
+    In the folder: experiment-metadata.tsv (Batch, Plate_Map_Name, Assay_Plate_Barcode, Perturbation, Cell_type, Time),
+    for each plate map NAME_platemap.tsv and NAME_metadata.tsv, and images/BATCH/images/BARCODE__…/Images/….tiff, as in
     the bucket (or BARCODE…/Images). keep: {column of experiment-metadata.tsv: values}: the plates, of 40 GB each.
     channels: {stain: number in the file names}; where a plate has its Index.idx.xml, that decides. dose_um: of all
-    compounds, where the plate map does not say (mmoles_per_liter). download: fetch what is missing of these plates;
-    dry_run: log what that is and how large, and write nothing.
-    cells, accept: as in `virtassay.data.prepare.table.prepare_table`.
-    Raises FileNotFoundError, InvalidIndex and UnreadableImage naming tables, columns, plates and wells.
+    compounds, where the plate map does not say (mmoles_per_liter). address: of the bucket; tables: of the authors'
+    repositories; project: its folder in the bucket. Wells that no plate map names are left out, and logged.
     """
-    folder, keep, channels = Path(folder), keep or {}, dict(channels)
-    of_plates = [Part(PLATES, f"{tables}/2024_Chandrasekaran_NatureMethods/main/benchmark/output/{PLATES}", 14_162)]
 
-    def chosen() -> pl.DataFrame:
-        require_tables(of_plates, folder, "JUMP's tables")
-        table = read_table(folder / PLATES, {}, {})
+    channels: Mapping[str, int] = field(default_factory=lambda: CHANNELS)
+    dose_um: float | None = None
+    address: str = ADDRESS
+    tables: str = TABLES
+    project: str = PROJECT
+
+    def missing_files(self, folder: Path, keep: Mapping[str, Sequence[Any]]) -> Iterator[list[PublishedFile]]:
+        """Yield the table of plates; then the plate maps that it names; then images and Index.idx.xml of the plates."""
+        yield missing(self._plates(), folder)
+        if missing(self._plates(), folder):
+            log.info("which plates there are stands in %s; each is about %d GB", PLATES, PLATE_BYTES // 10**9)
+            return
+        chosen = self._chosen(folder, keep)
+        yield missing(self._maps(chosen), folder)
+        yield missing([image for row in chosen.iter_rows(named=True) for image in self._listed(row)], folder)
+
+    def read(self, folder: Path, keep: Mapping[str, Sequence[Any]], on_error: str) -> OfficialScreen:
+        """See PublicSet."""
+        chosen = self._chosen(folder, keep)
+        require_tables([*self._plates(), *self._maps(chosen)], folder, "JUMP's tables")
+        table = _fields(folder, chosen, dict(self.channels), self.dose_um)
+        needed = [table.select("plate", path=pl.format(PATTERN, "stem", f"ch_{stain}")) for stain in self.channels]
+        require_images(folder, pl.concat(needed), on_error)
+        numbers = [f"{{ch_{stain}}}" for stain in self.channels]
+        images = FilePerChannel(str(folder), PATTERN.format("{stem}", "{channel}"), numbers)
+        own = {"plate": table["plate"].unique().to_list()} if keep else {}  # files of other plates are no concern
+        channels = tuple(self.channels)
+        return OfficialScreen(table, Annotation(keep=own), images, channels, LICENCE, CITATION, PIXEL_SIZE_UM)
+
+    def _plates(self) -> list[PublishedFile]:
+        url = f"{self.tables}/2024_Chandrasekaran_NatureMethods/main/benchmark/output/{PLATES}"
+        return [PublishedFile(PLATES, url, 14_162)]
+
+    def _chosen(self, folder: Path, keep: Mapping[str, Sequence[Any]]) -> pl.DataFrame:
+        require_tables(self._plates(), folder, "JUMP's tables")
+        table = read_table(folder / PLATES)
         require_columns(table, MAP_COLUMNS, folder / PLATES, "JUMP's table of plates")
         return kept(plates(table), keep, str(folder / PLATES))
 
-    def maps() -> list[Part]:
-        names = [f"{name}.tsv" for name in chosen()["Plate_Map_Name"].unique(maintain_order=True)]
+    def _maps(self, chosen: pl.DataFrame) -> list[PublishedFile]:
+        names = [f"{name}.tsv" for name in chosen["Plate_Map_Name"].unique(maintain_order=True)]
         names += [name.replace("platemap", "metadata") for name in names]
-        return [Part(name, f"{tables}/JUMP-Target/master/{name}", 50_000) for name in names]
+        return [PublishedFile(name, f"{self.tables}/JUMP-Target/master/{name}", 50_000) for name in names]
 
-    def images() -> list[Part]:
-        return [part for row in chosen().iter_rows(named=True) for part in _listed(row, channels, address, project)]
-
-    if dry_run:
-        if missing(of_plates, folder):
-            report(of_plates, folder)
-            log.info("which plates there are stands in it; each is about %d GB", PLATE_BYTES // 10**9)
-        else:
-            report([*missing(maps(), folder), *missing(images(), folder)], folder)
-        return None
-    if download:
-        obtain(missing(of_plates, folder), folder)
-        obtain(missing(maps(), folder), folder)
-        obtain(missing(images(), folder), folder)
-    require_tables([*of_plates, *maps()], folder, "JUMP's tables")
-    table = _fields(folder, chosen(), channels, dose_um)
-    needed = [table.select("plate", path=pl.format(PATTERN, "stem", f"ch_{stain}")) for stain in channels]
-    require_images(folder, pl.concat(needed), on_error)
-    return prepare_table(
-        root=root,
-        table=table,
-        images=FilePerChannel(str(folder), PATTERN.format("{stem}", "{channel}"), [f"{{ch_{s}}}" for s in channels]),
-        channels=tuple(channels),
-        scaling=scaling,
-        keep={"plate": table["plate"].unique().to_list()} if keep else None,  # files of others are no concern
-        split=split,
-        crop=crop,
-        size=size,
-        pixel_size_um=pixel_size_um,
-        licence=LICENCE,
-        citation=CITATION,
-        cells=cells,
-        accept=accept,
-        on_error=on_error,
-        overwrite=overwrite,
-    )
+    def _listed(self, row: Mapping[str, Any]) -> list[PublishedFile]:
+        prefix = f"{self.project}/images/{row['Batch']}/images/{row['Assay_Plate_Barcode']}__"
+        endings = (*(f"-ch{number}sk1fk1fl1.tiff" for number in self.channels.values()), "Index.idx.xml")
+        listed = [(key, size) for key, size in list_bucket(self.address, prefix) if key.endswith(endings)]
+        return [
+            PublishedFile(key.removeprefix(f"{self.project}/"), f"{self.address}/{key}", size) for key, size in listed
+        ]
 
 
 def channel_numbers(images: Path) -> dict[str, int]:
@@ -138,35 +109,28 @@ def channel_numbers(images: Path) -> dict[str, int]:
     Raises InvalidIndex if it cannot be read.
     """
     path = images / "Index.idx.xml"
-    found: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     if not path.is_file():
-        return found
+        return numbers
     try:
         for _, element in ElementTree.iterparse(path):
             tag = element.tag.rpartition("}")[2]
             if tag == "Entry" and (name := element.findtext("{*}ChannelName")) is not None:
                 stain = STAINS.get(name.lower().removesuffix(" (cp)"), name)
-                found.setdefault(stain, int(element.attrib["ChannelID"]))
+                numbers.setdefault(stain, int(element.attrib["ChannelID"]))
             if tag == "Maps":  # what follows names each of tens of thousands of images
                 break
     except (ElementTree.ParseError, KeyError, ValueError) as error:
         raise InvalidIndex(
             f"{path} cannot be read ({error}): remove it, and the channels are as configured."
         ) from error
-    return found
-
-
-def _listed(row: Mapping[str, Any], channels: Mapping[str, int], address: str, project: str) -> list[Part]:
-    prefix = f"{project}/images/{row['Batch']}/images/{row['Assay_Plate_Barcode']}__"
-    wanted = (*(f"-ch{number}sk1fk1fl1.tiff" for number in channels.values()), "Index.idx.xml")
-    parts = [(key, size) for key, size in listed(address, prefix) if key.endswith(wanted)]
-    return [Part(key.removeprefix(f"{project}/"), f"{address}/{key}", size) for key, size in parts]
+    return numbers
 
 
 def _images_of(folder: Path, batch: str, barcode: str) -> Path | None:
     for base in (folder / "images" / batch / "images", folder / batch / "images", folder):
-        for found in sorted(base.glob(f"{barcode}__*")) + sorted(base.glob(barcode)):
-            return found / "Images" if (found / "Images").is_dir() else found
+        for plate in sorted(base.glob(f"{barcode}__*")) + sorted(base.glob(barcode)):
+            return plate / "Images" if (plate / "Images").is_dir() else plate
     return None
 
 
@@ -182,12 +146,11 @@ def _fields(folder: Path, chosen: pl.DataFrame, channels: Mapping[str, int], dos
         if numbers != dict(channels):
             log.warning("%s: by its Index.idx.xml the channels are %s", row["plate"], numbers)
         names = pl.DataFrame({"name": sorted(entry.name for entry in place.iterdir())})
-        found = names.select(pl.col("name").str.extract_groups(NAME).struct.unnest()).drop_nulls()
-        found = found.filter(pl.col("plane").cast(pl.Int32) == 1).unique(
-            ["row", "column", "field"], maintain_order=True
-        )
+        images = names.select(pl.col("name").str.extract_groups(NAME).struct.unnest()).drop_nulls()
+        images = images.filter(pl.col("plane").cast(pl.Int32) == 1)
+        images = images.unique(["row", "column", "field"], maintain_order=True)
         parts.append(
-            found.select(
+            images.select(
                 plate=pl.lit(row["plate"]),
                 well=pl.lit("ABCDEFGHIJKLMNOP").str.slice(pl.col("row").cast(pl.Int32) - 1, 1) + pl.col("column"),
                 site=pl.col("field").cast(pl.Int32).cast(pl.String),

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from virtassay.data.prepare.annotation import read_table
-from virtassay.data.prepare.public.files import require_columns
+from virtassay.data.prepare.public.public_set import require_columns
 
 MAP_COLUMNS = ("Batch", "Plate_Map_Name", "Assay_Plate_Barcode", "Perturbation", "Cell_type", "Time")
 
@@ -44,11 +44,11 @@ def plate_map(path: Path, dose_um: float | None = None) -> pl.DataFrame:
     against no gene are called non-targeting, the controls of their plates; others GENE_GUIDE. A dose is the map's
     mmoles_per_liter × 1000, or `dose_um`.
     """
-    table = read_table(path, {}, {})
+    table = read_table(path)
     require_columns(table, ["well_position", "broad_sample"], path, "a plate map of JUMP")
-    beside = path.with_name(path.name.replace("platemap", "metadata"))
-    known = read_table(beside, {}, {})
-    require_columns(known, ["broad_sample", "control_type"], beside, "JUMP's metadata of compounds or guides")
+    metadata = path.with_name(path.name.replace("platemap", "metadata"))
+    known = read_table(metadata)
+    require_columns(known, ["broad_sample", "control_type"], metadata, "JUMP's metadata of compounds or guides")
     known = known.filter(pl.col("broad_sample").is_not_null()).unique("broad_sample", maintain_order=True)
     table = table.join(known, on="broad_sample", how="left", maintain_order="left")
     sample, kind = pl.col("broad_sample"), pl.col("control_type")

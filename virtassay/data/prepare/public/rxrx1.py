@@ -1,25 +1,22 @@
 """RxRx1: 125,510 fields of four cell types under 1,138 siRNAs, six stains, 51 experiments."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from virtassay.data.prepare.annotation import kept, read_table
-from virtassay.data.prepare.fields.cells import Cells
-from virtassay.data.prepare.public.files import (
-    Part,
+from virtassay.data.prepare.annotation import Annotation, kept, read_table
+from virtassay.data.prepare.public.downloads import PublishedFile
+from virtassay.data.prepare.public.public_set import (
+    OfficialScreen,
     absent_files,
-    obtain,
-    report,
     require_columns,
     require_images,
     require_tables,
 )
-from virtassay.data.prepare.scaling import Scaling
 from virtassay.data.prepare.sources import FilePerChannel
-from virtassay.data.prepare.table import prepare_table
 
 ADDRESS = "https://storage.googleapis.com/rxrx/rxrx1"  # where rxrx.ai/rxrx1 links to
 METADATA = "metadata.csv"
@@ -34,82 +31,50 @@ CITATION = (
 )
 
 
-def prepare_rxrx1(
-    *,
-    root: str | Path,
-    folder: str | Path,
-    scaling: Scaling | None,
-    split: Callable[[pl.DataFrame], pl.DataFrame],
-    genes: str | Path | None = None,
-    keep: Mapping[str, Sequence[Any]] | None = None,
-    crop: int | None = None,
-    size: int | None = None,
-    pixel_size_um: float | None = None,
-    address: str = ADDRESS,
-    download: bool = False,
-    dry_run: bool = False,
-    cells: Cells | None = None,
-    accept: Sequence[str] = (),
-    on_error: str = "raise",
-    overwrite: bool = False,
-) -> Path | None:
-    """Prepare RxRx1, an image a site (512×512, 8 bit, six PNGs); None after a dry run.
+@dataclass(frozen=True)
+class RxRx1:
+    """RxRx1, an image a site (512×512, 8 bit, six PNGs).
 
-    folder: metadata.csv and images/HUVEC-01/Plate1/B03_s1_w1.png, or rxrx1/ with them, as the zip files unpack. genes:
-    a table with columns "siRNA ID" and "Gene Symbol" (ThermoFisher's), joined for the genes. keep: {column of the
-    table: values}, as {cell_type: [HUVEC]}. download: fetch from `address` what is missing; dry_run: log what that is
-    and how large, and write nothing. The negative controls (EMPTY, no siRNA) are the controls; the 30 siRNAs that are
-    on every plate are positive controls, and treatments as others are.
-    cells, accept: as in `virtassay.data.prepare.table.prepare_table`.
-    Raises FileNotFoundError, InvalidIndex and UnreadableImage naming tables, columns and plates.
+    In the folder: metadata.csv and images/HUVEC-01/Plate1/B03_s1_w1.png, or rxrx1/ with them, as the zip files unpack.
+    keep: {column of the table: values}, as {cell_type: [HUVEC]}. genes: a table with columns "siRNA ID" and "Gene
+    Symbol" (ThermoFisher's), joined for the genes. The negative controls (EMPTY, no siRNA) are the controls; the 30
+    siRNAs that are on every plate are positive controls, and treatments as others are.
     """
-    folder, keep = Path(folder), keep or {}
-    metadata, images = (Part(name, f"{address}/{name}", *sizes) for name, sizes in ARCHIVES.items())
 
-    def lacking() -> list[Part]:
+    genes: str | Path | None = None
+    address: str = ADDRESS
+
+    def missing_files(self, folder: Path, keep: Mapping[str, Sequence[Any]]) -> Iterator[list[PublishedFile]]:
+        """Yield the zip file of the table, then that of the images where any is missing."""
+        metadata, images = self._archives()
+        yield [] if (_base(folder) / METADATA).is_file() else [metadata]
         base = _base(folder)
         if not (base / METADATA).is_file():
-            return [metadata, images]
+            yield [images]
+            return
         needed = _needed(kept(sites(base), keep, str(base / METADATA)))
-        return [images] if absent_files(base, needed["path"]).any() else []
+        yield [images] if absent_files(base, needed["path"]).any() else []
 
-    if dry_run:
-        report(lacking(), folder)
-        return None
-    if download:
-        obtain([metadata] if metadata in lacking() else [], folder)
-        obtain(lacking(), folder)
-    base = _base(folder)
-    require_tables([Part(METADATA, metadata.url, 0)], base, "RxRx1")
-    table = kept(sites(base, genes), keep, str(base / METADATA))
-    require_images(base, _needed(table), on_error)
-    return prepare_table(
-        root=root,
-        table=table,
-        columns={"image_id": "site_id", "perturbation": "sirna", "batch": "experiment", "plate": "folder"},
-        images=FilePerChannel(
-            str(base / "images"), "{plate}/{well}_s{site}_w{channel}.png", ["1", "2", "3", "4", "5", "6"]
-        ),
-        channels=CHANNELS,
-        scaling=scaling,
-        keep=keep,  # applied already: says that files of others are no concern
-        split=split,
-        crop=crop,
-        size=size,
-        pixel_size_um=pixel_size_um,
-        licence=LICENCE,
-        citation=CITATION,
-        cells=cells,
-        accept=accept,
-        on_error=on_error,
-        overwrite=overwrite,
-    )
+    def read(self, folder: Path, keep: Mapping[str, Sequence[Any]], on_error: str) -> OfficialScreen:
+        """See PublicSet."""
+        base = _base(folder)
+        require_tables([PublishedFile(METADATA, self._archives()[0].url, 0)], base, "RxRx1")
+        table = kept(sites(base, self.genes), keep, str(base / METADATA))
+        require_images(base, _needed(table), on_error)
+        numbers = ["1", "2", "3", "4", "5", "6"]
+        images = FilePerChannel(str(base / "images"), "{plate}/{well}_s{site}_w{channel}.png", numbers)
+        columns = {"image_id": "site_id", "perturbation": "sirna", "batch": "experiment", "plate": "folder"}
+        # keep is applied already: it says that files of others are no concern
+        return OfficialScreen(table, Annotation(columns, keep=keep), images, CHANNELS, LICENCE, CITATION)
+
+    def _archives(self) -> list[PublishedFile]:
+        return [PublishedFile(name, f"{self.address}/{name}", *sizes) for name, sizes in ARCHIVES.items()]
 
 
 def sites(base: Path, genes: str | Path | None = None) -> pl.DataFrame:
     """Map the official table onto the index, a row a site; plates are called HUVEC-01/Plate1, as their folders are."""
     path = base / METADATA
-    table = read_table(path, {}, {})
+    table = read_table(path)
     require_columns(table, COLUMNS, path, "RxRx1's metadata")
     kind = pl.col("well_type")
     table = table.with_columns(
@@ -121,7 +86,7 @@ def sites(base: Path, genes: str | Path | None = None) -> pl.DataFrame:
     )
     if genes is None:
         return table
-    names = read_table(Path(genes), {}, {})
+    names = read_table(Path(genes))
     require_columns(names, ["siRNA ID", "Gene Symbol"], Path(genes), "the table of the siRNAs' genes")
     names = names.select(sirna="siRNA ID", gene="Gene Symbol").unique("sirna", maintain_order=True)
     return table.join(names, on="sirna", how="left", maintain_order="left")

@@ -88,18 +88,18 @@ def split_unseen(
         perturbations = perturbations(index)
     treated = index.filter(~pl.col("is_control"))
     if perturbations:
-        there = treated["perturbation"].explode(empty_as_null=False)
-        _check_names("treated perturbation", set(perturbations), set(there))
-    held = pl.col("perturbation").list.eval(pl.element().is_in(list(perturbations))).list.any()
+        present = treated["perturbation"].explode(empty_as_null=False)
+        _check_names("treated perturbation", set(perturbations), set(present))
+    unseen = pl.col("perturbation").list.eval(pl.element().is_in(list(perturbations))).list.any()
     new = {
-        "perturbation": held & ~pl.col("is_control"),
+        "perturbation": unseen & ~pl.col("is_control"),
         "dose": _new_dose(index, doses_um, highest_doses),
         "batch": _matches(index, {"batch": batches}) if batches else pl.lit(False),
         "cell_type": _matches(index, {"cell_type": cell_types}) if cell_types else pl.lit(False),
     }
     table = split_by_well(index, seed=seed, val=val, test=test)
     well = pl.when(pl.col("split") == "test").then(pl.lit("well"))
-    words = [pl.when(unseen).then(pl.lit(name)) for name, unseen in new.items()]
+    words = [pl.when(is_new).then(pl.lit(name)) for name, is_new in new.items()]
     joined = pl.concat_str(words, separator="+", ignore_nulls=True)
     table = table.with_columns(held_out=pl.when(pl.any_horizontal(*new.values())).then(joined).otherwise(well))
     table = table.with_columns(split=pl.when(pl.col("held_out").is_null()).then("split").otherwise(pl.lit("test")))
@@ -120,8 +120,8 @@ def _new_dose(index: pl.DataFrame, doses_um: Sequence[float], highest: int) -> p
     named = pl.Series(list(doses_um), dtype=pl.Float64).round_sig_figs(6)
     absent = sorted(set(named) - set(parts["dose_um"]))
     if absent:
-        there = parts["dose_um"].unique().sort().head(20).to_list()
-        raise InvalidIndex(f"dose(s) {absent} µM to hold out are not in the index; there are {there}.")
+        present = parts["dose_um"].unique().sort().head(20).to_list()
+        raise InvalidIndex(f"dose(s) {absent} µM to hold out are not in the index; there are {present}.")
     each = parts.select("perturbation", "dose_um").unique()
     rank = pl.col("dose_um").rank("dense", descending=True).over("perturbation")
     top = each.filter((rank <= highest) & (pl.len().over("perturbation") > highest))
@@ -159,12 +159,12 @@ def split_by_values(
 def _matches(index: pl.DataFrame, values: Mapping[str, Sequence[str | int]]) -> pl.Expr:
     if not values:
         raise InvalidIndex("name what to hold out: {column: [values]}.")
-    for column, wanted in values.items():
+    for column, names in values.items():
         if column not in index.columns:
             raise InvalidIndex(f"the index has no column {column!r} to split by; it has {index.columns}.")
-        _check_names(column, set(map(str, wanted)), set(index[column].cast(pl.String).drop_nulls()))
+        _check_names(column, set(map(str, names)), set(index[column].cast(pl.String).drop_nulls()))
     return pl.all_horizontal(
-        pl.col(column).cast(pl.String).is_in([str(value) for value in wanted]) for column, wanted in values.items()
+        pl.col(column).cast(pl.String).is_in([str(name) for name in names]) for column, names in values.items()
     ).fill_null(False)
 
 
@@ -173,10 +173,10 @@ def _check_fractions(val: float, test: float) -> None:
         raise ValueError(f"val={val} and test={test} are fractions of the wells and must leave some for training.")
 
 
-def _check_names(column: str, wanted: set[str], there: set[str]) -> None:
-    missing = sorted(wanted - there)
-    if missing or not wanted:
+def _check_names(column: str, names: set[str], present: set[str]) -> None:
+    missing = sorted(names - present)
+    if missing or not names:
         raise InvalidIndex(
             f"{column} {missing or 'names'} to hold out {'are not in the index' if missing else 'are needed'}; "
-            f"there are {sorted(there)[:20]}."
+            f"there are {sorted(present)[:20]}."
         )

@@ -11,7 +11,7 @@ import polars as pl
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from virtassay.data.molecules import similarity as likeness
+from virtassay.data.molecules.similarity import clusters, plain, scaffold, skeleton
 from virtassay.schema import InvalidIndex
 
 
@@ -21,18 +21,18 @@ def by_scaffold(index: pl.DataFrame, *, fraction: float = 0.2, seed: int = 0) ->
     Molecules without rings count as one scaffold. Raises InvalidIndex where there are no SMILES.
     """
     names, smiles = _compounds(index)
-    return _choose(names, smiles, [likeness.scaffold(text) for text in smiles], fraction, seed)
+    return _choose(names, smiles, [scaffold(text) for text in smiles], fraction, seed)
 
 
 def by_cluster(index: pl.DataFrame, *, fraction: float = 0.2, similarity: float = 0.4, seed: int = 0) -> list[str]:
     """Choose whole Butina clusters of Tanimoto `similarity` (ECFP4) at random until `fraction` is held out, by name.
 
-    Two clusters may still touch: audit.json tells how near each held-out compound is to the trained ones.
+    Two clusters may still touch: audit.json says how near each held-out compound is to the trained ones.
     Raises InvalidIndex where there are no SMILES.
     """
     names, smiles = _compounds(index)
     unique = sorted(set(smiles))
-    group = {unique[i]: k for k, members in enumerate(likeness.clusters(unique, similarity)) for i in members}
+    group = {unique[i]: k for k, members in enumerate(clusters(unique, similarity)) for i in members}
     return _choose(names, smiles, [str(group[text]) for text in smiles], fraction, seed)
 
 
@@ -56,18 +56,18 @@ def _choose(
     if not 0 < fraction < 1:
         raise ValueError(f"fraction={fraction} of the compounds to hold out must lie between 0 and 1.")
     members: dict[int, list[str]] = {}
-    keys = [groups, [likeness.skeleton(text) or text for text in smiles], [likeness.plain(name) for name in names]]
+    keys = [groups, [skeleton(text) or text for text in smiles], [plain(name) for name in names]]
     for name, group in zip(names, _together(keys), strict=True):
         members.setdefault(group, []).append(name)
     if len(members) < 2:
         raise InvalidIndex(f"all {len(names)} compounds fall into one group: holding it out leaves none for training.")
     order = sorted(members.values())  # by name: whatever order the rows had
     most = max(round(fraction * len(names)), min(map(len, order)))
-    held: list[str] = []
+    chosen: list[str] = []
     for number in np.random.default_rng(seed).permutation(len(order)):
-        if len(held) + len(order[number]) <= most:
-            held += order[number]
-    return sorted(held)
+        if len(chosen) + len(order[number]) <= most:
+            chosen += order[number]
+    return sorted(chosen)
 
 
 def _together(keys: Sequence[Sequence[str]]) -> list[int]:

@@ -12,7 +12,7 @@ Week1_22123,B02,train,
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,7 @@ def write_split(
 ) -> None:
     """Write which wells are on which side, by field or by image where a well is on several; `split` made it."""
     key = _key(index)
-    told = [*key, "split", *(["held_out"] if "held_out" in index.columns else [])]
-    table = index.select(told).unique().sort(key)
+    table = _sides(index, key).sort(key)
     head = (FIRST_LINE, f"# dataset: {dataset}", f"# wells: {_digest(table, key)}", f"# settings: {_settings(split)}")
     write_text(Path(path), "\n".join(head) + "\n" + table.write_csv())
 
@@ -66,23 +65,25 @@ def split_from_file(index: pl.DataFrame, *, path: str | Path) -> pl.DataFrame:
         raise InvalidIndex(f"{path} names {_names(twice, key)} more than once.")
     own = index.select(key).unique()
     lacking = own.join(table, on=key, how="anti", nulls_equal=True)
-    foreign = table.join(own, on=key, how="anti", nulls_equal=True)
-    if lacking.height or foreign.height:
+    extra = table.join(own, on=key, how="anti", nulls_equal=True)
+    if lacking.height or extra.height:
         raise InvalidIndex(
-            f"{path} is not of this screen: it lacks {_names(lacking, key)} and names {_names(foreign, key)}, which "
+            f"{path} is not of this screen: it lacks {_names(lacking, key)} and names {_names(extra, key)}, which "
             "the screen lacks. Keep the same plates and wells, spelt alike, as it was made for."
         )
-    given = index.drop("split", "held_out", strict=False)
-    return given.join(table, on=key, how="left", nulls_equal=True, maintain_order="left")
+    unsplit = index.drop("split", "held_out", strict=False)
+    return unsplit.join(table, on=key, how="left", nulls_equal=True, maintain_order="left")
 
 
 def _key(index: pl.DataFrame) -> list[str]:
     for key in KEYS:
-        if set(key) <= set(index.columns):
-            told = index.select(*key, "split", *(["held_out"] if "held_out" in index.columns else [])).unique()
-            if not told.select(key).is_duplicated().any():
-                return list(key)
+        if set(key) <= set(index.columns) and not _sides(index, key).select(key).is_duplicated().any():
+            return list(key)
     raise InvalidIndex("'image_id' repeats: each image needs its own.")
+
+
+def _sides(index: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    return index.select(*key, "split", *(["held_out"] if "held_out" in index.columns else [])).unique()
 
 
 def _digest(table: pl.DataFrame, key: list[str]) -> str:
@@ -102,14 +103,14 @@ def _names(table: pl.DataFrame, key: list[str]) -> str:
 
 
 def _settings(split: Callable[[pl.DataFrame], pl.DataFrame] | None) -> str:
-    """Say what made a split: the function and what it was given."""
+    """Say what made a split: the function and its arguments."""
     if split is None:
         return json.dumps({"function": None})
-    given: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     while isinstance(split, partial):
-        given, split = {**split.keywords, **given}, split.func
+        arguments, split = {**split.keywords, **arguments}, split.func
     name = f"{split.__module__}.{getattr(split, '__qualname__', type(split).__name__)}"
-    return json.dumps({"function": name, **given}, default=_described, ensure_ascii=False)
+    return json.dumps({"function": name, **arguments}, default=_described, ensure_ascii=False)
 
 
 def _described(value: Any) -> Any:

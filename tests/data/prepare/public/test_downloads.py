@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from virtassay.data.prepare.public.archives import UnsafeArchive, unpack
+from virtassay.data.prepare.public.downloads import UnsafeArchive, unpack
 
 
 def zipped(path: Path, names: list[str], link: bool = False) -> Path:
@@ -27,7 +27,7 @@ def test_folders_are_made_and_what_is_there_is_left(tmp_path: Path):
     unpack(archive, tmp_path)
     assert (tmp_path / "P" / "1").read_bytes()[:1] == b"y"
     assert (tmp_path / "P" / "2").read_bytes() == (tmp_path / "3").read_bytes() == b"x" * 1000
-    assert not list(tmp_path.rglob("*.partial"))
+    assert not list(tmp_path.rglob("*.part*"))
 
 
 @pytest.mark.parametrize("name", ["../2", "P/../../2", "/etc/2", "C:/2", "\\\\host\\share\\2", "P\\..\\..\\2"])

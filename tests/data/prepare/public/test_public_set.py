@@ -29,8 +29,10 @@ def composed(repo: Path, folder: Path, *overrides: str):
 @pytest.mark.parametrize("name", SETS)
 def test_a_dry_run_of_each_set_says_how_large_it_is(name: str, repo: Path, tmp_path: Path, caplog):
     nowhere = "http://127.0.0.1:1"
-    overrides = [f"data={name}", "dry_run=true", f"data.prepare.address={nowhere}"]
-    config = composed(repo, tmp_path, *overrides, *([f"data.prepare.tables={nowhere}"] if name == "jump" else []))
+    overrides = [f"data={name}", "dry_run=true", f"data.prepare.public_set.address={nowhere}"]
+    config = composed(
+        repo, tmp_path, *overrides, *([f"data.prepare.public_set.tables={nowhere}"] if name == "jump" else [])
+    )
     with caplog.at_level(logging.INFO):
         assert instantiate(config.data.prepare) is None
     assert SETS[name] in caplog.text

@@ -15,7 +15,7 @@ ALLOWED = {
     "schema": (),
     "flow": ("flow",),
     "networks": ("networks", "schema", "flow"),
-    "data": ("data", "schema", "report", "files"),
+    "data": ("data", "schema", "report", "files", "flow"),
     "card": ("card", "data", "evaluation", "report", "__version__"),
 }
 THIRD_PARTY_OF_FLOW = {"torch", "jaxtyping", "scipy", "torchdiffeq"}  # solvers of assignment and of equations

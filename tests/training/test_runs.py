@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from tests.toy_screen import train_overrides, write_screen
 from virtassay.data.dataset.store import DatasetInfo, open_dataset, write_dataset
 from virtassay.data.loading.datamodule import AssayData
+from virtassay.flow.source import Control
 from virtassay.training.module import FlowTraining, NonFiniteLoss
 
 REPO = Path(__file__).resolve().parents[2]
@@ -171,7 +172,7 @@ def test_the_global_minibatch_does_not_depend_on_workers(folder):
             images_total=80,
             molecules=None,
             workers=workers,
-            needs_control=True,
+            source=Control(),
         )
 
         class Trainer:

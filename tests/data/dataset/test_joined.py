@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from tests.toy_screen import write_screen
-from virtassay.data.dataset.joined import JoinedDataset, JoinedOrder, measured, open_images
+from virtassay.data.dataset.joined import JoinedDataset, open_images
 from virtassay.data.loading.datamodule import AssayData
-from virtassay.data.loading.normalisation import Normalisation
-from virtassay.data.loading.order import MinibatchOrder
+from virtassay.data.loading.normalisation import Normalisation, measured
+from virtassay.data.loading.order import JoinedOrder, MinibatchOrder
+from virtassay.flow.source import Control
 from virtassay.schema import Minibatch
 
 THREE, TWO = ("DNA", "actin", "tubulin"), ("ER", "DNA")
@@ -135,7 +136,7 @@ def test_groups_stand_together_within_a_folder():
 
 def test_what_a_minibatch_shows_and_its_controls_are_of_its_folder(folders, joined):
     train = joined.split("train")
-    served = minibatches(folders, needs_control=True, control_set=2)
+    served = minibatches(folders, source=Control(), control_set=2)
     seen: set[int] = set()
     for batch in served:
         (number,) = np.unique(train.folder[batch.row.numpy()])
@@ -183,7 +184,7 @@ def test_perturbations_are_shared_and_batches_are_not(folders):
 
 
 def test_subsets_of_the_channels_come_up_by_size_and_keep_their_names(folders):
-    options = {"images_total": 8 * 900, "needs_control": True, "control_set": 1}
+    options = {"images_total": 8 * 900, "source": Control(), "control_set": 1}
     shown = minibatches(folders[0], channel_subsets=True, **options)  # pyright: ignore[reportArgumentType]
     whole = minibatches(folders[0], **options)  # pyright: ignore[reportArgumentType]
     sizes = np.zeros(4)

@@ -1,9 +1,12 @@
 """Minibatches are functions of (seed, step): each image once an epoch, or balanced, or shuffled within few shards."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
-from virtassay.data.loading.order import MinibatchOrder, require_groups
+from virtassay.data.loading.order import MinibatchOrder, images_per_group
+from virtassay.flow.coupling import exact, independent
 from virtassay.schema import InvalidIndex
 
 SHARD = np.random.default_rng(5).permutation(np.repeat([0, 1, 2, 3, 4, 6], [10, 7, 13, 1, 9, 10]))  # 5 is of others
@@ -41,10 +44,13 @@ def test_images_of_a_group_stand_together_and_an_epoch_still_sees_each_once(per_
 
 
 def test_a_coupling_needs_a_group_with_two_images():
-    require_groups(np.array([0, 1, 1]), 8, "x")
-    require_groups(np.arange(5), 1, "x")
+    pairs, alone = np.array([0, 1, 1]), np.arange(5)
+    assert images_per_group(exact, 4, pairs, "x") == 4 and images_per_group(exact, None, pairs, "x") == 8
+    assert images_per_group(independent, None, alone, "x") == 1 and images_per_group(independent, 2, pairs, "x") == 2
     with pytest.raises(InvalidIndex, match=r"x: every group .* has one image only"):
-        require_groups(np.arange(5), 8, "x")
+        images_per_group(exact, None, alone, "x")
+    with pytest.raises(ValueError, match=r"loader\.per_group=1 .* groups of one"):
+        images_per_group(partial(exact), 1, pairs, "x")
 
 
 def test_a_minibatch_that_cannot_be_shared_equally_is_refused():

@@ -12,10 +12,14 @@ MOST_PX = 24  # what tells plates apart is brightness, background and density, w
 
 
 class ControlSet(nn.Module):
-    """Control images (n, m, c, h, w), m ≥ 1, of any size → (n, width); they are shrunk to at most 24×24 px first."""
+    """Control images (n, m, c, h, w), m ≥ 1, of any size → (n, width); they are shrunk to at most 24×24 px first.
 
-    def __init__(self, *, width: int, channels: int) -> None:
+    images: how many control images training serves, and generation draws, of each batch.
+    """
+
+    def __init__(self, *, width: int, channels: int, images: int = 8) -> None:
         super().__init__()
+        self.images = images
         self.channels = channels
         steps: list[nn.Module] = []
         for before, after in ((channels, 32), (32, 64), (64, 128)):

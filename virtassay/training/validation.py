@@ -100,16 +100,16 @@ class Assess(Callback):
             )
             images = np.concatenate([part for part, _ in parts])
         world = replace(self.world, generated=replace(self.world.generated, maps=(images,)))
-        found: dict[str, float] = {}
+        values: dict[str, float] = {}
         for featurizer, real in zip(self.featurizers, self.real_features, strict=True):
             features = np.concatenate([real, features_of(featurizer, self.made_rows, world)])
             rows = np.concatenate([self.real_rows, self.made_rows])
-            there = space(featurizer.name, world, rows, features)
-            scores = measure(MODEL, [self.draw], world, there, 1, []).scores
+            feature_space = space(featurizer.name, world, rows, features)
+            scores = measure(MODEL, [self.draw], world, feature_space, 1, []).scores
             for metric in METRICS:
                 known = (metric, POOLED) in scores
-                found[f"{metric}_{featurizer.name}"] = scores[metric, POOLED].value if known else float("nan")
-        return found
+                values[f"{metric}_{featurizer.name}"] = scores[metric, POOLED].value if known else float("nan")
+        return values
 
 
 def _held_out(dataset: Dataset, most: int) -> Dataset:

@@ -275,7 +275,15 @@ def test_every_goal_engine_and_writer_of_images_is_built():
 @pytest.mark.parametrize("split", [name for name in options("split") if name != "published"])
 def test_every_split_assigns_every_row(split: str):
     cfg = own("prepare", f"+split@data.prepare.split={split}").data.prepare.split
-    names = ["DMSO", *cfg.get("test", []), "taxol", "aspirin", "ethanol", "toluene", "pyridine"]
+    names = [
+        "DMSO",
+        *(cfg.test if split.startswith("bbbc021") else ()),
+        "taxol",
+        "aspirin",
+        "ethanol",
+        "toluene",
+        "pyridine",
+    ]
     smiles = dict(zip(names[-5:], ("CC(=O)N", "CC(=O)Oc1ccccc1C(=O)O", "CCO", "Cc1ccccc1", "c1ccncc1"), strict=True))
     rows = [
         {"image_id": f"{name}{well}{dose}", "plate": "p", "well": f"{name}{well}{dose}", "batch": "b",

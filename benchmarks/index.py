@@ -37,12 +37,14 @@ WAYS = {
     "open_dataset": "kept = open_dataset(sys.argv[1], verify=False)",
     "the first minibatch": """
 from virtassay.data.loading.datamodule import AssayData
+from virtassay.data.loading.order import MinibatchOrder
 from virtassay.data.molecules.descriptors import Morgan
+from virtassay.flow.source import Control
 kept = AssayData(
     folder=sys.argv[1], minibatch_size=256, images_total=256, molecules=Morgan(size=1024), standardise=False,
-    needs_control=True, verify=False,
+    source=Control(), verify=False,
 )
-kept._minibatches(kept.train, kept.train_conditions, 256)[0]""",
+kept._minibatches(kept.train, kept.train_conditions, MinibatchOrder(len(kept.train), 256, 1, 0))[0]""",
 }
 MOLECULES = np.array(["C" * (1 + i % 40) + "N" + "C" * (1 + i // 40) for i in range(1000)])
 

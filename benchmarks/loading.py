@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from virtassay.data.dataset.store import DatasetInfo, open_dataset, write_dataset
 from virtassay.data.loading.datamodule import AssayData
-from virtassay.data.loading.resident import Resident
+from virtassay.data.loading.streaming import Resident
+from virtassay.flow.source import Control, Noise
 
 try:
     import lmdb
@@ -55,7 +56,8 @@ def by_item(read: Callable[[int], np.ndarray], n: int, workers: int) -> Iterator
 def ours(folder: Path, workers: int, controls: bool = False) -> Iterator[object]:
     """Serve our minibatches, with their conditions."""
     data = AssayData(
-        folder=folder, minibatch_size=SIZE, images_total=SIZE * 1_000_000, molecules=None, needs_control=controls,
+        folder=folder, minibatch_size=SIZE, images_total=SIZE * 1_000_000, molecules=None,
+        source=Control() if controls else Noise(),
         workers=workers, standardise=False, verify=False,
     )  # fmt: skip
     data.trainer = SimpleNamespace(accumulate_grad_batches=1, world_size=1, global_rank=0, global_step=0)  # type: ignore[assignment]

@@ -16,9 +16,8 @@ ALLOWED = {
     "report": ("report", "files", "schema"),
     "flow": ("flow",),
     "networks": ("networks", "schema", "flow"),
-    "data": ("data", "schema", "report", "files"),
-    "card": ("card", "data", "evaluation", "report", "files", "__version__"),
-    "browse": ("browse", "data", "report", "screening"),
+    "data": ("data", "schema", "report", "files", "flow"),
+    "card": ("card", "data", "evaluation", "report", "__version__"),
 }
 THIRD_PARTY_OF_FLOW = {"torch", "jaxtyping", "scipy", "torchdiffeq"}  # solvers of assignment and of equations
 LIGHTNING = ("data/loading/datamodule.py", "training/")

@@ -40,7 +40,7 @@ def folder(tmp_path_factory) -> Path:
     )  # fmt: skip
     run(
         "train", "experiment=profiles", f"data.folder={place / 'wells'}", f"paths.runs={place}", "name=run",
-        "images_total=12800", "minibatch_size=64", "condition.width=32", "network.depth=1", "network.heads=2",
+        "images_total=12800", "minibatch_size=64", "network.width=32", "network.depth=1", "network.heads=2",
         "steps=4", "fit.accelerator=cpu", "fit.precision=32-true", "fit.validate_every_images=12800",
         "training.warmup_steps=10",
     )  # fmt: skip

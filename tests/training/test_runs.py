@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from tests.toy_screen import train_overrides, write_screen
 from virtassay.data.dataset.store import DatasetInfo, open_dataset, write_dataset
 from virtassay.data.loading.datamodule import AssayData
+from virtassay.flow.source import Control
 from virtassay.training.module import FlowTraining, NonFiniteLoss
 
 REPO = Path(__file__).resolve().parents[2]
@@ -28,7 +29,7 @@ EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("
 TINY = {  # of each kind of network that an experiment has
     "UNet": {"channels": 8, "multipliers": [1, 2], "heads": 2, "refine": 4},
     "DiT": {"depth": 4, "width": 16, "heads": 2},
-    "ADM": {"channels": 32, "multipliers": [1, 1], "blocks": 1},
+    "ADM": {"channels": 32, "width": 128, "multipliers": [1, 1], "blocks": 1},
     "SetTransformer": {"depth": 1, "width": 16, "heads": 2},
 }
 
@@ -171,7 +172,7 @@ def test_the_global_minibatch_does_not_depend_on_workers(folder):
             images_total=80,
             molecules=None,
             workers=workers,
-            needs_control=True,
+            source=Control(),
         )
 
         class Trainer:
@@ -206,7 +207,7 @@ def fit_a_step(experiment: str, folder: Path, runs: Path) -> Path:
         **({"molecules.size": 64} if cfg.molecules else {}),
         **({"condition.perturbation.depth": 1} if "depth" in cfg.condition.perturbation else {}),
         **{f"network.{key}": value for key, value in TINY[kind].items()},
-        "condition.width": 128 if kind == "ADM" else 16,
+        **({"condition.width": 16} if kind == "UNet" else {}),
     }  # fmt: skip
     for key, value in tiny.items():
         OmegaConf.update(cfg, key, value)

@@ -1,7 +1,7 @@
 """Objectives: what training minimises."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -67,6 +67,7 @@ class SelfDistilled:
     path: Path
     weighting: Weighting = flat
     share: float = 0.25
+    mean_velocity: ClassVar[bool] = True  # of a network that takes the length of the step
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:

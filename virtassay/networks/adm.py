@@ -46,9 +46,9 @@ class ADM(nn.Module):
     channels, multipliers: level i has channels × multipliers[i], a multiple of 32, at 1/2^i of the image's size.
     blocks: residual blocks of a level on the way down; one more on the way up. attention_resolutions: the levels with
     attention, by how many times smaller they are (2: half the size); the middle always has it. `learned_resampling`:
-    a convolution where maps are halved and doubled; else means and copies of pixels. The condition, 4 × channels wide,
-    is added to the embedded time. `average`: it predicts the mean velocity over [t, t + step].
-    Raises ValueError on sizes that do not fit one another.
+    a convolution where maps are halved and doubled; else means and copies of pixels. The condition is
+    added to the embedded time, both of `width`, by default 4 × channels. `average`: it predicts the mean velocity over
+    [t, t + step]. Raises ValueError on sizes that do not fit one another.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class ADM(nn.Module):
         image_shape: Sequence[int],  # (c, h, w)
         condition: nn.Module,
         channels: int,
+        width: int | None = None,
         multipliers: Sequence[int],
         blocks: int,
         attention_resolutions: Sequence[int],
@@ -66,7 +67,7 @@ class ADM(nn.Module):
         average: bool = False,
     ) -> None:
         super().__init__()
-        width, levels = 4 * channels, [channels * multiplier for multiplier in multipliers]
+        width, levels = width or 4 * channels, [channels * multiplier for multiplier in multipliers]
         require_width(condition, width)
         _check(image_shape, levels, attention_resolutions)
         self.condition = condition

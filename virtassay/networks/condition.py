@@ -23,7 +23,8 @@ class ConditionEncoder(nn.Module):
     The batch enters by its label (`use_batch`), or by what `control_set` makes of control images of it, which a batch
     that was not in training has too; where a sample's control images are not given (None, or NaN for that sample
     alone) its null stands for it. `dropout` is the probability with which each field of each sample is replaced by its
-    null while training. Raises ValueError where dropout is no probability or the batch enters both ways.
+    null while training. `dose_in_label`: the perturbations that it numbers are compound × dose. Raises ValueError where
+    dropout is no probability or the batch enters both ways.
 
     What others ask of an encoder is an attribute: `width`; `has_null`, whether training dropped it in, so that guidance
     can lead away from it; `control_images`, how many of each batch it reads.
@@ -36,6 +37,7 @@ class ConditionEncoder(nn.Module):
         perturbation: nn.Module,
         n_batches: int,
         n_cell_types: int,
+        dose_in_label: bool = False,
         use_dose: bool = True,
         use_batch: bool = True,
         dropout: float = 0.15,
@@ -47,6 +49,7 @@ class ConditionEncoder(nn.Module):
         if control_set is not None and use_batch:
             raise ValueError("the batch enters by its label or by control images: with control_set, use_batch=false.")
         self.width = width
+        self.dose_in_label = dose_in_label
         self.dropout = dropout
         self.perturbation = perturbation
         self.dose = nn.Sequential(nn.Linear(1, width), nn.SiLU(), nn.Linear(width, width)) if use_dose else None

@@ -61,10 +61,10 @@ class UNet(nn.Module):
     """A Velocity: (n, c, h, w) images, (n,) times and n conditions → (n, c, h, w).
 
     channels: of the first level; level i has channels × multipliers[i] at 1/2^i of its size. Attention at the last
-    `attention_levels` levels. `patch` > 1 works on overlapping patches of that many pixels (`refine` as in
-    PixelHead): on a CPU the layers at full size are what takes the time. h and w must be
-    divisible by patch · 2^(levels − 1). `average`: it predicts the mean velocity over [t, t + step]. Raises ValueError
-    on sizes that do not fit one another.
+    `attention_levels` levels. width: of the embedded time, by default that of the condition. `patch` > 1 works on
+    overlapping patches of that many pixels (`refine` as in PixelHead): on a CPU the layers at full size are what takes
+    the time. h and w must be divisible by patch · 2^(levels − 1). `average`: it predicts the mean velocity over
+    [t, t + step]. Raises ValueError on sizes that do not fit one another.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class UNet(nn.Module):
         channels: int,
         multipliers: Sequence[int],
         blocks: int,
-        width: int,
+        width: int | None = None,
         attention_levels: int = 1,
         heads: int = 4,
         dropout: float = 0.0,
@@ -84,6 +84,7 @@ class UNet(nn.Module):
         average: bool = False,
     ) -> None:
         super().__init__()
+        width = width or int(condition.width)
         require_width(condition, width)
         image_channels, height, breadth = image_shape
         levels = [channels * multiplier for multiplier in multipliers]

@@ -1,4 +1,4 @@
-"""The collapse monitor: does the model use the drug, or does it draw the same cells whatever it is told?
+"""The collapse monitor: does the model use the drug, or does it draw the same cells whatever it is given?
 
 For each validation image the loss under its own condition is compared with the loss under the perturbation of another
 treatment (batch and cell type stay). gain_i = loss_i(swapped) − loss_i(right); a model that ignores the perturbation
@@ -49,7 +49,7 @@ def treatments(condition: Condition) -> Tensor:
 
 
 class ConditionUse:
-    """Collects losses and cosines over a validation: does it matter which drug the model is told?"""
+    """Collects losses and cosines over a validation: does it matter which drug the model is given?"""
 
     def __init__(self) -> None:
         self.parts: list[Tensor] = []

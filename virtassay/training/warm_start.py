@@ -35,11 +35,11 @@ def take_scales(data: AssayData, first: VirtualAssay) -> None:
     """
     known, source = first.vocabulary, str(data.dataset.root / "index.parquet")
     for what in ("channels", "image_shape"):
-        there, here = getattr(known, what), getattr(data.vocabulary, what)
-        if there != here:
+        expected, actual = getattr(known, what), getattr(data.vocabulary, what)
+        if expected != actual:
             raise ValueError(
-                f"{source} has {what} {here}, and the run to start from {there}: prepare the images as they were for "
-                "that run, or train with start=none."
+                f"{source} has {what} {actual}, and the run to start from {expected}: prepare the images as they were "
+                "for that run, or train with start=none."
             )
     data.vocabulary = replace(
         data.vocabulary,
@@ -75,18 +75,18 @@ def start_from(
     dropped in. Raises ValueError naming what differs where the network but for its condition encoder is another, or
     batches or cell types are, or a pattern matches nothing.
     """
-    own, given = network.state_dict(), first.network.state_dict()
-    _require_same_vocabulary(own, given, vocabulary, first.vocabulary)
-    _require_same_weights(own, given)
+    own, start = network.state_dict(), first.network.state_dict()
+    _require_same_vocabulary(own, start, vocabulary, first.vocabulary)
+    _require_same_weights(own, start)
     parameters = dict(network.named_parameters())
     _require_matches(list(parameters), train)
-    fresh = set(own) - set(given)
+    fresh = set(own) - set(start)
     if first.config["condition"]["dropout"] == 0:
         fresh |= {name for name in own if name.startswith(NULLS)}
-    for name in (name for name in own if name in given):
+    for name in (name for name in own if name in start):
         if name != ROWS:
-            own[name].copy_(given[name])
-        elif not _copy_rows(own[name], given[name], vocabulary, first.vocabulary):
+            own[name].copy_(start[name])
+        elif not _copy_rows(own[name], start[name], vocabulary, first.vocabulary):
             fresh.add(name)
     for name, parameter in parameters.items():
         parameter.requires_grad_(train is None or name in fresh or _matches(name, train))
@@ -100,25 +100,25 @@ def start_from(
 
 
 def _require_same_vocabulary(
-    own: dict[str, Tensor], given: dict[str, Tensor], here: Vocabulary, there: Vocabulary
+    own: dict[str, Tensor], start: dict[str, Tensor], vocabulary: Vocabulary, known: Vocabulary
 ) -> None:
     for weight, what in NUMBERED.items():
-        if weight in own and weight in given and getattr(here, what) != getattr(there, what):
+        if weight in own and weight in start and getattr(vocabulary, what) != getattr(known, what):
             raise ValueError(
-                f"the training images are of {what} {_first(getattr(here, what))}, and the run to start from knows "
-                f"{_first(getattr(there, what))}: each has a learned row. Train on the same ones, or begin with a run "
-                "that is not told them (condition=morgan_controls, for batches)."
+                f"the training images are of {what} {_first(getattr(vocabulary, what))}, and the run to start from "
+                f"knows {_first(getattr(known, what))}: each has a learned row. Train on the same ones, or begin with "
+                "a run that is not told them (condition=morgan_controls, for batches)."
             )
 
 
-def _require_same_weights(own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
+def _require_same_weights(own: dict[str, Tensor], start: dict[str, Tensor]) -> None:
     """Raise ValueError where weights are missing outside the condition encoder, or of another shape."""
-    lone = [name for name in sorted(own.keys() ^ given.keys()) if not name.startswith(ENCODER)]
+    lone = [name for name in sorted(own.keys() ^ start.keys()) if not name.startswith(ENCODER)]
     differ = [f"{name} in {'this network' if name in own else 'the run'} only" for name in lone]
-    for name in (name for name in own if name in given):
-        here, there = tuple(own[name].shape), tuple(given[name].shape)
-        if here != there and (name != ROWS or here[1:] != there[1:]):
-            differ.append(f"{name} is {here} in this network and {there} in the run")
+    for name in (name for name in own if name in start):
+        shape, of_run = tuple(own[name].shape), tuple(start[name].shape)
+        if shape != of_run and (name != ROWS or shape[1:] != of_run[1:]):
+            differ.append(f"{name} is {shape} in this network and {of_run} in the run")
     if differ:
         raise ValueError(
             f"the network is not that of the run to start from: {'; '.join(differ[:5])}"
@@ -137,25 +137,25 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _copy_rows(own: Tensor, given: Tensor, here: Vocabulary, there: Vocabulary) -> bool:
+def _copy_rows(own: Tensor, start: Tensor, vocabulary: Vocabulary, known: Vocabulary) -> bool:
     """Copy the row of each perturbation that both know by the same name; say whether that is all of them."""
-    number = {name: row for row, name in enumerate(there.perturbations)}
-    both = [(row, number[name]) for row, name in enumerate(here.perturbations) if name in number]
+    number = {name: row for row, name in enumerate(known.perturbations)}
+    both = [(row, number[name]) for row, name in enumerate(vocabulary.perturbations) if name in number]
     for row, of in both:
-        own[row].copy_(given[of])
-    return len(both) == len(here.perturbations)
+        own[row].copy_(start[of])
+    return len(both) == len(vocabulary.perturbations)
 
 
 def _seen_of_held_out(data: AssayData, known: Vocabulary) -> list[str]:
     """Name the perturbations that are in the test split alone, and in the training of the other run."""
     test = data.dataset.rows.where(pl.col("split") == "test").shared
     doses = test["dose_um"] if "dose_um" in test.columns else [None] * test.height
-    names, there = set(data.train.rows.shared["perturbation"].explode(empty_as_null=False)), set(known.perturbations)
+    names, labels = set(data.train.rows.shared["perturbation"].explode(empty_as_null=False)), set(known.perturbations)
     seen: set[str] = set()
     for perturbations, each in zip(test["perturbation"], doses, strict=True):
         for name, dose in zip(perturbations, [None] * len(perturbations) if each is None else each, strict=True):
             label = treatment_name([name], [dose]) if known.dose_in_label else name
-            if name not in names and label in there:
+            if name not in names and label in labels:
                 seen.add(name)
     return sorted(seen)
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tests.toy_screen import write_screen
-from virtassay.data.dataset.joined import JoinedDataset, JoinedOrder, measured, open_images
+from virtassay.data.dataset.joined import JoinedDataset, open_images
 from virtassay.data.loading.datamodule import AssayData
-from virtassay.data.loading.normalisation import Normalisation
-from virtassay.data.loading.order import MinibatchOrder
+from virtassay.data.loading.normalisation import Normalisation, measured
+from virtassay.flow.source import Control
 from virtassay.schema import Minibatch
 
 THREE, TWO = ("DNA", "actin", "tubulin"), ("ER", "DNA")
@@ -85,57 +85,9 @@ def test_a_channel_is_standardised_over_all_images_that_show_it(joined):
     assert measured(alone, seed=0) == Normalisation.of(alone.images())
 
 
-def test_a_scale_is_taken_by_channel():
-    scale = Normalisation((0.0, 1.0, 2.0), (1.0, 2.0, 3.0))
-    assert scale.take(None) == scale
-    assert scale.take(torch.tensor([[2, 0]] * 4)) == Normalisation((2.0, 0.0), (3.0, 1.0))
-
-
-def test_minibatches_are_of_one_folder_in_proportion_and_an_epoch_sees_each_image_at_most_once():
-    random = np.random.default_rng(0)
-    folder = random.permutation(np.repeat([0, 1, 2], [83, 40, 21]))
-    group = random.integers(0, 5, len(folder))
-    order = JoinedOrder.of(folder, MinibatchOrder(144, 8, 1, 7, group))
-    assert order.turns == [10, 5, 2]
-    epochs = [[order.rows(17 * epoch + step, 0) for step in range(17)] for epoch in range(3)]
-    for epoch in epochs:
-        numbers = [set(folder[rows]) for rows in epoch]
-        assert all(len(one) == 1 for one in numbers)
-        assert np.bincount([one.pop() for one in numbers]).tolist() == [10, 5, 2]
-    assert len(np.unique(np.concatenate(epochs[0]))) == 17 * 8
-    of_a = np.concatenate([rows for epoch in epochs for rows in epoch if folder[rows[0]] == 0])
-    assert np.array_equal(np.sort(of_a[:83]), np.flatnonzero(folder == 0)), "each once, before any of them again"
-    assert np.array_equal(np.sort(of_a[83:166]), np.flatnonzero(folder == 0))
-    turns = [[folder[rows[0]] for rows in epoch] for epoch in epochs]
-    assert turns[0] != turns[1] and turns[0] != sorted(turns[0]), "shuffled, and differently in each epoch"
-    other = JoinedOrder.of(folder, MinibatchOrder(144, 8, 1, 8, group))
-    assert not np.array_equal(other.rows(0, 0), order.rows(0, 0))
-
-
-def test_a_step_does_not_depend_on_the_parts_it_is_shared_by():
-    folder = np.repeat([0, 1], [50, 30])
-    whole, parted = (JoinedOrder.of(folder, MinibatchOrder(80, 8, parts, 1)) for parts in (1, 4))
-    for step in (0, 7, 23):
-        assert np.array_equal(np.concatenate([parted.rows(step, part) for part in range(4)]), whole.rows(step, 0))
-
-
-def test_a_folder_with_fewer_images_than_a_minibatch_has_its_turn():
-    order = JoinedOrder.of(np.repeat([0, 1], [64, 5]), MinibatchOrder(69, 8, 1, 0))
-    seen = np.concatenate([order.rows(step, 0) for step in range(9)])
-    assert np.bincount((seen >= 64).astype(int)).tolist() == [64, 8]
-
-
-def test_groups_stand_together_within_a_folder():
-    group = np.tile(np.arange(4), 32)
-    order = JoinedOrder.of(np.repeat([0, 1], 64), MinibatchOrder(128, 16, 1, 0, group, 4))
-    for step in range(8):
-        counts = np.unique(group[order.rows(step, 0)], return_counts=True)[1]
-        assert counts.max() >= 4 and (counts % 4 == 0).all()
-
-
 def test_what_a_minibatch_shows_and_its_controls_are_of_its_folder(folders, joined):
     train = joined.split("train")
-    served = minibatches(folders, needs_control=True, control_set=2)
+    served = minibatches(folders, source=Control(), control_set=2)
     seen: set[int] = set()
     for batch in served:
         (number,) = np.unique(train.folder[batch.row.numpy()])
@@ -183,7 +135,7 @@ def test_perturbations_are_shared_and_batches_are_not(folders):
 
 
 def test_subsets_of_the_channels_come_up_by_size_and_keep_their_names(folders):
-    options = {"images_total": 8 * 900, "needs_control": True, "control_set": 1}
+    options = {"images_total": 8 * 900, "source": Control(), "control_set": 1}
     shown = minibatches(folders[0], channel_subsets=True, **options)  # pyright: ignore[reportArgumentType]
     whole = minibatches(folders[0], **options)  # pyright: ignore[reportArgumentType]
     sizes = np.zeros(4)

@@ -9,12 +9,14 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from tests.data.loading.test_datamodule import Trainer
 from tests.toy_screen import write_screen
 from virtassay.data.dataset import rows as of_rows
 from virtassay.data.dataset.rows import Rows
 from virtassay.data.dataset.store import open_dataset
 from virtassay.data.loading.datamodule import AssayData
 from virtassay.data.molecules.descriptors import Morgan
+from virtassay.flow.source import Control
 from virtassay.schema import InvalidIndex, treatment, validate
 
 N = 60
@@ -125,7 +127,9 @@ def test_training_never_makes_the_table(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(AssertionError, match="the whole table"):
         assert open_dataset(folder).index.height == told["n_images"]
     data = AssayData(
-        folder=folder, minibatch_size=8, images_total=80, molecules=Morgan(size=64), needs_control=True, control_set=2
-    )
-    minibatch = data._minibatches(data.train, data.train_conditions, 8, balance=0.5)[3]
+        folder=folder, minibatch_size=8, images_total=80, molecules=Morgan(size=64), source=Control(), control_set=2,
+        balance=0.5,
+    )  # fmt: skip
+    data.trainer = Trainer()  # pyright: ignore[reportAttributeAccessIssue]
+    minibatch = data.train_dataloader().dataset[3]
     assert minibatch.control is not None and len(data.image_ids(minibatch.row)) == 8

@@ -14,7 +14,8 @@ import torch
 from tests.toy_screen import write_screen
 from virtassay.data.dataset.store import Dataset, DatasetInfo, DatasetWriter, open_dataset
 from virtassay.data.loading.datamodule import AssayData
-from virtassay.data.loading.resident import Resident, fits
+from virtassay.data.loading.streaming import Resident, fits
+from virtassay.flow.source import Control
 from virtassay.schema import Minibatch
 
 CPU = torch.device("cpu")
@@ -46,7 +47,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def serve(folder: Path | str, trainer: Trainer, **options: Any) -> list[Minibatch]:
-    settings = {"minibatch_size": 8, "images_total": 8 * 30, "molecules": None, "seed": 3, "needs_control": True}
+    settings = {"minibatch_size": 8, "images_total": 8 * 30, "molecules": None, "seed": 3, "source": Control()}
     data = AssayData(folder=folder, **(settings | options))
     data.trainer = trainer  # pyright: ignore[reportAttributeAccessIssue]
     return list(data.train_dataloader())
@@ -111,7 +112,7 @@ def test_the_work_of_python_does_not_grow_with_the_minibatch(tmp_path: Path):
 
     def calls(size: int) -> int:
         data = AssayData(
-            folder=folder, minibatch_size=size, images_total=size * 9, molecules=None, needs_control=True, control_set=2
+            folder=folder, minibatch_size=size, images_total=size * 9, molecules=None, source=Control(), control_set=2
         )
         data.trainer = Trainer()  # pyright: ignore[reportAttributeAccessIssue]
         minibatches = data.train_dataloader().dataset

@@ -92,3 +92,9 @@ def test_a_flip_leaves_a_vector_alone_and_turns_the_order_of_a_set():
     assert not torch.equal(turned, sets)
     for before, after in zip(sets, turned, strict=True):
         assert torch.equal(after, before) or torch.equal(after, before.flip(1))  # whole vectors, in another order
+
+
+def test_a_scale_is_taken_by_channel():
+    scale = Normalisation((0.0, 1.0, 2.0), (1.0, 2.0, 3.0))
+    assert scale.take(None) == scale
+    assert scale.take(torch.tensor([[2, 0]] * 4)) == Normalisation((2.0, 0.0), (3.0, 1.0))

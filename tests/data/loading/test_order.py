@@ -1,9 +1,12 @@
 """Minibatches are functions of (seed, step): each image once an epoch, or balanced, or shuffled within few shards."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
-from virtassay.data.loading.order import MinibatchOrder, require_groups
+from virtassay.data.loading.order import JoinedOrder, MinibatchOrder, images_per_group
+from virtassay.flow.coupling import exact, independent
 from virtassay.schema import InvalidIndex
 
 SHARD = np.random.default_rng(5).permutation(np.repeat([0, 1, 2, 3, 4, 6], [10, 7, 13, 1, 9, 10]))  # 5 is of others
@@ -41,10 +44,13 @@ def test_images_of_a_group_stand_together_and_an_epoch_still_sees_each_once(per_
 
 
 def test_a_coupling_needs_a_group_with_two_images():
-    require_groups(np.array([0, 1, 1]), 8, "x")
-    require_groups(np.arange(5), 1, "x")
+    pairs, alone = np.array([0, 1, 1]), np.arange(5)
+    assert images_per_group(exact, 4, pairs, "x") == 4 and images_per_group(exact, None, pairs, "x") == 8
+    assert images_per_group(independent, None, alone, "x") == 1 and images_per_group(independent, 2, pairs, "x") == 2
     with pytest.raises(InvalidIndex, match=r"x: every group .* has one image only"):
-        require_groups(np.arange(5), 8, "x")
+        images_per_group(exact, None, alone, "x")
+    with pytest.raises(ValueError, match=r"loader\.per_group=1 .* groups of one"):
+        images_per_group(partial(exact), 1, pairs, "x")
 
 
 def test_a_minibatch_that_cannot_be_shared_equally_is_refused():
@@ -128,3 +134,45 @@ def test_a_part_has_the_images_of_a_shard_side_by_side():
     for step, part in ((0, 0), (3, 1)):
         rows = sorted_by_shard.rows(step, part)
         assert (np.diff(SHARD[rows]) >= 0).all() and set(rows) == set(plain.rows(step, part))
+
+
+def test_minibatches_are_of_one_folder_in_proportion_and_an_epoch_sees_each_image_at_most_once():
+    random = np.random.default_rng(0)
+    folder = random.permutation(np.repeat([0, 1, 2], [83, 40, 21]))
+    group = random.integers(0, 5, len(folder))
+    order = JoinedOrder.of(folder, MinibatchOrder(144, 8, 1, 7, group))
+    assert order.turns == [10, 5, 2]
+    epochs = [[order.rows(17 * epoch + step, 0) for step in range(17)] for epoch in range(3)]
+    for epoch in epochs:
+        numbers = [set(folder[rows]) for rows in epoch]
+        assert all(len(one) == 1 for one in numbers)
+        assert np.bincount([one.pop() for one in numbers]).tolist() == [10, 5, 2]
+    assert len(np.unique(np.concatenate(epochs[0]))) == 17 * 8
+    of_a = np.concatenate([rows for epoch in epochs for rows in epoch if folder[rows[0]] == 0])
+    assert np.array_equal(np.sort(of_a[:83]), np.flatnonzero(folder == 0)), "each once, before any of them again"
+    assert np.array_equal(np.sort(of_a[83:166]), np.flatnonzero(folder == 0))
+    turns = [[folder[rows[0]] for rows in epoch] for epoch in epochs]
+    assert turns[0] != turns[1] and turns[0] != sorted(turns[0]), "shuffled, and differently in each epoch"
+    other = JoinedOrder.of(folder, MinibatchOrder(144, 8, 1, 8, group))
+    assert not np.array_equal(other.rows(0, 0), order.rows(0, 0))
+
+
+def test_a_step_does_not_depend_on_the_parts_it_is_shared_by():
+    folder = np.repeat([0, 1], [50, 30])
+    whole, parted = (JoinedOrder.of(folder, MinibatchOrder(80, 8, parts, 1)) for parts in (1, 4))
+    for step in (0, 7, 23):
+        assert np.array_equal(np.concatenate([parted.rows(step, part) for part in range(4)]), whole.rows(step, 0))
+
+
+def test_a_folder_with_fewer_images_than_a_minibatch_has_its_turn():
+    order = JoinedOrder.of(np.repeat([0, 1], [64, 5]), MinibatchOrder(69, 8, 1, 0))
+    seen = np.concatenate([order.rows(step, 0) for step in range(9)])
+    assert np.bincount((seen >= 64).astype(int)).tolist() == [64, 8]
+
+
+def test_groups_stand_together_within_a_folder():
+    group = np.tile(np.arange(4), 32)
+    order = JoinedOrder.of(np.repeat([0, 1], 64), MinibatchOrder(128, 16, 1, 0, group, 4))
+    for step in range(8):
+        counts = np.unique(group[order.rows(step, 0)], return_counts=True)[1]
+        assert counts.max() >= 4 and (counts % 4 == 0).all()

@@ -17,6 +17,7 @@ from tests.data.web import Web, served
 from virtassay.data.dataset.store import open_dataset, write_dataset
 from virtassay.data.loading.datamodule import AssayData
 from virtassay.data.loading.streaming import ShardStream
+from virtassay.flow.source import Control, Noise
 
 IMAGE = 2 * 12 * 12  # bytes
 GIB = 1 / 2**30  # a byte, in the unit of cache_gib
@@ -78,7 +79,7 @@ def on_disk(cache: Path) -> int:
 
 @pytest.mark.parametrize(("buffer", "control"), [(0, True), (1, True), (2, True), (2, False)])
 def test_minibatches_are_those_of_the_local_folder(folder: Path, store: str, buffer: int, control: bool):
-    options = {"buffer_shards": buffer, "needs_control": control, "control_set": 2 * control}
+    options = {"buffer_shards": buffer, "source": Control() if control else Noise(), "control_set": 2 * control}
     for one, other in zip(serve(store, Trainer(), **options), serve(folder, Trainer(), **options), strict=True):
         assert np.array_equal(one.target, other.target) and np.array_equal(one.row, other.row)
         if control:
@@ -96,7 +97,7 @@ def test_the_cache_never_holds_more_than_it_may(folder: Path, store: str, cache:
     limit = kept(folder) + 3 * 12 * IMAGE
     assert limit < sum(entry["bytes"] for entry in shards(folder))
     data = AssayData(
-        folder=store, minibatch_size=8, images_total=8 * 40, molecules=None, seed=3, needs_control=True,
+        folder=store, minibatch_size=8, images_total=8 * 40, molecules=None, seed=3, source=Control(),
         buffer_shards=1, cache_gib=(limit + 0.5) * GIB,
     )  # fmt: skip
     data.trainer = Trainer()  # pyright: ignore[reportAttributeAccessIssue]
@@ -114,13 +115,13 @@ def test_a_cache_that_is_too_small_is_refused_at_once(folder: Path, store: str):
         ValueError, match=r"screen: .* with controls and .* do not fit loader.cache_gib=.*buffer_shards=1"
     ):
         serve(store, Trainer(), buffer_shards=1, cache_gib=(needed - 1) * GIB)
-    serve(store, Trainer(), buffer_shards=1, needs_control=False, cache_gib=(needed - 1) * GIB)
+    serve(store, Trainer(), buffer_shards=1, source=Noise(), cache_gib=(needed - 1) * GIB)
     with pytest.raises(ValueError, match=r"buffer_shards=0 \(0: all of them\)"):
         serve(store, Trainer(), cache_gib=needed * GIB)
 
 
 def test_resuming_fetches_only_what_is_still_read(folder: Path, store: str, cache: Path):
-    options = {"buffer_shards": 1, "needs_control": False, "images_total": 8 * 9}  # one epoch of 72 images
+    options = {"buffer_shards": 1, "source": Noise(), "images_total": 8 * 9}  # one epoch of 72 images
     resumed = serve(store, Trainer(global_step=7), **options)
     rows = np.concatenate([batch.row for batch in resumed])
     read = set(open_dataset(folder).split("train").shard[rows])
@@ -143,7 +144,7 @@ def test_what_comes_next_is_fetched_ahead(store: str, cache: Path):
 
 
 def test_validation_is_read_once(folder: Path, store: str):
-    options: dict[str, Any] = {"minibatch_size": 8, "images_total": 80, "molecules": None, "needs_control": True}
+    options: dict[str, Any] = {"minibatch_size": 8, "images_total": 80, "molecules": None, "source": Control()}
     here, elsewhere = (AssayData(folder=one, **options) for one in (folder, store))
     assert all(isinstance(part, np.ndarray) for part in elsewhere.validation_parts[0].maps)
     pairs = zip(elsewhere.val_dataloader(), here.val_dataloader(), strict=True)

@@ -15,8 +15,6 @@ import polars as pl
 
 from virtassay.data.dataset.rows import OWN, Rows
 from virtassay.data.dataset.store import CACHE_BYTES, Dataset, DatasetInfo, open_dataset
-from virtassay.data.loading.normalisation import Normalisation
-from virtassay.data.loading.order import MinibatchOrder
 
 log = logging.getLogger(__name__)
 
@@ -113,62 +111,6 @@ def open_images(
         raise ValueError("loader.folder=[] names no dataset folder: give one, or a list of them.")
     parts = [open_dataset(root, verify, cache_bytes) for root in folders]
     return parts[0] if len(parts) == 1 else JoinedDataset.of(parts)
-
-
-def measured(images: Dataset | JoinedDataset, seed: int, most: int = 4096) -> Normalisation:
-    """Standardise each channel by its mean and spread over `most` images of each folder that shows it.
-
-    Where several folders show a channel, μ = Σ wₖ μₖ and σ² = Σ wₖ (σₖ² + μₖ²) − μ², weighted by their numbers of
-    images. Raises ValueError naming constant channels.
-    """
-    if isinstance(images, Dataset):
-        some = np.random.default_rng(seed).permutation(len(images))[:most]
-        return Normalisation.of(images.images(np.sort(some)))
-    moments = np.zeros((3, len(images.info.channels)))  # Σ n, Σ n μ, Σ n (σ² + μ²)
-    for part in images.by_folder():
-        try:
-            own = measured(part, seed, most)
-        except ValueError as error:
-            raise ValueError(f"{part.root}: {error}") from error
-        mean, spread = np.array(own.mean), np.array(own.spread)
-        added = np.stack([np.ones_like(mean), mean, spread**2 + mean**2])
-        moments[:, _stain(images.info, part.info)] += len(part) * added
-    mean, square = moments[1:] / moments[0]
-    return Normalisation(tuple(mean.tolist()), tuple(np.sqrt(square - mean**2).tolist()))
-
-
-@dataclass(frozen=True, eq=False)
-class JoinedOrder:
-    """Which images each step sees, all of them of one folder; as a MinibatchOrder, a function of (seed, step).
-
-    A folder with n images has n // minibatch_size turns in an epoch (at least one), shuffled with those of the others,
-    and sees each of its images once before any of them again.
-    """
-
-    orders: tuple[MinibatchOrder, ...]
-    members: tuple[np.ndarray, ...]  # the rows of each folder, which its order numbers from 0
-    seed: int
-    parts: int
-
-    @classmethod
-    def of(cls, folder: np.ndarray, order: MinibatchOrder) -> Self:
-        """Order the rows of each folder, `folder` (n,), as `order` does all of them."""
-        members = tuple(np.flatnonzero(folder == number) for number in np.unique(folder))
-        return cls(tuple(order.within(rows) for rows in members), members, order.seed, order.parts)
-
-    @property
-    def turns(self) -> list[int]:
-        """How many minibatches of each folder an epoch has."""
-        return [max(1, order.n // order.minibatch_size) for order in self.orders]
-
-    def rows(self, step: int, part: int) -> np.ndarray:
-        """Return the rows that `part` sees in `step`."""
-        turns = self.turns
-        epoch, place = divmod(step, sum(turns))
-        drawn = np.random.default_rng((self.seed, epoch)).permutation(np.repeat(np.arange(len(turns)), turns))
-        which = drawn[place]
-        earlier = epoch * turns[which] + int((drawn[:place] == which).sum())
-        return self.members[which][self.orders[which].rows(earlier, part)]
 
 
 def _numbered(dataset: Dataset, number: int) -> Rows:

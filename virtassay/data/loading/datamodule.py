@@ -10,17 +10,19 @@ import polars as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from virtassay.data.dataset.joined import JoinedDataset, JoinedOrder, measured, open_images
+from virtassay.data.dataset.joined import JoinedDataset, open_images
 from virtassay.data.dataset.store import Dataset as ImageDataset
 from virtassay.data.loading.controls import Controls
-from virtassay.data.loading.normalisation import Normalisation
-from virtassay.data.loading.order import MinibatchOrder, require_groups
-from virtassay.data.loading.resident import Resident, fits
-from virtassay.data.loading.streaming import ShardStream, in_memory, remote_shards
+from virtassay.data.loading.normalisation import Normalisation, measured
+from virtassay.data.loading.order import JoinedOrder, MinibatchOrder, images_per_group
+from virtassay.data.loading.streaming import Resident, ShardStream, fits, in_memory, remote_shards
 from virtassay.data.loading.vocabulary import ConditionTable, UnknownToModel, Vocabulary
 from virtassay.data.molecules.descriptors import Descriptor
+from virtassay.flow.coupling import Coupling, independent
+from virtassay.flow.source import Noise, Source
 from virtassay.schema import InvalidIndex, Minibatch
 
+NOISE = Noise()
 CHANNELS = 1 << 32  # sets the random numbers that choose channels apart from those of any part of a step
 
 
@@ -118,9 +120,10 @@ class AssayData(lightning.LightningDataModule):
     folder: several make one data set (see JoinedDataset), a minibatch being of one folder, and a step's folder drawn in
     proportion to its number of images. channel_subsets: each training minibatch shows a random subset of its channels.
     minibatch_size: images in the global minibatch, whatever the number of devices. images_total: length of the run in
-    images seen. validation_images: how many held-out images the validation loss is measured on. needs_control: serve a
-    random control of the same batch with each image. control_set: serve so many more of them, for an encoder of control
-    sets. per_group: so many images of one batch and treatment stand together in a minibatch, for a coupling to permute.
+    images seen. validation_images: how many held-out images the validation loss is measured on. source: a random
+    control of the same batch comes with each image where it needs one. control_set: so many more of them, for an
+    encoder of control sets. coupling, per_group: images of one batch and treatment that stand together in a minibatch,
+    for the coupling to permute (see images_per_group).
     standardise: scale each channel by the mean and spread of the training images (see Normalisation) instead of keeping
     [−1, 1]. balance: from 0, every image alike, to 1, every treatment alike (see MinibatchOrder). resident_share: keep
     the training images on the GPU where they take at most this share of its free memory; not where several folders are
@@ -137,9 +140,10 @@ class AssayData(lightning.LightningDataModule):
         molecules: Descriptor | None,
         dose_in_label: bool = False,
         standardise: bool = True,
-        needs_control: bool = False,
+        source: Source = NOISE,
         control_set: int = 0,
-        per_group: int = 1,
+        coupling: Coupling = independent,
+        per_group: int | None = None,
         channel_subsets: bool = False,
         balance: float = 0.0,
         resident_share: float = 0.0,
@@ -156,26 +160,24 @@ class AssayData(lightning.LightningDataModule):
         self._require_one_folder()
         self.minibatch_size, self.seed, self.workers = minibatch_size, seed, workers
         self.steps = max(1, images_total // minibatch_size)
-        self.needs_control, self.control_set, self.molecules = needs_control, control_set, molecules
-        self.train = self.dataset.split("train")
-        self.per_group, self.channel_subsets = per_group, channel_subsets
-        require_groups(_groups(self.train), per_group, str(self.dataset.root / "index.parquet"))
+        self.needs_control, self.control_set, self.molecules = source.needs_control, control_set, molecules
+        self.train, self.channel_subsets = self.dataset.split("train"), channel_subsets
+        index = str(self.dataset.root / "index.parquet")
+        self.per_group = images_per_group(coupling, per_group, _groups(self.train), index)
+        channels = len(self.dataset.info.channels)
         self.vocabulary = Vocabulary.from_index(
             self.train.rows,
             info=self.dataset.info,
-            normalisation=measured(self.train, seed)
-            if standardise
-            else Normalisation.identity(len(self.dataset.info.channels)),
+            normalisation=measured(self.train, seed) if standardise else Normalisation.identity(channels),
             dose_in_label=dose_in_label,
         )
-        source = str(self.dataset.root / "index.parquet")
-        self.train_conditions = self.vocabulary.encode(self.train.rows, molecules, source)
-        self.validation, self.validation_conditions = self._validation(molecules, validation_images, source)
+        self.train_conditions = self.vocabulary.encode(self.train.rows, molecules, index)
+        self.validation, self.validation_conditions = self._validation(molecules, validation_images, index)
 
     def _require_one_folder(self) -> None:
         """Raise ValueError where several folders are to be streamed."""
         if isinstance(self.dataset, JoinedDataset):
-            elsewhere = [str(one.root) for one in self.dataset.folders if remote_shards(one)]
+            elsewhere = [str(folder.root) for folder in self.dataset.folders if remote_shards(folder)]
             if elsewhere or self.buffer_shards:
                 raise ValueError(
                     f"one folder is streamed at a time, and loader.folder names {len(self.dataset.folders)} "
@@ -187,7 +189,7 @@ class AssayData(lightning.LightningDataModule):
     def mixed_folders(self) -> bool:
         """Whether folders differ in the channels that they show, or in their order."""
         folders = self.dataset.folders if isinstance(self.dataset, JoinedDataset) else ()
-        return any(one.info.channels != self.vocabulary.channels for one in folders)
+        return any(folder.info.channels != self.vocabulary.channels for folder in folders)
 
     @property
     def mixed_channels(self) -> bool:
@@ -218,27 +220,33 @@ class AssayData(lightning.LightningDataModule):
         trainer = self.trainer
         if trainer is None:
             raise RuntimeError("AssayData serves minibatches to a Trainer: pass it as trainer.fit(datamodule=…).")
-        accumulate = trainer.accumulate_grad_batches
-        minibatches = self._minibatches(
-            self.train,
-            self.train_conditions,
+        accumulate, images = trainer.accumulate_grad_batches, self.train
+        order = MinibatchOrder(
+            len(images),
             self.minibatch_size,
-            parts=trainer.world_size * accumulate,
+            trainer.world_size * accumulate,
+            self.seed,
+            _groups(images),
+            self.per_group,
+            treatment=_numbers(images, "treatment") if self.balance else None,
+            balance=self.balance,
+            shard=images.shard if isinstance(images, ImageDataset) and len(images.maps) > 1 else None,
+            buffer=self.buffer_shards,
+        )
+        minibatches = self._minibatches(
+            images,
+            self.train_conditions,
+            order,
             accumulate=accumulate,
             rank=trainer.global_rank,
             channel_subsets=self.channel_subsets,
-            balance=self.balance,
-            shard=self.train.shard if isinstance(self.train, ImageDataset) and len(self.train.maps) > 1 else None,
-            buffer=self.buffer_shards,
         )
         sampler = StepSampler(lambda: trainer.global_step * accumulate, self.steps * accumulate)
-        if isinstance(self.train, ImageDataset):
-            if remote_shards(self.train):
-                order, paired = minibatches.order, minibatches.controls is not None
-                assert isinstance(order, MinibatchOrder)  # of one folder
-                minibatches.stream = ShardStream.of(self.train, order, paired)
-            elif self.resident_share and fits(self.train, trainer.strategy.root_device, self.resident_share):
-                minibatches.images = Resident(self.train, trainer.strategy.root_device)
+        if isinstance(images, ImageDataset):
+            if remote_shards(images):
+                minibatches.stream = ShardStream.of(images, order, minibatches.controls is not None)
+            elif self.resident_share and fits(images, trainer.strategy.root_device, self.resident_share):
+                minibatches.images = Resident(images, trainer.strategy.root_device)
         return self._loader(minibatches, sampler)
 
     def transfer_batch_to_device(self, batch: Minibatch, device: torch.device, dataloader_idx: int) -> Minibatch:
@@ -249,42 +257,26 @@ class AssayData(lightning.LightningDataModule):
         lengths = [len(part) for part in self.validation_parts]
         size = min(self.minibatch_size, *lengths)
         # whole minibatches only: a last, smaller one would weigh its images more
-        minibatches = self._minibatches(self.validation, self.validation_conditions, size)
+        order = MinibatchOrder(len(self.validation), size, 1, self.seed, _groups(self.validation), self.per_group)
+        minibatches = self._minibatches(self.validation, self.validation_conditions, order)
         return self._loader(minibatches, StepSampler(lambda: 0, sum(n // size for n in lengths)))
 
     def _minibatches(
         self,
         images: ImageDataset | JoinedDataset,
         conditions: ConditionTable,
-        size: int,
+        order: MinibatchOrder,
         *,
-        parts: int = 1,
         accumulate: int = 1,
         rank: int = 0,
         channel_subsets: bool = False,
-        balance: float = 0.0,
-        shard: np.ndarray | None = None,
-        buffer: int = 0,
     ) -> Minibatches:
-        group = _groups(images)
-        order = MinibatchOrder(
-            len(images),
-            size,
-            parts,
-            self.seed,
-            group,
-            self.per_group,
-            treatment=_numbers(images, "treatment") if balance else None,
-            balance=balance,
-            shard=shard,
-            buffer=buffer,
-        )
         paired = self.needs_control or self.control_set > 0
         return Minibatches(
             images,
             conditions,
             JoinedOrder.of(images.folder, order) if isinstance(images, JoinedDataset) else order,
-            group,
+            _groups(images),
             Controls.of(images.rows, str(self.dataset.root)) if paired else None,
             needs_control=self.needs_control,
             control_set=self.control_set,

@@ -8,6 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from virtassay.data.dataset.joined import JoinedDataset
+from virtassay.data.dataset.store import Dataset
+
 _LEVELS = {torch.uint8: 255, torch.uint16: 65535}
 
 
@@ -72,6 +75,28 @@ class Normalisation:
         float32 has no such steps: vectors are trained with width 0.
         """
         return images + width * torch.rand_like(images) / _channels(self.spread, images) if width else images
+
+
+def measured(images: Dataset | JoinedDataset, seed: int, most: int = 4096) -> Normalisation:
+    """Standardise each channel by its mean and spread over `most` images of each folder that shows it.
+
+    Where several folders show a channel, μ = Σ wₖ μₖ and σ² = Σ wₖ (σₖ² + μₖ²) − μ², weighted by their numbers of
+    images. Raises ValueError naming constant channels.
+    """
+    if isinstance(images, Dataset):
+        rows = np.random.default_rng(seed).permutation(len(images))[:most]
+        return Normalisation.of(images.images(np.sort(rows)))
+    moments = np.zeros((3, len(images.info.channels)))  # Σ n, Σ n μ, Σ n (σ² + μ²)
+    for part in images.by_folder():
+        try:
+            own = measured(part, seed, most)
+        except ValueError as error:
+            raise ValueError(f"{part.root}: {error}") from error
+        mean, spread = np.array(own.mean), np.array(own.spread)
+        added = np.stack([np.ones_like(mean), mean, spread**2 + mean**2])
+        moments[:, [images.info.channels.index(name) for name in part.info.channels]] += len(part) * added
+    mean, square = moments[1:] / moments[0]
+    return Normalisation(tuple(mean.tolist()), tuple(np.sqrt(square - mean**2).tolist()))
 
 
 def flip(images: Tensor) -> Tensor:

@@ -5,11 +5,15 @@ A run that is killed and resumed, or spread over more devices, sees the same glo
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 
+from virtassay.flow.coupling import Coupling
+from virtassay.flow.traits import trait
 from virtassay.schema import InvalidIndex
 
+USUAL_PER_GROUP = 8  # images of a group, where a coupling permutes groups
 SHARDS = 1 << 33  # sets the random numbers that order shards apart from those of any part of a step
 
 
@@ -62,7 +66,7 @@ class MinibatchOrder:
 
     def within(self, rows: np.ndarray) -> "MinibatchOrder":
         """Return the order of some rows by themselves, numbered from 0, all their shards mixed."""
-        group, treatment = (None if one is None else one[rows] for one in (self.group, self.treatment))
+        group, treatment = (None if of is None else of[rows] for of in (self.group, self.treatment))
         return replace(self, n=len(rows), group=group, treatment=treatment, shard=None, buffer=0)
 
     def shards(self, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -125,17 +129,64 @@ def _windows(order: MinibatchOrder, epoch: int) -> np.ndarray:
     """Return in which handful of shards each shard of the folder is mixed; −1 for shards without rows."""
     if order.shard is None:
         return np.zeros(1, np.int64)
-    there = np.unique(order.shard)
-    windows = np.full(there[-1] + 1, -1)
+    shards = np.unique(order.shard)
+    windows = np.full(shards[-1] + 1, -1)
     random = np.random.default_rng((order.seed, epoch, SHARDS))
-    windows[there] = random.permutation(len(there)) // (order.buffer or len(there))
+    windows[shards] = random.permutation(len(shards)) // (order.buffer or len(shards))
     return windows
 
 
-def require_groups(group: np.ndarray, per_group: int, source: str) -> None:
-    """Raise InvalidIndex where no group has two images, so that a coupling would have nothing to permute."""
+@dataclass(frozen=True, eq=False)
+class JoinedOrder:
+    """Which images each step sees, all of them of one folder; as a MinibatchOrder, a function of (seed, step).
+
+    A folder with n images has n // minibatch_size turns in an epoch (at least one), shuffled with those of the others,
+    and sees each of its images once before any of them again.
+    """
+
+    orders: tuple[MinibatchOrder, ...]
+    members: tuple[np.ndarray, ...]  # the rows of each folder, which its order numbers from 0
+    seed: int
+    parts: int
+
+    @classmethod
+    def of(cls, folder: np.ndarray, order: MinibatchOrder) -> Self:
+        """Order the rows of each folder, `folder` (n,), as `order` does all of them."""
+        members = tuple(np.flatnonzero(folder == number) for number in np.unique(folder))
+        return cls(tuple(order.within(rows) for rows in members), members, order.seed, order.parts)
+
+    @property
+    def turns(self) -> list[int]:
+        """How many minibatches of each folder an epoch has."""
+        return [max(1, order.n // order.minibatch_size) for order in self.orders]
+
+    def rows(self, step: int, part: int) -> np.ndarray:
+        """Return the rows that `part` sees in `step`."""
+        turns = self.turns
+        epoch, place = divmod(step, sum(turns))
+        drawn = np.random.default_rng((self.seed, epoch)).permutation(np.repeat(np.arange(len(turns)), turns))
+        folder = drawn[place]
+        earlier = epoch * turns[folder] + int((drawn[:place] == folder).sum())
+        return self.members[folder][self.orders[folder].rows(earlier, part)]
+
+
+def images_per_group(coupling: Coupling, per_group: int | None, group: np.ndarray, source: str) -> int:
+    """Return how many images of one group (n,) stand together: `per_group`, or what is usual for the coupling.
+
+    Raises ValueError where the coupling permutes groups and gets groups of one, and InvalidIndex where no group has two
+    images.
+    """
+    needs_groups = trait(coupling, "needs_groups")
+    if per_group is None:
+        per_group = USUAL_PER_GROUP if needs_groups else 1
+    if needs_groups and per_group < 2:
+        raise ValueError(
+            f"this coupling permutes inside groups (batch, treatment), and with loader.per_group={per_group} a "
+            "minibatch has groups of one: set loader.per_group=8, or coupling=independent."
+        )
     if per_group > 1 and np.unique(group, return_counts=True)[1].max() < 2:
         raise InvalidIndex(
             f"{source}: every group (batch, treatment) has one image only, so a coupling has nothing to permute: train "
             "with coupling=independent."
         )
+    return per_group

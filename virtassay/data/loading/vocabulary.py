@@ -109,8 +109,8 @@ class Vocabulary:
             for _, dose in components
             if dose
         ]
-        given, images = np.array(doses or [(1.0, 1)]).T
-        logs = np.repeat(np.log10(given), images.astype(np.int64))
+        values, images = np.array(doses or [(1.0, 1)]).T
+        logs = np.repeat(np.log10(values), images.astype(np.int64))
         return cls(
             perturbations=tuple(names),
             smiles=tuple(component.smiles for component in known),
@@ -130,16 +130,16 @@ class Vocabulary:
             dose_ranges=tuple(ranges.get(name) for name in names),
         )
 
-    def seen_dose(self, name: str, asked_um: float | None) -> float | None:
-        """Return the dose nearest to `asked_um` (None: the highest) among those of a perturbation in training, in µM.
+    def seen_dose(self, name: str, dose_um: float | None) -> float | None:
+        """Return the dose nearest to `dose_um` (None: the highest) among those of a perturbation in training, in µM.
 
         What was asked for, where training gave no doses.
         """
         known = self.dose_ranges[self._number[name]]
         if known is None:
-            return asked_um
+            return dose_um
         low, high = known
-        return high if asked_um is None else min(max(asked_um, low), high)
+        return high if dose_um is None else min(max(dose_um, low), high)
 
     def encode(self, rows: Rows, molecules: Descriptor | None, source: str = "index") -> ConditionTable:
         """Turn the names in an index into numbers; unknown batches become the null.
@@ -155,8 +155,8 @@ class Vocabulary:
         place: dict[Hashable, int] = {}  # what is read of a component → its row of `structures`
         unknown: dict[str, int] = {}
         for i, (is_control, components) in enumerate(_treatments(index)):
-            for j, (given, dose) in enumerate(components):
-                label, number, component = self._lookup(given, dose)
+            for j, (component, dose) in enumerate(components):
+                label, number, component = self._lookup(component, dose)
                 read = None if is_control or label in self.controls else reads(component)
                 if number is None and read is None:
                     unknown.setdefault(label, int(np.argmax(rows.number == i)))
@@ -230,12 +230,12 @@ class Vocabulary:
         return np.array([number.get(name, NULL) for name in index["batch"]], np.int64)
 
     def _cell_types(self, index: pl.DataFrame, source: str) -> np.ndarray:
-        given = index["cell_type"] if "cell_type" in index.columns else [None] * index.height
+        names = index["cell_type"] if "cell_type" in index.columns else [None] * index.height
         number = {name: i for i, name in enumerate(self.cell_types)}
-        new = sorted({name for name in given if name is not None} - set(number))
+        new = sorted({name for name in names if name is not None} - set(number))
         if new:
             raise UnknownToModel(f"{source}: cell type(s) {new[:5]} unknown to the model; it knows {self.cell_types}.")
-        return np.array([NULL if name is None else number[name] for name in given], np.int64)
+        return np.array([NULL if name is None else number[name] for name in names], np.int64)
 
     def as_json(self) -> dict[str, Any]:
         """Return what vocabulary.json holds."""
@@ -276,8 +276,8 @@ def _completed(component: Component, other: Component) -> Component:
 
 def _treatments(index: pl.DataFrame) -> Iterator[tuple[bool, list[tuple[Component, float | None]]]]:
     """Iterate over the rows: is it a control, and its components with their doses; absent columns count as null."""
-    there = [name for name in ("smiles", "gene", "dose_um") if name in index.columns]
-    for row in index.select("perturbation", "is_control", *there).iter_rows(named=True):
+    columns = [name for name in ("smiles", "gene", "dose_um") if name in index.columns]
+    for row in index.select("perturbation", "is_control", *columns).iter_rows(named=True):
         nothing = [None] * len(row["perturbation"])
         smiles, genes, doses = (row.get(name, nothing) for name in ("smiles", "gene", "dose_um"))
         components = map(Component, row["perturbation"], smiles, genes)

@@ -4,9 +4,8 @@ import json
 import logging
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import lightning
 import torch
@@ -16,17 +15,17 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from virtassay import __version__
 from virtassay.assay import VirtualAssay
-from virtassay.data.dataset.joined import JoinedDataset
 from virtassay.data.dataset.store import Dataset
 from virtassay.data.loading.datamodule import AssayData
 from virtassay.files import write_text
 from virtassay.flow.sampler import Sampler
-from virtassay.flow.traits import trait
 from virtassay.precision import bf16_pays
-from virtassay.run_folder import FILES, FORMAT, GUIDE, packages
-from virtassay.training.callbacks import ImagesBar, MetricsCSV, RunCheckpoint, SampleGrids, Stopped
+from virtassay.run_folder import FILES, FORMAT, GUIDE
+from virtassay.training.checkpoint import RunCheckpoint, Stopped
 from virtassay.training.ema import EMA
 from virtassay.training.module import FlowTraining
+from virtassay.training.progress import ImagesBar, MetricsCSV
+from virtassay.training.sample_grids import SampleGrids
 from virtassay.training.validation import Assess
 
 log = logging.getLogger(__name__)
@@ -59,7 +58,6 @@ def fit(
     assay: VirtualAssay,
     ema: EMA,
     sampler: Sampler,
-    settings: Mapping[str, Any],
     loggers: Sequence[Logger] = (),
     accelerator: str = "auto",
     devices: int = 1,
@@ -72,45 +70,33 @@ def fit(
     assess_every_images: int = 0,
     guide_at: float | None = None,
     resume: bool = False,
-) -> VirtualAssay:
+) -> None:
     """Train `module` and write the run folder: config.yaml, vocabulary.json, metrics.csv, samples/, checkpoints/,
-    model.safetensors, and guide.safetensors after the share `guide_at` of the steps. `settings` is stored as it is;
-    `assay` shares the module's network and draws the grids. assess_every_images: how often generated validation images
-    are judged (see Assess), 0 for never. Raises ValueError where guide_at is no share.
+    model.safetensors, and guide.safetensors after the share `guide_at` of the steps. `assay` shares the module's
+    network, draws the grids, and holds the configuration that is stored. assess_every_images: how often generated
+    validation images are judged (see Assess), 0 for never. Raises ValueError where guide_at is no share, where the
+    network cannot read the channels of each minibatch, or where devices cannot share minibatches equally.
     """
     size = data.minibatch_size
     if guide_at is not None and not 0 < guide_at < 1:
         raise ValueError(f"fit.guide_at={guide_at} is a share of the run between 0 and 1; null keeps no guide.")
     guide_step = None if guide_at is None else max(1, round(guide_at * data.steps))
-    if trait(module.coupling, "needs_groups") and data.per_group < 2:
-        raise ValueError(
-            f"this coupling permutes inside groups (batch, treatment), and with loader.per_group={data.per_group} a "
-            "minibatch has groups of one: set loader.per_group=8, or coupling=independent."
-        )
     _require_any_channels(data, assay)
-    write_folder(run, data, settings)
+    _write_folder(run, data, assay)
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     if precision == "auto":
         precision = "bf16-mixed" if bf16_pays("cuda" if on_gpu else "cpu") else "32-true"
     torch.set_float32_matmul_precision("high" if on_gpu else "medium")
-    every_steps = max(1, validate_every_images // size)
+    accumulate = _accumulate(size, devices, device_minibatch_size)
     checkpoint = RunCheckpoint(run, ema, size, checkpoint_every_images, guide_step)
-    bf16 = "bf16" in precision
+    drawing = {"sampler": sampler, "minibatch_size": size, "bf16": "bf16" in precision}
     grids = [
-        SampleGrids(folder, assay, part, sampler=sampler, minibatch_size=size, bf16=bf16)
-        for folder, part in _grid_folders(run / "samples", data.validation_parts)
+        SampleGrids(run / "samples" / name, assay, part, **drawing) for name, part in _named(data.validation_parts)
     ]
+    folders = [data.dataset] if isinstance(data.dataset, Dataset) else data.dataset.by_folder()
     assessments = [
-        Assess(
-            assay,
-            part,
-            sampler=sampler,
-            minibatch_size=size,
-            every_images=assess_every_images,
-            prefix=prefix,
-            bf16=bf16,
-        )
-        for prefix, part in _folders(data.dataset)
+        Assess(assay, part, every_images=assess_every_images, prefix=f"val/{name}", **drawing)
+        for name, part in _named(folders)
         if assess_every_images
     ]
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no banners, no tips
@@ -120,9 +106,9 @@ def fit(
         strategy=strategy,
         precision=precision,  # pyright: ignore[reportArgumentType]  # a string from the config, checked by Lightning
         max_steps=data.steps,
-        accumulate_grad_batches=_accumulate(size, devices, device_minibatch_size),
+        accumulate_grad_batches=accumulate,
         gradient_clip_val=gradient_clip,
-        val_check_interval=min(every_steps, data.steps) * _accumulate(size, devices, device_minibatch_size),
+        val_check_interval=min(max(1, validate_every_images // size), data.steps) * accumulate,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         log_every_n_steps=10,
@@ -149,7 +135,6 @@ def fit(
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if resume else None, weights_only=True)
     except Stopped as stop:  # Lightning would turn a KeyboardInterrupt into its own exit
         raise KeyboardInterrupt(str(stop)) from stop
-    return VirtualAssay.load(run, trust=sorted(packages(settings)))
 
 
 def _require_any_channels(data: AssayData, assay: VirtualAssay) -> None:
@@ -167,29 +152,19 @@ def _require_any_channels(data: AssayData, assay: VirtualAssay) -> None:
         )
 
 
-def _grid_folders(folder: Path, parts: Sequence[Dataset]) -> list[tuple[Path, Dataset]]:
-    """Say where the grids of each dataset folder go: where there are several, each has a folder of its own."""
+def _named(parts: Sequence[Dataset]) -> list[tuple[str, Dataset]]:
+    """Name each dataset folder, where there are several, by its number and its own name: "1_screen/"."""
     if len(parts) == 1:
-        return [(folder, parts[0])]
-    return [(folder / f"{number}_{part.root.name}", part) for number, part in enumerate(parts, 1)]
+        return [("", parts[0])]
+    return [(f"{number}_{part.root.name}/", part) for number, part in enumerate(parts, 1)]
 
 
-def _folders(dataset: Dataset | JoinedDataset) -> list[tuple[str, Dataset]]:
-    """Each dataset folder, and what its assessments are called by: where there are several, each by its name."""
-    if isinstance(dataset, Dataset):
-        return [("val/", dataset)]
-    return [(f"val/{number}_{part.root.name}/", part) for number, part in enumerate(dataset.by_folder(), 1)]
-
-
-def write_folder(run: Path, data: AssayData, settings: Mapping[str, Any]) -> None:
+def _write_folder(run: Path, data: AssayData, assay: VirtualAssay) -> None:
     """Write what names the run: config.yaml and vocabulary.json (a resumed run writes them again, unchanged)."""
     run.mkdir(parents=True, exist_ok=True)
-    stored = {**settings, "format": FORMAT, "version": __version__}
-    for name, text in (
-        ("config.yaml", yaml.safe_dump(stored, sort_keys=False, allow_unicode=True)),
-        ("vocabulary.json", json.dumps(data.vocabulary.as_json(), indent=1, ensure_ascii=False)),
-    ):
-        write_text(run / name, text)
+    config = {**assay.config, "format": FORMAT, "version": __version__}
+    write_text(run / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    write_text(run / "vocabulary.json", json.dumps(data.vocabulary.as_json(), indent=1, ensure_ascii=False))
 
 
 def _accumulate(minibatch_size: int, devices: int, device_minibatch_size: int | None) -> int:

@@ -24,7 +24,7 @@ from virtassay.evaluation.featurizers.features import PixelStatistics
 from virtassay.flow.sampler import Sampler
 from virtassay.flow.solver import ab2
 from virtassay.screening import screen as screening
-from virtassay.screening.bench import Bench
+from virtassay.screening.reference import ReferenceEffects
 from virtassay.screening.engines import Engine, Local, Ray
 from virtassay.screening.library import Library, prepare_library, rows_of
 from virtassay.screening.recipe import Recipe, Scorer, Stage
@@ -52,7 +52,7 @@ def drawn(self: Scorer, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def run_screen(run: Path, library: Path, out: Path, engine: Engine) -> None:
-    screening.screen(
+    screening.pipeline(
         library=library, out=out, recipe=recipe(run), stages=(FIRST, LAST), engine=engine, shard_size=256, threads=1
     )
 
@@ -86,11 +86,11 @@ def speed(run: Path, folder: Path, compounds: int = 2048) -> None:
     library = prepare_library(write_library(folder / "speed.smi", compounds), folder / "speed")
     rows = rows_of(library, np.arange(compounds), ["compound", "smiles"])
     for stage in (FIRST, Stage(seeds=4, steps=5)):
-        with whole(folder / "bench.npz") as file:
-            Bench.of(recipe(run).instrument(stage), (1.0,), (None,)).save(file)
-        scorer = Scorer.of(recipe(run), stage, folder / "bench.npz")
-        network = scorer.bench.instrument.assay.network
-        images = len(scorer.bench.instrument.units)
+        with whole(folder / "reference.npz") as file:
+            ReferenceEffects.of(recipe(run).predictor(stage), (1.0,), (None,)).save(file)
+        scorer = Scorer.of(recipe(run), stage, folder / "reference.npz")
+        network = scorer.reference.predictor.assay.network
+        images = len(scorer.reference.predictor.units)
         for label, forward in (("model", network.forward), ("no network", lambda x, t, condition, *step: 0.5 * x)):
             network.forward = forward
             scorer(rows[:256])
@@ -135,7 +135,7 @@ def main(run: Path, largest: int = SIZES[-1]) -> None:
             library = write_library(folder / f"{size}.smi", size)
             label = "drawn" if size > MODEL_UP_TO else "model"
             line = [sys.executable, __file__, "--size", str(run), str(library), str(folder / str(size)), label]
-            told = json.loads(subprocess.run(line, check=True, capture_output=True, text=True).stdout)
+            told = json.loads(subprocess.run(line, annotation=True, capture_output=True, text=True).stdout)
             print(  # noqa: T201
                 f"{size} compounds, {label}: library {told['library_s']:.0f} s, the rest {told['screen_s']:.0f} s; "
                 f"peak {told['library_mib']:.0f} MiB with the library, {told['mib']:.0f} MiB in all, "

@@ -26,13 +26,13 @@ from virtassay.evaluation.featurizers.features import Texture
 from virtassay.flow.sampler import Sampler
 from virtassay.flow.solver import ab2
 from virtassay.flow.time import cosine_grid
-from virtassay.screening.bench import Bench
-from virtassay.screening.confidence import Known, p_values, q_values
+from virtassay.screening.reference import ReferenceEffects
+from virtassay.screening.confidence import TrainingCompounds, p_values, q_values
 from virtassay.screening.dose_response import hill
-from virtassay.screening.effects import Ask
+from virtassay.screening.effects import TreatmentQuery
 from virtassay.screening.enrichment import actives, enrichment_factor, roc_auc
 from virtassay.screening.goals import Goal, Likeness, Novelty, Rescue, Selectivity, Strength, interval
-from virtassay.screening.hits import FAR, Trust, trust_of
+from virtassay.screening.hits import FAR, Confidence, trust_of
 from virtassay.screening.recipe import Recipe, Stage
 from virtassay.screening.wanted import Effect, Rescued
 from virtassay.simulator.pharmacology import AXES, compounds
@@ -61,26 +61,26 @@ class Screened:
     """The planted library through the model: predicted effects of each dose, (doses, n, units, d)."""
 
     planted: Planted
-    bench: Bench
+    reference: ReferenceEffects
     predicted: Array
 
     @classmethod
-    def of(cls, planted: Planted, bench: Bench) -> "Screened":
-        return cls(planted, bench, np.stack([bench.effects(asked(planted.table, dose)) for dose in bench.doses_um]))
+    def of(cls, planted: Planted, reference: ReferenceEffects) -> "Screened":
+        return cls(planted, reference, np.stack([reference.effects(asked(planted.table, dose)) for dose in reference.doses_um]))
 
     def scores(self, goal: Goal) -> tuple[Array, Array]:
         """Scores, (n, doses), and the ends of their intervals, (2, n, doses)."""
-        n_batches, times = len(self.bench.instrument.batches), len(goal.contexts)
+        n_batches, times = len(self.reference.predictor.batches), len(goal.contexts)
         ends = [interval(goal, [effects] * times, n_batches) for effects in self.predicted]
         return np.stack([asked_of(goal, effects) for effects in self.predicted], 1), np.stack(ends, -1)
 
     @cached_property
     def nearest(self) -> tuple[NDArray[np.int64], Array]:
         """The place among the seen of the most similar compound, and its similarity."""
-        vocabulary = self.bench.instrument.assay.vocabulary
+        vocabulary = self.reference.predictor.assay.vocabulary
         smiles = dict(zip(vocabulary.perturbations, vocabulary.smiles, strict=True))
-        names = self.bench.names
-        found, similarity = Known.of(names, [str(smiles[n]) for n in names]).nearest(
+        names = self.reference.names
+        found, similarity = TrainingCompounds.of(names, [str(smiles[n]) for n in names]).nearest(
             self.planted.table["smiles"].to_list()
         )
         return np.array([names.index(name) for name in found]), similarity
@@ -89,11 +89,11 @@ class Screened:
     def true_seen(self) -> Array:
         """True effects of what training has seen, (k, doses, 17)."""
         drugs = {p.name: p for p in compounds()}
-        return np.array([[drugs[name].effect(dose) for dose in self.bench.doses_um] for name in self.bench.names])
+        return np.array([[drugs[name].effect(dose) for dose in self.reference.doses_um] for name in self.reference.names])
 
 
-def asked(table: pl.DataFrame, dose: float) -> list[Ask]:
-    return [Ask((name,), (smiles,), (dose,)) for name, smiles in table.select("name", "smiles").iter_rows()]
+def asked(table: pl.DataFrame, dose: float) -> list[TreatmentQuery]:
+    return [TreatmentQuery((name,), (smiles,), (dose,)) for name, smiles in table.select("name", "smiles").iter_rows()]
 
 
 def still(goal: Goal, effects: Array) -> Array:
@@ -107,8 +107,8 @@ def asked_of(goal: Goal, effects: Array) -> Array:
 
 
 def goals(screened: Screened) -> dict[str, tuple[Goal, Goal, float | None]]:
-    """Name → what the screen asks, the same of the truth, and how much of it is a hit; None: the best tenth."""
-    names, seen, true = screened.bench.names, screened.bench.seen, screened.true_seen[:, -1]
+    """Name → what the screen queries, the same of the truth, and how much of it is a hit; None: the best tenth."""
+    names, seen, true = screened.reference.names, screened.reference.seen, screened.true_seen[:, -1]
     ref, other = names.index(REFERENCE), names.index(OTHER)
 
     def selective(effects: Array) -> Goal:
@@ -140,7 +140,7 @@ def rankings(screened: Screened, observed: Array, goal: Goal, label: NDArray[np.
 
 def report_goals(screened: Screened, observed: Array) -> None:
     """Print how well each goal is ranked."""
-    true = screened.planted.effects(screened.bench.doses_um)
+    true = screened.planted.effects(screened.reference.doses_um)
     print("| goal | ranked by | ROC AUC | EF 1 % | EF 5 % | AUC without decoys |\n|---|---|---|---|---|---|")  # noqa: T201
     for name, (goal, real, least) in goals(screened).items():
         truth = still(real, true).max(1)
@@ -151,18 +151,18 @@ def report_goals(screened: Screened, observed: Array) -> None:
 
 def report_rescue(screened: Screened) -> None:
     """Cells under a drug, and compounds added to them: is what brings them back found?"""
-    bench, table = screened.bench, screened.planted.table
-    goal = Rescued(STATE, STATE_UM).goal(bench)
+    reference, table = screened.reference, screened.planted.table
+    goal = Rescued(STATE, STATE_UM).goal(reference)
     assert isinstance(goal, Rescue)
-    asks = [
-        [bench.ask(name, smiles, dose, goal.state) for name, smiles in table.select("name", "smiles").iter_rows()]
-        for dose in bench.doses_um
+    queries = [
+        [reference.query(name, smiles, dose, goal.state) for name, smiles in table.select("name", "smiles").iter_rows()]
+        for dose in reference.doses_um
     ]
-    together = np.stack([goal(bench.effects(of_dose)) for of_dose in asks], 1).max(1)
+    together = np.stack([goal(reference.effects(of_dose)) for of_dose in queries], 1).max(1)
     added = np.stack([goal(effects + goal.state_effect) for effects in screened.predicted], 1).max(1)
     state = next(p for p in compounds() if p.name == STATE).effect(STATE_UM)
     true_seen = still(Rescue(goal.state, state), screened.true_seen + state).max(1)
-    active = still(Rescue(goal.state, state), screened.planted.effects(bench.doses_um) + state).max(1) > RESCUED
+    active = still(Rescue(goal.state, state), screened.planted.effects(reference.doses_um) + state).max(1) > RESCUED
     nearest, similarity = screened.nearest
     label = np.where(true_seen > RESCUED, 1, -1)
     ways = {
@@ -204,13 +204,13 @@ def with_interval(
 
 def report_potency(screened: Screened) -> None:
     """Rank correlation of fitted with true EC50 over actives of unseen structure."""
-    bench, planted = screened.bench, screened.planted
+    reference, planted = screened.reference, screened.planted
     scores, (lower, upper) = screened.scores(Strength())
     errors = (upper - lower) / 3.92
-    fitted = np.array([hill(bench.doses_um, s, e).ec50_um for s, e in zip(scores, errors, strict=True)])
+    fitted = np.array([hill(reference.doses_um, s, e).ec50_um for s, e in zip(scores, errors, strict=True)])
     true = np.array([p.ec50_um for p in planted.truth])
     of_seen = {p.name: p.ec50_um for p in compounds()}
-    near = np.array([of_seen[bench.names[k]] for k in screened.nearest[0]])
+    near = np.array([of_seen[reference.names[k]] for k in screened.nearest[0]])
     active = planted.table["kind"].is_in(["drug", "analogue"]).to_numpy()
     rows = active & np.isfinite(fitted)
     within = np.abs(np.log10(fitted[rows] / true[rows])) < 0.5
@@ -221,7 +221,7 @@ def report_potency(screened: Screened) -> None:
     )
     for kind in ("drug", "analogue", "inactive", "decoy"):
         of_kind = (planted.table["kind"] == kind).to_numpy()
-        truth = np.linalg.norm(planted.effects(bench.doses_um)[of_kind], axis=-1) / np.sqrt(len(AXES))
+        truth = np.linalg.norm(planted.effects(reference.doses_um)[of_kind], axis=-1) / np.sqrt(len(AXES))
         shown, right = np.median(scores[of_kind], 0).round(2), np.median(truth, 0).round(2)
         print(f"median strength by dose, {kind}: {shown}; true {right}")  # noqa: T201
 
@@ -229,10 +229,10 @@ def report_potency(screened: Screened) -> None:
 def report_coverage(screened: Screened, recipe: Recipe, n: int = 60) -> None:
     """Do 95 % intervals from some seeds, at the dose where their score is best, hold what all other seeds give?"""
     rows = np.sort(np.random.default_rng(0).choice(screened.planted.table.height, n, replace=False))
-    instrument = recipe.instrument(MANY)
-    bench = replace(screened.bench, instrument=instrument, untreated={None: instrument.untreated()})
-    effects = np.stack([bench.effects(asked(screened.planted.table[rows.tolist()], dose)) for dose in bench.doses_um])
-    batches = len(instrument.batches)
+    predictor = recipe.predictor(MANY)
+    reference = replace(screened.reference, predictor=predictor, untreated={None: predictor.untreated()})
+    effects = np.stack([reference.effects(asked(screened.planted.table[rows.tolist()], dose)) for dose in reference.doses_um])
+    batches = len(predictor.batches)
     effects = effects.reshape(*effects.shape[:2], batches, MANY.seeds, -1)
     for name, (goal, _, _) in goals(screened).items():
         found = []
@@ -254,7 +254,7 @@ def report_coverage(screened: Screened, recipe: Recipe, n: int = 60) -> None:
         )
 
 
-def report_discoveries(screened: Screened, trust: Trust, splits: int = 100) -> None:
+def report_discoveries(screened: Screened, trust: Confidence, splits: int = 100) -> None:
     """The share of inactives among hits, by a null of seen inactives and by one of new ones."""
     scores = screened.scores(Strength())[0].max(1)
     nothing = screened.planted.table["moa"].eq("inactive").to_numpy()
@@ -284,11 +284,11 @@ def recipe_of(run: Path) -> Recipe:
 
 def screened_by(recipe: Recipe, decoys: Path | None) -> Screened:
     """Make the library of what the run has not seen, and screen it."""
-    instrument = recipe.instrument(STAGE)
-    seen = instrument.assay.vocabulary.perturbations
+    predictor = recipe.predictor(STAGE)
+    seen = predictor.assay.vocabulary.perturbations
     library = planted([p.name for p in compounds() if p.name not in seen], decoys)
     print(library.table.group_by("kind", maintain_order=True).len().rows())  # noqa: T201
-    return Screened.of(library, Bench.of(instrument, DOSES, (None,)))
+    return Screened.of(library, ReferenceEffects.of(predictor, DOSES, (None,)))
 
 
 def main(folder: Path, seed: int = 0, decoys: Path | None = None) -> None:
@@ -296,13 +296,13 @@ def main(folder: Path, seed: int = 0, decoys: Path | None = None) -> None:
     torch.set_num_threads(1)
     recipe = recipe_of(train(folder, "screening", LADDER, IMAGES, seed))
     screened = screened_by(recipe, decoys)
-    bench = screened.bench
-    real = open_dataset(bench.instrument.assay.config["data"]["folder"], verify=False)
+    reference = screened.reference
+    real = open_dataset(reference.predictor.assay.config["data"]["folder"], verify=False)
     images = real.split("train")
-    report_goals(screened, np.array([bench.effect_of_images(images, [name]) for name in bench.names]))
+    report_goals(screened, np.array([reference.effect_of_images(images, [name]) for name in reference.names]))
     report_potency(screened)
     report_coverage(screened, recipe)
-    report_discoveries(screened, trust_of(bench, Strength(), real))
+    report_discoveries(screened, trust_of(reference, Strength(), real))
     report_rescue(screened_by(recipe_of(train(folder, "screening pairs", PAIRS, IMAGES, seed)), decoys))
 
 

@@ -18,8 +18,8 @@ from planted import Planted
 from scipy.stats import spearmanr
 from screening import DOSES, IMAGES, LADDER, Screened, goals, recipe_of, screened_by, still
 
-from virtassay.screening.bench import Bench
-from virtassay.screening.effects import Ruler
+from virtassay.screening.reference import ReferenceEffects
+from virtassay.screening.effects import EffectScale
 from virtassay.screening.enrichment import actives, roc_auc
 from virtassay.screening.goals import Disagreement, signed_root
 from virtassay.simulator.grow import grow_all
@@ -65,11 +65,11 @@ def report_ranking(models: list[Screened]) -> None:
             print(f"| {name} | {who} | {roc_auc(active, best):.2f} | {roc_auc(active[kept], best[kept]):.2f} |")  # noqa: T201
 
 
-def real_effects(library: Planted, bench: Bench, dose: float) -> Array:
+def real_effects(library: Planted, reference: ReferenceEffects, dose: float) -> Array:
     """Effects (n, d) in simulated images: two batches, a well of each compound in both, in units of real controls."""
     treatments = [Treatment(((replace(p, toxicity=TOXICITY * p.toxicity), dose),)) for p in library.truth]
     layout = [Treatment()] * CONTROLS + treatments
-    size, channels = bench.instrument.assay.vocabulary.image_shape[1], len(bench.instrument.assay.vocabulary.channels)
+    size, channels = reference.predictor.assay.vocabulary.image_shape[1], len(reference.predictor.assay.vocabulary.channels)
     wells = list(plan_wells(layout, 0, 2, 1, channels))
     rows: list[dict[str, object]] = []
     for done, images, truths in grow_all(wells, CELLS, size, channels, workers=1):
@@ -78,13 +78,13 @@ def real_effects(library: Planted, bench: Bench, dose: float) -> Array:
             name = well.treatment.parts[0][0].name if well.treatment.parts else None
             rows += [
                 {"batch": well.batch, "name": name, "phi": phi}
-                for phi in (bench.instrument.featurizer(cells).tolist() if len(cells) else [])
+                for phi in (reference.predictor.featurizer(cells).tolist() if len(cells) else [])
             ]
     table = pl.DataFrame(rows)
     effects: list[Array] = []
     for _, own in table.group_by("batch", maintain_order=True):
         untreated = np.array(own.filter(pl.col("name").is_null())["phi"].to_list())
-        scale = Ruler.of(untreated, np.array(own["phi"].to_list())[:, None], 1).scale
+        scale = EffectScale.of(untreated, np.array(own["phi"].to_list())[:, None], 1).scale
         mean = {name: np.mean(part["phi"].to_list(), 0) for (name,), part in own.group_by("name")}
         nothing = np.full(len(scale), np.nan)  # where all cells are dead
         effects.append(np.array([(mean.get(p.name, nothing) - untreated.mean(0)) / scale for p in library.truth]))
@@ -99,7 +99,7 @@ def report_doubt(models: list[Screened]) -> None:
     head = ["dose, µM", "library", "units of the model", "between models", "unlike training", "strength"]
     print(f"| {' | '.join(head)} |\n{'|---' * len(head)}|")  # noqa: T201
     for place in range(len(DOSES))[-2:]:
-        real = real_effects(library, models[0].bench, DOSES[place])
+        real = real_effects(library, models[0].reference, DOSES[place])
         effects = [model.predicted[place] for model in models]
         between = between_models(np.stack([halves(one) for one in effects]))
         for label, rows in (("all", np.isfinite(real).all(1)), ("without decoys", kept & np.isfinite(real).all(1))):

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGE = "{_target_: virtassay.screening.recipe.Stage, seeds: 2, steps: 2"
+STAGE = "{_target_: virtassay.screening.Stage, seeds: 2, steps: 2"
 
 PARTS = ("C", "C(C)", "C(=O)", "CO", "CN", "C(F)", "CS", "C(N)")
 

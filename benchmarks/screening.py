@@ -26,15 +26,25 @@ from virtassay.evaluation.featurizers.features import Texture
 from virtassay.flow.sampler import Sampler
 from virtassay.flow.solver import ab2
 from virtassay.flow.time import cosine_grid
-from virtassay.screening.reference import ReferenceEffects
-from virtassay.screening.confidence import TrainingCompounds, p_values, q_values
-from virtassay.screening.dose_response import hill
-from virtassay.screening.effects import TreatmentQuery
+from virtassay.screening import (
+    Goal,
+    Likeness,
+    Novelty,
+    Recipe,
+    ReferenceEffects,
+    Rescue,
+    Score,
+    Scorer,
+    Selectivity,
+    Stage,
+    Strength,
+    TreatmentQuery,
+    hill,
+)
+from virtassay.screening.confidence import Confidence, TrainingCompounds, p_values, q_values
 from virtassay.screening.enrichment import actives, enrichment_factor, roc_auc
-from virtassay.screening.goals import Goal, Likeness, Novelty, Rescue, Selectivity, Strength, interval
-from virtassay.screening.hits import FAR, Confidence, trust_of
-from virtassay.screening.recipe import Recipe, Stage
-from virtassay.screening.wanted import Effect, Rescued
+from virtassay.screening.goals import share_shown
+from virtassay.screening.hits import FAR
 from virtassay.simulator.pharmacology import AXES, compounds
 
 Array = NDArray[np.float64]
@@ -66,13 +76,22 @@ class Screened:
 
     @classmethod
     def of(cls, planted: Planted, reference: ReferenceEffects) -> "Screened":
-        return cls(planted, reference, np.stack([reference.effects(asked(planted.table, dose)) for dose in reference.doses_um]))
+        return cls(
+            planted,
+            reference,
+            np.stack([reference.effects(queries(planted.table, dose)) for dose in reference.doses_um]),
+        )
 
     def scores(self, goal: Goal) -> tuple[Array, Array]:
         """Scores, (n, doses), and the ends of their intervals, (2, n, doses)."""
-        n_batches, times = len(self.reference.predictor.batches), len(goal.contexts)
-        ends = [interval(goal, [effects] * times, n_batches) for effects in self.predicted]
-        return np.stack([asked_of(goal, effects) for effects in self.predicted], 1), np.stack(ends, -1)
+        scorer, times = Scorer(self.reference, goal), len(goal.contexts)
+        ends = [scorer.interval([effects] * times) for effects in self.predicted]
+        return np.stack([scorer.score(*[effects] * times) for effects in self.predicted], 1), np.stack(ends, -1)
+
+    def true_score(self, goal: Goal, effects: Array) -> Array:
+        """A goal of true effects without chance, (…, 17) → (…), held against those of what training has seen."""
+        truth = replace(self.reference, seen=self.true_seen[:, -1])
+        return still(goal.prepare(truth), effects, len(goal.contexts))
 
     @cached_property
     def nearest(self) -> tuple[NDArray[np.int64], Array]:
@@ -80,46 +99,35 @@ class Screened:
         vocabulary = self.reference.predictor.assay.vocabulary
         smiles = dict(zip(vocabulary.perturbations, vocabulary.smiles, strict=True))
         names = self.reference.names
-        found, similarity = TrainingCompounds.of(names, [str(smiles[n]) for n in names]).nearest(
+        nearest, similarity = TrainingCompounds.of(names, [str(smiles[n]) for n in names]).nearest(
             self.planted.table["smiles"].to_list()
         )
-        return np.array([names.index(name) for name in found]), similarity
+        return np.array([names.index(name) for name in nearest]), similarity
 
     @cached_property
     def true_seen(self) -> Array:
         """True effects of what training has seen, (k, doses, 17)."""
         drugs = {p.name: p for p in compounds()}
-        return np.array([[drugs[name].effect(dose) for dose in self.reference.doses_um] for name in self.reference.names])
+        return np.array(
+            [[drugs[name].effect(dose) for dose in self.reference.doses_um] for name in self.reference.names]
+        )
 
 
-def asked(table: pl.DataFrame, dose: float) -> list[TreatmentQuery]:
+def queries(table: pl.DataFrame, dose: float) -> list[TreatmentQuery]:
     return [TreatmentQuery((name,), (smiles,), (dose,)) for name, smiles in table.select("name", "smiles").iter_rows()]
 
 
-def still(goal: Goal, effects: Array) -> Array:
-    """A goal of effects without chance, (…, d) → (…)."""
-    return asked_of(goal, np.stack([effects, effects], -2))
+def still(score: Score, effects: Array, n_contexts: int = 1) -> Array:
+    """A score of effects without chance, (…, d) → (…), the same in each context."""
+    return score(*[np.stack([effects, effects], -2)] * n_contexts)
 
 
-def asked_of(goal: Goal, effects: Array) -> Array:
-    """A goal of effects (…, units, d), the same in each of its contexts."""
-    return goal(*(effects for _ in goal.contexts))
-
-
-def goals(screened: Screened) -> dict[str, tuple[Goal, Goal, float | None]]:
-    """Name → what the screen queries, the same of the truth, and how much of it is a hit; None: the best tenth."""
-    names, seen, true = screened.reference.names, screened.reference.seen, screened.true_seen[:, -1]
-    ref, other = names.index(REFERENCE), names.index(OTHER)
-
-    def selective(effects: Array) -> Goal:
-        return Selectivity(Likeness(effects[ref]), Likeness(effects[other]))
-
-    return {
-        "strength": (Strength(), Strength(), 0.25),
-        f"likeness to {REFERENCE}": (Likeness(seen[ref]), Likeness(true[ref]), 0.5),
-        f"{REFERENCE}, not {OTHER}": (selective(seen), selective(true), 0.5),
-        "novelty": (Novelty(seen), Novelty(true), None),
-    }
+GOALS: dict[str, tuple[Goal, float | None]] = {  # name → the goal, and how much of it is a hit; None: the best tenth
+    "strength": (Strength(), 0.25),
+    f"likeness to {REFERENCE}": (Likeness(REFERENCE), 0.5),
+    f"{REFERENCE}, not {OTHER}": (Selectivity(Likeness(REFERENCE), Likeness(OTHER)), 0.5),
+    "novelty": (Novelty(), None),
+}
 
 
 def rankings(screened: Screened, observed: Array, goal: Goal, label: NDArray[np.bool_], seed: int) -> dict[str, Array]:
@@ -133,7 +141,9 @@ def rankings(screened: Screened, observed: Array, goal: Goal, label: NDArray[np.
         "the screen, highest dose only": scores[:, -1],
         "the screen, unlike molecules last": scores[best] - 1e6 * (similarity < FAR),
         "nearest seen compound: active or not, by similarity": np.where(label, 1, -1)[nearest] * similarity,
-        "nearest seen compound: its observed effect": still(goal, observed)[nearest],
+        "nearest seen compound: its observed effect": still(
+            goal.prepare(screened.reference), observed, len(goal.contexts)
+        )[nearest],
         "random": np.random.default_rng(seed).random(len(scores)),
     }
 
@@ -142,27 +152,29 @@ def report_goals(screened: Screened, observed: Array) -> None:
     """Print how well each goal is ranked."""
     true = screened.planted.effects(screened.reference.doses_um)
     print("| goal | ranked by | ROC AUC | EF 1 % | EF 5 % | AUC without decoys |\n|---|---|---|---|---|---|")  # noqa: T201
-    for name, (goal, real, least) in goals(screened).items():
-        truth = still(real, true).max(1)
+    for name, (goal, least) in GOALS.items():
+        truth = screened.true_score(goal, true).max(1)
         active = actives(truth) if least is None else truth > least
-        label = still(real, screened.true_seen).max(1) > (truth[active].min() if least is None else least)
+        label = screened.true_score(goal, screened.true_seen).max(1) > (truth[active].min() if least is None else least)
         print_rows(name, active, rankings(screened, observed, goal, label, seed=0), screened.planted.table)
 
 
 def report_rescue(screened: Screened) -> None:
     """Cells under a drug, and compounds added to them: is what brings them back found?"""
     reference, table = screened.reference, screened.planted.table
-    goal = Rescued(STATE, STATE_UM).goal(reference)
-    assert isinstance(goal, Rescue)
-    queries = [
-        [reference.query(name, smiles, dose, goal.state) for name, smiles in table.select("name", "smiles").iter_rows()]
+    goal = Rescue(STATE, STATE_UM)
+    score, (context,) = goal.prepare(reference), goal.contexts
+    of_doses = [
+        [reference.query(name, smiles, dose, context) for name, smiles in table.select("name", "smiles").iter_rows()]
         for dose in reference.doses_um
     ]
-    together = np.stack([goal(reference.effects(of_dose)) for of_dose in queries], 1).max(1)
-    added = np.stack([goal(effects + goal.state_effect) for effects in screened.predicted], 1).max(1)
+    together = np.stack([score(reference.effects(of_dose)) for of_dose in of_doses], 1).max(1)
+    state_effect = reference.effects([reference.state_query(context)])[0].mean(0)
+    added = np.stack([score(effects + state_effect) for effects in screened.predicted], 1).max(1)
     state = next(p for p in compounds() if p.name == STATE).effect(STATE_UM)
-    true_seen = still(Rescue(goal.state, state), screened.true_seen + state).max(1)
-    active = still(Rescue(goal.state, state), screened.planted.effects(reference.doses_um) + state).max(1) > RESCUED
+    true_score = partial(share_shown, target=np.zeros_like(state), whole=state)
+    true_seen = still(true_score, screened.true_seen + state).max(1)
+    active = still(true_score, screened.planted.effects(reference.doses_um) + state).max(1) > RESCUED
     nearest, similarity = screened.nearest
     label = np.where(true_seen > RESCUED, 1, -1)
     ways = {
@@ -231,10 +243,13 @@ def report_coverage(screened: Screened, recipe: Recipe, n: int = 60) -> None:
     rows = np.sort(np.random.default_rng(0).choice(screened.planted.table.height, n, replace=False))
     predictor = recipe.predictor(MANY)
     reference = replace(screened.reference, predictor=predictor, untreated={None: predictor.untreated()})
-    effects = np.stack([reference.effects(asked(screened.planted.table[rows.tolist()], dose)) for dose in reference.doses_um])
+    effects = np.stack(
+        [reference.effects(queries(screened.planted.table[rows.tolist()], dose)) for dose in reference.doses_um]
+    )
     batches = len(predictor.batches)
     effects = effects.reshape(*effects.shape[:2], batches, MANY.seeds, -1)
-    for name, (goal, _, _) in goals(screened).items():
+    for name, (goal, _) in GOALS.items():
+        scorer, times = Scorer(reference, goal), len(goal.contexts)
         found = []
         for first in range(0, MANY.seeds, STAGE.seeds):
             own = np.arange(first, first + STAGE.seeds)
@@ -242,8 +257,8 @@ def report_coverage(screened: Screened, recipe: Recipe, n: int = 60) -> None:
                 part.reshape(*part.shape[:2], -1, part.shape[-1])
                 for part in (effects[..., own, :], np.delete(effects, own, axis=3))
             )
-            lower, upper = interval(goal, [few] * len(goal.contexts), batches)
-            score, true = asked_of(goal, few), asked_of(goal, other)
+            lower, upper = scorer.interval([few] * times)
+            score, true = scorer.score(*[few] * times), scorer.score(*[other] * times)
             best = score.argmax(0), np.arange(n)
             found.append(np.stack([(lower <= true) & (true <= upper), upper - lower, score - true])[:, *best])
         held, width, bias = np.stack(found, 1)
@@ -254,22 +269,22 @@ def report_coverage(screened: Screened, recipe: Recipe, n: int = 60) -> None:
         )
 
 
-def report_discoveries(screened: Screened, trust: Confidence, splits: int = 100) -> None:
+def report_discoveries(screened: Screened, confidence: Confidence, splits: int = 100) -> None:
     """The share of inactives among hits, by a null of seen inactives and by one of new ones."""
     scores = screened.scores(Strength())[0].max(1)
     nothing = screened.planted.table["moa"].eq("inactive").to_numpy()
-    p = p_values(scores, trust.null["score"].to_numpy())
-    least = 1 / (1 + trust.null.height)
+    p = p_values(scores, confidence.null["score"].to_numpy())
+    least = 1 / (1 + confidence.null.height)
     print(  # noqa: T201
-        f"null of the screen: {trust.null.height} seen compounds that do nothing in training images; p is {least:.2f} "
-        f"or more, and {(p[nothing] <= least + 1e-9).mean():.0%} of new inactives reach that"
+        f"null of the screen: {confidence.null.height} seen compounds that do nothing in training images; p is "
+        f"{least:.2f} or more, and {(p[nothing] <= least + 1e-9).mean():.0%} of new inactives reach that"
     )
     rng = np.random.default_rng(0)
     false, found = [], []
     for _ in range(splits):
-        told = rng.permutation(np.flatnonzero(nothing))[: nothing.sum() // 2]
-        rest = np.setdiff1d(np.arange(len(scores)), told)
-        hits = q_values(p_values(scores[rest], scores[told])) < 0.1
+        inactive = rng.permutation(np.flatnonzero(nothing))[: nothing.sum() // 2]
+        rest = np.setdiff1d(np.arange(len(scores)), inactive)
+        hits = q_values(p_values(scores[rest], scores[inactive])) < 0.1
         false.append((hits & nothing[rest]).sum() / max(1, hits.sum()))
         found.append(hits[~nothing[rest]].mean())
     print(  # noqa: T201
@@ -279,7 +294,7 @@ def report_discoveries(screened: Screened, trust: Confidence, splits: int = 100)
 
 
 def recipe_of(run: Path) -> Recipe:
-    return Recipe(str(run), Effect(), Texture(), DOSES, Sampler(ab2, grid=cosine_grid))
+    return Recipe(str(run), Strength(), Texture(), DOSES, Sampler(ab2, grid=cosine_grid))
 
 
 def screened_by(recipe: Recipe, decoys: Path | None) -> Screened:
@@ -302,7 +317,7 @@ def main(folder: Path, seed: int = 0, decoys: Path | None = None) -> None:
     report_goals(screened, np.array([reference.effect_of_images(images, [name]) for name in reference.names]))
     report_potency(screened)
     report_coverage(screened, recipe)
-    report_discoveries(screened, trust_of(reference, Strength(), real))
+    report_discoveries(screened, Confidence.of(Scorer(reference, Strength()), real))
     report_rescue(screened_by(recipe_of(train(folder, "screening pairs", PAIRS, IMAGES, seed)), decoys))
 
 

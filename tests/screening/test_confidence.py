@@ -33,8 +33,9 @@ def test_a_compound_is_taken_for_what_the_encoder_makes_of_it(run, monkeypatch):
     assert (np.abs(cosines) <= 1 + 1e-9).all() and (cosines[2:] < 1 - 1e-6).all()
 
     encode: Any = predictor.assay.network.condition
-    rows = predictor.requests([TreatmentQuery(("DMSO",), (None,), (None,)), *(TreatmentQuery((s,), (s,), (3.0,)) for s in ("CCCO", "CCO"))],
-                               np.array([len(predictor.units) - 1]))  # fmt: skip
+    queries = [TreatmentQuery((s,), (s,), (3.0,)) for s in ("CCCO", "CCO")]
+    control = TreatmentQuery(("DMSO",), (None,), (None,))
+    rows = predictor.requests([control, *queries], np.array([len(predictor.units) - 1]))
     with torch.inference_mode():
         table = predictor.assay.vocabulary.encode(Rows.of(rows), predictor.assay.molecules)
         zero, own, ethanol = encode(table.condition(slice(None))).double().numpy()

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from virtassay.flow.traits import trait
-from virtassay.screening import Context, Disagreement, Likeness, Novelty, ReferenceEffects, Rescue, Selectivity, Strength
+from virtassay.screening import (
+    Context,
+    Disagreement,
+    Likeness,
+    Novelty,
+    ReferenceEffects,
+    Rescue,
+    Selectivity,
+    Strength,
+)
 from virtassay.screening.effects import EffectScale
 from virtassay.screening.goals import half_width, interval, squared_length
 
@@ -19,7 +28,8 @@ R = rng.normal(size=D)
 def seen(**of_names):
     """Reference effects of what training has seen."""
     nobody: Any = None
-    return ReferenceEffects(nobody, EffectScale(np.ones(D)), (1.0,), tuple(of_names), np.array([*of_names.values()]), {})
+    effects_seen = np.array([*of_names.values()])
+    return ReferenceEffects(nobody, EffectScale(np.ones(D)), (1.0,), tuple(of_names), effects_seen, {})
 
 
 STRENGTH = Strength().prepare(seen(r=R))
@@ -133,4 +143,5 @@ def test_a_reference_without_effect_is_refused():
 def test_lengths_say_so_and_likenesses_do_not():
     lengths = [trait(goal, "is_length") for goal in (Strength(), Novelty(), Disagreement())]
     assert lengths == [True] * 3
-    assert not any(trait(goal, "is_length") for goal in (Likeness("r"), Rescue("r"), Selectivity(Strength(), Novelty())))
+    others = (Likeness("r"), Rescue("r"), Selectivity(Strength(), Novelty()))
+    assert not any(trait(goal, "is_length") for goal in others)

@@ -50,6 +50,7 @@ def test_hits_are_ranked_and_nothing_is_lost(left_alone):
     )
     plate = pl.read_csv(left_alone / "plate.csv")
     assert plate["is_control"].sum() == 8 and plate["well"].n_unique() == plate.height == 12
+    assert not (left_alone / "images").exists()
 
 
 @pytest.mark.parametrize("engine", [Local(2)], ids=["two processes"])

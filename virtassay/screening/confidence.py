@@ -155,8 +155,8 @@ class Confidence:
         texts: list[str] = []
         if len(self.inactive) < FEWEST_INACTIVE:
             texts.append(
-                f"{len(self.inactive)} compounds that do nothing are known, and {FEWEST_INACTIVE} are needed to say how "
-                "often chance scores as high: p and q are empty. Name some by inactives=…."
+                f"{len(self.inactive)} compounds that do nothing are known, and {FEWEST_INACTIVE} are needed to say "
+                "how often chance scores as high: p and q are empty. Name some by inactives=…."
             )
         else:
             texts.append(

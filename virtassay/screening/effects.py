@@ -108,7 +108,8 @@ class EffectPredictor:
     def directions(self, queries: Sequence[TreatmentQuery]) -> Array:
         """Where each treatment moves the network's condition from the control's, v(treatment) − v(control).
 
-        (queries, w). What the condition says of batch and cell type is added to both, and cancels. None depends on the other queries.
+        (queries, w). What the condition says of batch and cell type is added to both, and cancels. None depends on the
+        other queries.
         """
         control = self.assay.vocabulary.controls[0]
         alone = [replace(query, cell_type=None) for query in (TreatmentQuery((control,), (None,), (None,)), *queries)]

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from scipy.stats import false_discovery_control
 
 from tests.screening.toy import LAST, recipe, screened
 from virtassay.data.dataset.rows import Rows

@@ -40,7 +40,7 @@ def test_a_full_disk_leaves_nothing_half_written(run, library, tmp_path, monkeyp
         screened(run, library, tmp_path / "s")
     monkeypatch.setattr(shards.os, "fsync", real)
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "s" / "stages" / "1").iterdir()}
-    assert sorted(p.name for p in kept) == ["000000.parquet", "000001.parquet", "reference.npz", "compounds.npy"]
+    assert sorted(p.name for p in kept) == ["000000.parquet", "000001.parquet", "compounds.npy", "reference.npz"]
     assert screened(run, library, tmp_path / "s")
     assert all(p.stat().st_mtime_ns == at for p, at in kept.items())
     assert scores(tmp_path / "s") == scores(left_alone)

@@ -73,7 +73,7 @@ def test_processes_take_the_gpus_in_turn(monkeypatch):
     for _ in range(3):
         engines._begin("task", begun)  # pyright: ignore[reportArgumentType]
     assert taken == [0, 1, 0]
-    engines._at_work.clear()
+    engines._workers.clear()
 
 
 @pytest.mark.parametrize("make", [lambda: Local(0), lambda: Ray(concurrency=0), lambda: Ray(gpus_each=-1)])

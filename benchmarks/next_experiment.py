@@ -15,14 +15,12 @@ import torch
 from design_space import train
 from numpy.typing import NDArray
 from planted import Planted
-from screening import DOSES, IMAGES, LADDER, STAGE, Screened, recipe_of, screened_by, still
+from screening import DOSES, IMAGES, LADDER, STAGE, Screened, recipe_of, screened_by
 from screening_models import between_models, halves, real_effects
 
-from virtassay.screening.bench import Bench
+from virtassay.screening import Disagreement, Recipe, ReferenceEffects, Strength
 from virtassay.screening.enrichment import roc_auc
-from virtassay.screening.goals import Disagreement, Strength
 from virtassay.screening.plate import diverse
-from virtassay.screening.recipe import Recipe
 from virtassay.simulator.pharmacology import DRUG, compounds
 
 Array = NDArray[np.float64]
@@ -34,9 +32,9 @@ def picks(models: list[Screened], seed: int) -> dict[str, list[str]]:
     """Name of the way → names of the compounds picked; of the held-out drugs none, which the split keeps back."""
     table = models[0].planted.table
     may = (table["kind"] != "drug").to_numpy()
-    known = [str(p.smiles) for p in compounds() if p.name in models[0].bench.names]
+    known = [str(p.smiles) for p in compounds() if p.name in models[0].reference.names]
     between = np.max([between_models(np.stack([halves(m.predicted[d]) for m in models])) for d in range(len(DOSES))], 0)
-    alone = Disagreement()(models[seed].predicted).max(0)
+    alone = Disagreement().prepare(models[seed].reference)(models[seed].predicted).max(0)
     rng = np.random.default_rng(seed)
     chance = rng.random(table.height)
     drawn = 2 * np.log(between.clip(1e-6)) + rng.gumbel(size=table.height)  # in proportion to its square
@@ -70,7 +68,7 @@ def taught(folder: Path, way: str, names: list[str], library: Planted, seed: int
 
 
 def _screened(library: Planted, recipe: Recipe) -> Screened:
-    return Screened.of(library, Bench.of(recipe.instrument(STAGE), DOSES, (None,)))
+    return Screened.of(library, ReferenceEffects.of(recipe.predictor(STAGE), DOSES, (None,)))
 
 
 def main(folder: Path, seed: int) -> None:
@@ -81,8 +79,8 @@ def main(folder: Path, seed: int) -> None:
     chosen = picks(models, seed)
     left = ~library.table["name"].is_in([name for names in chosen.values() for name in names]).to_numpy()
     kinds = library.table["kind"].to_numpy()
-    real = {place: real_effects(library, models[0].bench, DOSES[place]) for place in (2, 3)}
-    active = still(Strength(), library.effects(DOSES)).max(1) > ACTIVE
+    real = {place: real_effects(library, models[0].reference, DOSES[place]) for place in (2, 3)}
+    active = models[0].true_score(Strength(), library.effects(DOSES)).max(1) > ACTIVE
     columns = ["", "picked", *(f"explained at {DOSES[place]:g} µM" for place in real), "AUC of strength"]
     print(f"seed {seed}, {left.sum()} compounds left\n| {' | '.join(columns)} |\n{'|---' * len(columns)}|")  # noqa: T201
     for way, names in {"before": [], **chosen}.items():

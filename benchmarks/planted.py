@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import BRICS, rdChemReactions, rdMolDescriptors
 
-from virtassay.screening.confidence import Known
+from virtassay.screening.confidence import TrainingCompounds
 from virtassay.screening.library import parent, prepare_library
 from virtassay.simulator.pharmacology import Perturbation, compounds, compounds_of
 
@@ -61,7 +61,7 @@ def planted(unseen: Sequence[str], decoys: Path | None, seed: int = 0) -> Plante
                         "kind": "inactive" if inactive else "analogue"}
             )  # fmt: skip
     pool = _chimeras(drugs["smiles"].to_list()) if decoys is None else _library(decoys)
-    likeness = Known.of(drugs["name"].to_list(), drugs["smiles"].to_list())
+    likeness = TrainingCompounds.of(drugs["name"].to_list(), drugs["smiles"].to_list())
     pool = [s for s, near in zip(pool, likeness.nearest(pool)[1], strict=True) if near < UNLIKE and s not in taken]
     matched = _matched([str(row["smiles"]) for row in rows], pool)
     rows += [

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGE = "{_target_: virtassay.screening.recipe.Stage, seeds: 2, steps: 2"
+STAGE = "{_target_: virtassay.screening.Stage, seeds: 2, steps: 2"
 
 PARTS = ("C", "C(C)", "C(=O)", "CO", "CN", "C(F)", "CS", "C(N)")
 
@@ -49,7 +49,7 @@ def main(run: Path, kills: int = 20, compounds: int = 2000) -> None:
         library = write_library(Path(folder) / "library.smi", compounds)
         alone, killed = Path(folder) / "alone", Path(folder) / "killed"
         start = time.perf_counter()
-        subprocess.run(command(run, library, alone, "shard_size=16"), check=True, **quiet)
+        subprocess.run(command(run, library, alone, "shard_size=16"), annotation=True, **quiet)
         took = time.perf_counter() - start
         print(f"left alone: {took:.0f} s, {len(shards(alone))} shards", flush=True)  # noqa: T201
         seen: dict[Path, int] = {}
@@ -79,7 +79,7 @@ def main(run: Path, kills: int = 20, compounds: int = 2000) -> None:
                 flush=True,
             )
             seen = now
-        subprocess.run(command(run, library, killed, "shard_size=16"), check=True, **quiet)
+        subprocess.run(command(run, library, killed, "shard_size=16"), annotation=True, **quiet)
         repeated += sum(shards(killed).get(path) != at for path, at in seen.items())
         same = (alone / "hits.csv").read_bytes() == (killed / "hits.csv").read_bytes()
         print(f"{repeated} finished shards written again; hits.csv {'the same' if same else 'DIFFERS'}")  # noqa: T201

@@ -23,13 +23,22 @@ from screen_kill import shards, write_library
 from virtassay.evaluation.featurizers.features import PixelStatistics
 from virtassay.flow.sampler import Sampler
 from virtassay.flow.solver import ab2
-from virtassay.screening import screen as screening
-from virtassay.screening.bench import Bench
-from virtassay.screening.engines import Engine, Local, Ray
-from virtassay.screening.library import Library, prepare_library, rows_of
-from virtassay.screening.recipe import Recipe, Scorer, Stage
-from virtassay.screening.shards import whole
-from virtassay.screening.wanted import Effect
+from virtassay.screening import (
+    Engine,
+    Execution,
+    Library,
+    Local,
+    Ray,
+    Recipe,
+    ReferenceEffects,
+    Scorer,
+    Stage,
+    Strength,
+    pipeline,
+    prepare_library,
+)
+from virtassay.screening.library import rows_of
+from virtassay.screening.shards import durable
 
 FIRST, LAST = Stage(seeds=1, steps=1, keep=500), Stage(seeds=2, steps=2)
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
@@ -38,7 +47,7 @@ MODEL_UP_TO = 10_000  # larger libraries are scored by drawn numbers
 
 def recipe(run: Path) -> Recipe:
     return Recipe(
-        run=str(run), wanted=Effect(), featurizer=PixelStatistics(), doses_um=(1.0,), sampler=Sampler(ab2),
+        run=str(run), goal=Strength(), featurizer=PixelStatistics(), doses_um=(1.0,), sampler=Sampler(ab2),
         device="cpu",
     )  # fmt: skip
 
@@ -52,28 +61,27 @@ def drawn(self: Scorer, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def run_screen(run: Path, library: Path, out: Path, engine: Engine) -> None:
-    screening.screen(
-        library=library, out=out, recipe=recipe(run), stages=(FIRST, LAST), engine=engine, shard_size=256, threads=1
-    )
+    execution = Execution(engine)
+    pipeline.screen(library=library, out=out, recipe=recipe(run), stages=(FIRST, LAST), execution=execution)
 
 
 def one_size(run: Path, library: Path, out: Path, without_model: bool) -> None:
     """Print as JSON what one screen in this process took."""
     if without_model:
         Scorer.__call__ = drawn
-    told: dict[str, float] = {}
+    took: dict[str, float] = {}
 
-    def timed(*given) -> Library:
+    def timed(*args) -> Library:
         start = time.perf_counter()
-        made = prepare_library(*given)
-        told.update(library_s=time.perf_counter() - start, library_mib=_peak())
-        return made
+        prepared = prepare_library(*args)
+        took.update(library_s=time.perf_counter() - start, library_mib=_peak())
+        return prepared
 
-    screening.prepare_library = timed
-    told["imports_mib"], start = _peak(), time.perf_counter()
+    pipeline.prepare_library = timed
+    took["imports_mib"], start = _peak(), time.perf_counter()
     run_screen(run, library, out, Local())
-    told |= {"screen_s": time.perf_counter() - start - told["library_s"], "mib": _peak()}
-    print(json.dumps(told))  # noqa: T201
+    took |= {"screen_s": time.perf_counter() - start - took["library_s"], "mib": _peak()}
+    print(json.dumps(took))  # noqa: T201
 
 
 def _peak() -> float:
@@ -86,11 +94,11 @@ def speed(run: Path, folder: Path, compounds: int = 2048) -> None:
     library = prepare_library(write_library(folder / "speed.smi", compounds), folder / "speed")
     rows = rows_of(library, np.arange(compounds), ["compound", "smiles"])
     for stage in (FIRST, Stage(seeds=4, steps=5)):
-        with whole(folder / "bench.npz") as file:
-            Bench.of(recipe(run).instrument(stage), (1.0,), (None,)).save(file)
-        scorer = Scorer.of(recipe(run), stage, folder / "bench.npz")
-        network = scorer.bench.instrument.assay.network
-        images = len(scorer.bench.instrument.units)
+        with durable(folder / "reference.npz") as file:
+            ReferenceEffects.of(recipe(run).predictor(stage), (1.0,), (None,)).save(file)
+        scorer = Scorer.load(recipe(run), stage, folder / "reference.npz")
+        network = scorer.reference.predictor.assay.network
+        images = len(scorer.reference.predictor.units)
         for label, forward in (("model", network.forward), ("no network", lambda x, t, condition, *step: 0.5 * x)):
             network.forward = forward
             scorer(rows[:256])
@@ -135,11 +143,11 @@ def main(run: Path, largest: int = SIZES[-1]) -> None:
             library = write_library(folder / f"{size}.smi", size)
             label = "drawn" if size > MODEL_UP_TO else "model"
             line = [sys.executable, __file__, "--size", str(run), str(library), str(folder / str(size)), label]
-            told = json.loads(subprocess.run(line, check=True, capture_output=True, text=True).stdout)
+            took = json.loads(subprocess.run(line, annotation=True, capture_output=True, text=True).stdout)
             print(  # noqa: T201
-                f"{size} compounds, {label}: library {told['library_s']:.0f} s, the rest {told['screen_s']:.0f} s; "
-                f"peak {told['library_mib']:.0f} MiB with the library, {told['mib']:.0f} MiB in all, "
-                f"{told['imports_mib']:.0f} MiB of them imports",
+                f"{size} compounds, {label}: library {took['library_s']:.0f} s, the rest {took['screen_s']:.0f} s; "
+                f"peak {took['library_mib']:.0f} MiB with the library, {took['mib']:.0f} MiB in all, "
+                f"{took['imports_mib']:.0f} MiB of them imports",
                 flush=True,
             )
             restart(run, library, folder / str(size))

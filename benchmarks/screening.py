@@ -26,15 +26,25 @@ from virtassay.evaluation.featurizers.features import Texture
 from virtassay.flow.sampler import Sampler
 from virtassay.flow.solver import ab2
 from virtassay.flow.time import cosine_grid
-from virtassay.screening.bench import Bench
-from virtassay.screening.confidence import Known, p_values, q_values
-from virtassay.screening.dose_response import hill
-from virtassay.screening.effects import Ask
+from virtassay.screening import (
+    Goal,
+    Likeness,
+    Novelty,
+    Recipe,
+    ReferenceEffects,
+    Rescue,
+    Score,
+    Scorer,
+    Selectivity,
+    Stage,
+    Strength,
+    TreatmentQuery,
+    hill,
+)
+from virtassay.screening.confidence import Confidence, TrainingCompounds, p_values, q_values
 from virtassay.screening.enrichment import actives, enrichment_factor, roc_auc
-from virtassay.screening.goals import Goal, Likeness, Novelty, Rescue, Selectivity, Strength, interval
-from virtassay.screening.hits import FAR, Trust, trust_of
-from virtassay.screening.recipe import Recipe, Stage
-from virtassay.screening.wanted import Effect, Rescued
+from virtassay.screening.goals import share_shown
+from virtassay.screening.hits import FAR
 from virtassay.simulator.pharmacology import AXES, compounds
 
 Array = NDArray[np.float64]
@@ -61,65 +71,63 @@ class Screened:
     """The planted library through the model: predicted effects of each dose, (doses, n, units, d)."""
 
     planted: Planted
-    bench: Bench
+    reference: ReferenceEffects
     predicted: Array
 
     @classmethod
-    def of(cls, planted: Planted, bench: Bench) -> "Screened":
-        return cls(planted, bench, np.stack([bench.effects(asked(planted.table, dose)) for dose in bench.doses_um]))
+    def of(cls, planted: Planted, reference: ReferenceEffects) -> "Screened":
+        return cls(
+            planted,
+            reference,
+            np.stack([reference.effects(queries(planted.table, dose)) for dose in reference.doses_um]),
+        )
 
     def scores(self, goal: Goal) -> tuple[Array, Array]:
         """Scores, (n, doses), and the ends of their intervals, (2, n, doses)."""
-        n_batches, times = len(self.bench.instrument.batches), len(goal.contexts)
-        ends = [interval(goal, [effects] * times, n_batches) for effects in self.predicted]
-        return np.stack([asked_of(goal, effects) for effects in self.predicted], 1), np.stack(ends, -1)
+        scorer, times = Scorer(self.reference, goal), len(goal.contexts)
+        ends = [scorer.interval([effects] * times) for effects in self.predicted]
+        return np.stack([scorer.score(*[effects] * times) for effects in self.predicted], 1), np.stack(ends, -1)
+
+    def true_score(self, goal: Goal, effects: Array) -> Array:
+        """A goal of true effects without chance, (…, 17) → (…), held against those of what training has seen."""
+        truth = replace(self.reference, seen=self.true_seen[:, -1])
+        return still(goal.prepare(truth), effects, len(goal.contexts))
 
     @cached_property
     def nearest(self) -> tuple[NDArray[np.int64], Array]:
         """The place among the seen of the most similar compound, and its similarity."""
-        vocabulary = self.bench.instrument.assay.vocabulary
+        vocabulary = self.reference.predictor.assay.vocabulary
         smiles = dict(zip(vocabulary.perturbations, vocabulary.smiles, strict=True))
-        names = self.bench.names
-        found, similarity = Known.of(names, [str(smiles[n]) for n in names]).nearest(
+        names = self.reference.names
+        nearest, similarity = TrainingCompounds.of(names, [str(smiles[n]) for n in names]).nearest(
             self.planted.table["smiles"].to_list()
         )
-        return np.array([names.index(name) for name in found]), similarity
+        return np.array([names.index(name) for name in nearest]), similarity
 
     @cached_property
     def true_seen(self) -> Array:
         """True effects of what training has seen, (k, doses, 17)."""
         drugs = {p.name: p for p in compounds()}
-        return np.array([[drugs[name].effect(dose) for dose in self.bench.doses_um] for name in self.bench.names])
+        return np.array(
+            [[drugs[name].effect(dose) for dose in self.reference.doses_um] for name in self.reference.names]
+        )
 
 
-def asked(table: pl.DataFrame, dose: float) -> list[Ask]:
-    return [Ask((name,), (smiles,), (dose,)) for name, smiles in table.select("name", "smiles").iter_rows()]
+def queries(table: pl.DataFrame, dose: float) -> list[TreatmentQuery]:
+    return [TreatmentQuery((name,), (smiles,), (dose,)) for name, smiles in table.select("name", "smiles").iter_rows()]
 
 
-def still(goal: Goal, effects: Array) -> Array:
-    """A goal of effects without chance, (…, d) → (…)."""
-    return asked_of(goal, np.stack([effects, effects], -2))
+def still(score: Score, effects: Array, n_contexts: int = 1) -> Array:
+    """A score of effects without chance, (…, d) → (…), the same in each context."""
+    return score(*[np.stack([effects, effects], -2)] * n_contexts)
 
 
-def asked_of(goal: Goal, effects: Array) -> Array:
-    """A goal of effects (…, units, d), the same in each of its contexts."""
-    return goal(*(effects for _ in goal.contexts))
-
-
-def goals(screened: Screened) -> dict[str, tuple[Goal, Goal, float | None]]:
-    """Name → what the screen asks, the same of the truth, and how much of it is a hit; None: the best tenth."""
-    names, seen, true = screened.bench.names, screened.bench.seen, screened.true_seen[:, -1]
-    ref, other = names.index(REFERENCE), names.index(OTHER)
-
-    def selective(effects: Array) -> Goal:
-        return Selectivity(Likeness(effects[ref]), Likeness(effects[other]))
-
-    return {
-        "strength": (Strength(), Strength(), 0.25),
-        f"likeness to {REFERENCE}": (Likeness(seen[ref]), Likeness(true[ref]), 0.5),
-        f"{REFERENCE}, not {OTHER}": (selective(seen), selective(true), 0.5),
-        "novelty": (Novelty(seen), Novelty(true), None),
-    }
+GOALS: dict[str, tuple[Goal, float | None]] = {  # name → the goal, and how much of it is a hit; None: the best tenth
+    "strength": (Strength(), 0.25),
+    f"likeness to {REFERENCE}": (Likeness(REFERENCE), 0.5),
+    f"{REFERENCE}, not {OTHER}": (Selectivity(Likeness(REFERENCE), Likeness(OTHER)), 0.5),
+    "novelty": (Novelty(), None),
+}
 
 
 def rankings(screened: Screened, observed: Array, goal: Goal, label: NDArray[np.bool_], seed: int) -> dict[str, Array]:
@@ -133,36 +141,40 @@ def rankings(screened: Screened, observed: Array, goal: Goal, label: NDArray[np.
         "the screen, highest dose only": scores[:, -1],
         "the screen, unlike molecules last": scores[best] - 1e6 * (similarity < FAR),
         "nearest seen compound: active or not, by similarity": np.where(label, 1, -1)[nearest] * similarity,
-        "nearest seen compound: its observed effect": still(goal, observed)[nearest],
+        "nearest seen compound: its observed effect": still(
+            goal.prepare(screened.reference), observed, len(goal.contexts)
+        )[nearest],
         "random": np.random.default_rng(seed).random(len(scores)),
     }
 
 
 def report_goals(screened: Screened, observed: Array) -> None:
     """Print how well each goal is ranked."""
-    true = screened.planted.effects(screened.bench.doses_um)
+    true = screened.planted.effects(screened.reference.doses_um)
     print("| goal | ranked by | ROC AUC | EF 1 % | EF 5 % | AUC without decoys |\n|---|---|---|---|---|---|")  # noqa: T201
-    for name, (goal, real, least) in goals(screened).items():
-        truth = still(real, true).max(1)
+    for name, (goal, least) in GOALS.items():
+        truth = screened.true_score(goal, true).max(1)
         active = actives(truth) if least is None else truth > least
-        label = still(real, screened.true_seen).max(1) > (truth[active].min() if least is None else least)
+        label = screened.true_score(goal, screened.true_seen).max(1) > (truth[active].min() if least is None else least)
         print_rows(name, active, rankings(screened, observed, goal, label, seed=0), screened.planted.table)
 
 
 def report_rescue(screened: Screened) -> None:
     """Cells under a drug, and compounds added to them: is what brings them back found?"""
-    bench, table = screened.bench, screened.planted.table
-    goal = Rescued(STATE, STATE_UM).goal(bench)
-    assert isinstance(goal, Rescue)
-    asks = [
-        [bench.ask(name, smiles, dose, goal.state) for name, smiles in table.select("name", "smiles").iter_rows()]
-        for dose in bench.doses_um
+    reference, table = screened.reference, screened.planted.table
+    goal = Rescue(STATE, STATE_UM)
+    score, (context,) = goal.prepare(reference), goal.contexts
+    of_doses = [
+        [reference.query(name, smiles, dose, context) for name, smiles in table.select("name", "smiles").iter_rows()]
+        for dose in reference.doses_um
     ]
-    together = np.stack([goal(bench.effects(of_dose)) for of_dose in asks], 1).max(1)
-    added = np.stack([goal(effects + goal.state_effect) for effects in screened.predicted], 1).max(1)
+    together = np.stack([score(reference.effects(of_dose)) for of_dose in of_doses], 1).max(1)
+    state_effect = reference.effects([reference.state_query(context)])[0].mean(0)
+    added = np.stack([score(effects + state_effect) for effects in screened.predicted], 1).max(1)
     state = next(p for p in compounds() if p.name == STATE).effect(STATE_UM)
-    true_seen = still(Rescue(goal.state, state), screened.true_seen + state).max(1)
-    active = still(Rescue(goal.state, state), screened.planted.effects(bench.doses_um) + state).max(1) > RESCUED
+    true_score = partial(share_shown, target=np.zeros_like(state), whole=state)
+    true_seen = still(true_score, screened.true_seen + state).max(1)
+    active = still(true_score, screened.planted.effects(reference.doses_um) + state).max(1) > RESCUED
     nearest, similarity = screened.nearest
     label = np.where(true_seen > RESCUED, 1, -1)
     ways = {
@@ -204,13 +216,13 @@ def with_interval(
 
 def report_potency(screened: Screened) -> None:
     """Rank correlation of fitted with true EC50 over actives of unseen structure."""
-    bench, planted = screened.bench, screened.planted
+    reference, planted = screened.reference, screened.planted
     scores, (lower, upper) = screened.scores(Strength())
     errors = (upper - lower) / 3.92
-    fitted = np.array([hill(bench.doses_um, s, e).ec50_um for s, e in zip(scores, errors, strict=True)])
+    fitted = np.array([hill(reference.doses_um, s, e).ec50_um for s, e in zip(scores, errors, strict=True)])
     true = np.array([p.ec50_um for p in planted.truth])
     of_seen = {p.name: p.ec50_um for p in compounds()}
-    near = np.array([of_seen[bench.names[k]] for k in screened.nearest[0]])
+    near = np.array([of_seen[reference.names[k]] for k in screened.nearest[0]])
     active = planted.table["kind"].is_in(["drug", "analogue"]).to_numpy()
     rows = active & np.isfinite(fitted)
     within = np.abs(np.log10(fitted[rows] / true[rows])) < 0.5
@@ -221,7 +233,7 @@ def report_potency(screened: Screened) -> None:
     )
     for kind in ("drug", "analogue", "inactive", "decoy"):
         of_kind = (planted.table["kind"] == kind).to_numpy()
-        truth = np.linalg.norm(planted.effects(bench.doses_um)[of_kind], axis=-1) / np.sqrt(len(AXES))
+        truth = np.linalg.norm(planted.effects(reference.doses_um)[of_kind], axis=-1) / np.sqrt(len(AXES))
         shown, right = np.median(scores[of_kind], 0).round(2), np.median(truth, 0).round(2)
         print(f"median strength by dose, {kind}: {shown}; true {right}")  # noqa: T201
 
@@ -229,12 +241,15 @@ def report_potency(screened: Screened) -> None:
 def report_coverage(screened: Screened, recipe: Recipe, n: int = 60) -> None:
     """Do 95 % intervals from some seeds, at the dose where their score is best, hold what all other seeds give?"""
     rows = np.sort(np.random.default_rng(0).choice(screened.planted.table.height, n, replace=False))
-    instrument = recipe.instrument(MANY)
-    bench = replace(screened.bench, instrument=instrument, untreated={None: instrument.untreated()})
-    effects = np.stack([bench.effects(asked(screened.planted.table[rows.tolist()], dose)) for dose in bench.doses_um])
-    batches = len(instrument.batches)
+    predictor = recipe.predictor(MANY)
+    reference = replace(screened.reference, predictor=predictor, untreated={None: predictor.untreated()})
+    effects = np.stack(
+        [reference.effects(queries(screened.planted.table[rows.tolist()], dose)) for dose in reference.doses_um]
+    )
+    batches = len(predictor.batches)
     effects = effects.reshape(*effects.shape[:2], batches, MANY.seeds, -1)
-    for name, (goal, _, _) in goals(screened).items():
+    for name, (goal, _) in GOALS.items():
+        scorer, times = Scorer(reference, goal), len(goal.contexts)
         found = []
         for first in range(0, MANY.seeds, STAGE.seeds):
             own = np.arange(first, first + STAGE.seeds)
@@ -242,8 +257,8 @@ def report_coverage(screened: Screened, recipe: Recipe, n: int = 60) -> None:
                 part.reshape(*part.shape[:2], -1, part.shape[-1])
                 for part in (effects[..., own, :], np.delete(effects, own, axis=3))
             )
-            lower, upper = interval(goal, [few] * len(goal.contexts), batches)
-            score, true = asked_of(goal, few), asked_of(goal, other)
+            lower, upper = scorer.interval([few] * times)
+            score, true = scorer.score(*[few] * times), scorer.score(*[other] * times)
             best = score.argmax(0), np.arange(n)
             found.append(np.stack([(lower <= true) & (true <= upper), upper - lower, score - true])[:, *best])
         held, width, bias = np.stack(found, 1)
@@ -254,22 +269,22 @@ def report_coverage(screened: Screened, recipe: Recipe, n: int = 60) -> None:
         )
 
 
-def report_discoveries(screened: Screened, trust: Trust, splits: int = 100) -> None:
+def report_discoveries(screened: Screened, confidence: Confidence, splits: int = 100) -> None:
     """The share of inactives among hits, by a null of seen inactives and by one of new ones."""
     scores = screened.scores(Strength())[0].max(1)
     nothing = screened.planted.table["moa"].eq("inactive").to_numpy()
-    p = p_values(scores, trust.null["score"].to_numpy())
-    least = 1 / (1 + trust.null.height)
+    p = p_values(scores, confidence.null["score"].to_numpy())
+    least = 1 / (1 + confidence.null.height)
     print(  # noqa: T201
-        f"null of the screen: {trust.null.height} seen compounds that do nothing in training images; p is {least:.2f} "
-        f"or more, and {(p[nothing] <= least + 1e-9).mean():.0%} of new inactives reach that"
+        f"null of the screen: {confidence.null.height} seen compounds that do nothing in training images; p is "
+        f"{least:.2f} or more, and {(p[nothing] <= least + 1e-9).mean():.0%} of new inactives reach that"
     )
     rng = np.random.default_rng(0)
     false, found = [], []
     for _ in range(splits):
-        told = rng.permutation(np.flatnonzero(nothing))[: nothing.sum() // 2]
-        rest = np.setdiff1d(np.arange(len(scores)), told)
-        hits = q_values(p_values(scores[rest], scores[told])) < 0.1
+        inactive = rng.permutation(np.flatnonzero(nothing))[: nothing.sum() // 2]
+        rest = np.setdiff1d(np.arange(len(scores)), inactive)
+        hits = q_values(p_values(scores[rest], scores[inactive])) < 0.1
         false.append((hits & nothing[rest]).sum() / max(1, hits.sum()))
         found.append(hits[~nothing[rest]].mean())
     print(  # noqa: T201
@@ -279,16 +294,16 @@ def report_discoveries(screened: Screened, trust: Trust, splits: int = 100) -> N
 
 
 def recipe_of(run: Path) -> Recipe:
-    return Recipe(str(run), Effect(), Texture(), DOSES, Sampler(ab2, grid=cosine_grid))
+    return Recipe(str(run), Strength(), Texture(), DOSES, Sampler(ab2, grid=cosine_grid))
 
 
 def screened_by(recipe: Recipe, decoys: Path | None) -> Screened:
     """Make the library of what the run has not seen, and screen it."""
-    instrument = recipe.instrument(STAGE)
-    seen = instrument.assay.vocabulary.perturbations
+    predictor = recipe.predictor(STAGE)
+    seen = predictor.assay.vocabulary.perturbations
     library = planted([p.name for p in compounds() if p.name not in seen], decoys)
     print(library.table.group_by("kind", maintain_order=True).len().rows())  # noqa: T201
-    return Screened.of(library, Bench.of(instrument, DOSES, (None,)))
+    return Screened.of(library, ReferenceEffects.of(predictor, DOSES, (None,)))
 
 
 def main(folder: Path, seed: int = 0, decoys: Path | None = None) -> None:
@@ -296,13 +311,13 @@ def main(folder: Path, seed: int = 0, decoys: Path | None = None) -> None:
     torch.set_num_threads(1)
     recipe = recipe_of(train(folder, "screening", LADDER, IMAGES, seed))
     screened = screened_by(recipe, decoys)
-    bench = screened.bench
-    real = open_dataset(bench.instrument.assay.config["data"]["folder"], verify=False)
+    reference = screened.reference
+    real = open_dataset(reference.predictor.assay.config["data"]["folder"], verify=False)
     images = real.split("train")
-    report_goals(screened, np.array([bench.effect_of_images(images, [name]) for name in bench.names]))
+    report_goals(screened, np.array([reference.effect_of_images(images, [name]) for name in reference.names]))
     report_potency(screened)
     report_coverage(screened, recipe)
-    report_discoveries(screened, trust_of(bench, Strength(), real))
+    report_discoveries(screened, Confidence.of(Scorer(reference, Strength()), real))
     report_rescue(screened_by(recipe_of(train(folder, "screening pairs", PAIRS, IMAGES, seed)), decoys))
 
 

@@ -16,12 +16,11 @@ from design_space import train
 from numpy.typing import NDArray
 from planted import Planted
 from scipy.stats import spearmanr
-from screening import DOSES, IMAGES, LADDER, Screened, goals, recipe_of, screened_by, still
+from screening import DOSES, GOALS, IMAGES, LADDER, Screened, recipe_of, screened_by
 
-from virtassay.screening.bench import Bench
-from virtassay.screening.effects import Ruler
+from virtassay.screening import Disagreement, EffectScale, ReferenceEffects
 from virtassay.screening.enrichment import actives, roc_auc
-from virtassay.screening.goals import Disagreement, signed_root
+from virtassay.screening.goals import signed_root
 from virtassay.simulator.grow import grow_all
 from virtassay.simulator.plan import Treatment, plan_wells
 
@@ -52,24 +51,26 @@ def between_models(effects: Array) -> Array:
 def report_ranking(models: list[Screened]) -> None:
     """ROC AUC of each goal by each model, and by the mean of their scores at each dose, best dose taken then."""
     library = models[0].planted
-    of_goals = [goals(model) for model in models]
     kept = (library.table["kind"] != "decoy").to_numpy()
     print("| goal | ranked by | ROC AUC | without decoys |\n|---|---|---|---|")  # noqa: T201
-    for name, (_, real, least) in of_goals[0].items():
-        truth = still(real, library.effects(DOSES)).max(1)
+    for name, (goal, least) in GOALS.items():
+        truth = models[0].true_score(goal, library.effects(DOSES)).max(1)
         active = actives(truth) if least is None else truth > least
-        scores = [model.scores(told[name][0])[0] for model, told in zip(models, of_goals, strict=True)]
+        scores = [model.scores(goal)[0] for model in models]
         ways = {f"model {k}": one for k, one in enumerate(scores, start=1)} | {"all together": np.mean(scores, axis=0)}
         for who, one in ways.items():
             best = one.max(1)
             print(f"| {name} | {who} | {roc_auc(active, best):.2f} | {roc_auc(active[kept], best[kept]):.2f} |")  # noqa: T201
 
 
-def real_effects(library: Planted, bench: Bench, dose: float) -> Array:
+def real_effects(library: Planted, reference: ReferenceEffects, dose: float) -> Array:
     """Effects (n, d) in simulated images: two batches, a well of each compound in both, in units of real controls."""
     treatments = [Treatment(((replace(p, toxicity=TOXICITY * p.toxicity), dose),)) for p in library.truth]
     layout = [Treatment()] * CONTROLS + treatments
-    size, channels = bench.instrument.assay.vocabulary.image_shape[1], len(bench.instrument.assay.vocabulary.channels)
+    size, channels = (
+        reference.predictor.assay.vocabulary.image_shape[1],
+        len(reference.predictor.assay.vocabulary.channels),
+    )
     wells = list(plan_wells(layout, 0, 2, 1, channels))
     rows: list[dict[str, object]] = []
     for done, images, truths in grow_all(wells, CELLS, size, channels, workers=1):
@@ -78,13 +79,13 @@ def real_effects(library: Planted, bench: Bench, dose: float) -> Array:
             name = well.treatment.parts[0][0].name if well.treatment.parts else None
             rows += [
                 {"batch": well.batch, "name": name, "phi": phi}
-                for phi in (bench.instrument.featurizer(cells).tolist() if len(cells) else [])
+                for phi in (reference.predictor.featurizer(cells).tolist() if len(cells) else [])
             ]
     table = pl.DataFrame(rows)
     effects: list[Array] = []
     for _, own in table.group_by("batch", maintain_order=True):
         untreated = np.array(own.filter(pl.col("name").is_null())["phi"].to_list())
-        scale = Ruler.of(untreated, np.array(own["phi"].to_list())[:, None], 1).scale
+        scale = EffectScale.of(untreated, np.array(own["phi"].to_list())[:, None], 1).values
         mean = {name: np.mean(part["phi"].to_list(), 0) for (name,), part in own.group_by("name")}
         nothing = np.full(len(scale), np.nan)  # where all cells are dead
         effects.append(np.array([(mean.get(p.name, nothing) - untreated.mean(0)) / scale for p in library.truth]))
@@ -99,16 +100,23 @@ def report_doubt(models: list[Screened]) -> None:
     head = ["dose, µM", "library", "units of the model", "between models", "unlike training", "strength"]
     print(f"| {' | '.join(head)} |\n{'|---' * len(head)}|")  # noqa: T201
     for place in range(len(DOSES))[-2:]:
-        real = real_effects(library, models[0].bench, DOSES[place])
+        real = real_effects(library, models[0].reference, DOSES[place])
         effects = [model.predicted[place] for model in models]
         between = between_models(np.stack([halves(one) for one in effects]))
         for label, rows in (("all", np.isfinite(real).all(1)), ("without decoys", kept & np.isfinite(real).all(1))):
-            told: list[list[float]] = []
-            for one in effects:
+            correlations: list[list[float]] = []
+            for model, one in zip(models, effects, strict=True):
                 error = np.sqrt(np.square(one.mean(1) - real).mean(1))[rows]
-                signals = (Disagreement()(one), between, -similarity, np.linalg.norm(one.mean(1), axis=1))
-                told.append([float(spearmanr(signal[rows], error)[0]) for signal in signals])
-            cells = " | ".join(", ".join(f"{value:.2f}" for value in column) for column in zip(*told, strict=True))
+                signals = (
+                    Disagreement().prepare(model.reference)(one),
+                    between,
+                    -similarity,
+                    np.linalg.norm(one.mean(1), axis=1),
+                )
+                correlations.append([float(spearmanr(signal[rows], error)[0]) for signal in signals])
+            cells = " | ".join(
+                ", ".join(f"{value:.2f}" for value in column) for column in zip(*correlations, strict=True)
+            )
             print(f"| {DOSES[place]:g} | {label} | {cells} |")  # noqa: T201
 
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.screening.test_screen import done
+from tests.screening.toy import screened
 from tests.toy_screen import write_screen
 from tests.training.test_runs import train
+from virtassay.screening import Plate
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +27,6 @@ def library(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def left_alone(run, library, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("alone") / "screen"
-    report = done(run, library, out, plate={"wells": 96, "controls": 8, "compounds": 4, "among": 6})
+    report = screened(run, library, out, plate=Plate(wells=96, controls=8, compounds=4, among=6))
     assert report == out / "report.html"
     return out

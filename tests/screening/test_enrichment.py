@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from virtassay.screening.enrichment import actives, enrichment_curve, enrichment_factor, roc_auc
-from virtassay.screening.library import InvalidLibrary, prepare_library
+from virtassay.screening.library import InvalidLibrary, LibraryColumns, prepare_library
 
 ACTIVE = np.array([1, 0, 1, 0, 0, 0, 0, 0, 0, 0])
 
@@ -19,7 +19,7 @@ def test_a_ranking_by_hand():
     assert enrichment_factor(ACTIVE, scores, 1) == pytest.approx(1)
     curve = enrichment_curve(ACTIVE, scores)
     assert curve.screened.tolist() == pytest.approx(np.linspace(0, 1, 11))
-    assert curve.found.tolist() == [0, 0.5, 0.5, *[1.0] * 8]
+    assert curve.recovered.tolist() == [0, 0.5, 0.5, *[1.0] * 8]
     assert roc_auc(ACTIVE, -scores) == pytest.approx(1 / 16) and enrichment_factor(ACTIVE, -scores, 0.5) == 0
 
 
@@ -54,7 +54,7 @@ def test_truth_is_kept_beside_the_molecule(tmp_path, ending):
         table.write_parquet(path)
     else:
         table.write_csv(path, separator="\t" if ending == ".tsv" else ",")
-    found = prepare_library(path, tmp_path / "out", truth="works")
+    found = prepare_library(path, tmp_path / "out", LibraryColumns(truth="works"))
     assert pl.read_parquet(found.table)["truth"].to_list() == [1, None, 0]
     without = prepare_library(path, tmp_path / "other")
     assert pl.read_parquet(without.table)["truth"].null_count() == 3 and without.sha256 == found.sha256
@@ -72,7 +72,7 @@ def test_truth_is_kept_beside_the_molecule(tmp_path, ending):
 def test_a_truth_that_tells_nothing_is_refused(tmp_path, text, error):
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(InvalidLibrary, match=error):
-        prepare_library(tmp_path / "x.csv", tmp_path / "out", truth="works")
+        prepare_library(tmp_path / "x.csv", tmp_path / "out", LibraryColumns(truth="works"))
     (tmp_path / "x.smi").write_text("CCO a\n")
     with pytest.raises(InvalidLibrary, match="a smi holds SMILES and names only"):
-        prepare_library(tmp_path / "x.smi", tmp_path / "out", truth="works")
+        prepare_library(tmp_path / "x.smi", tmp_path / "out", LibraryColumns(truth="works"))

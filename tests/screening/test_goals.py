@@ -1,24 +1,39 @@
 """Goals on effects with known answers; noise around none, and intervals that hold what they promise."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
-from virtassay.screening.goals import (
+from virtassay.flow.traits import trait
+from virtassay.screening import (
     Context,
     Disagreement,
     Likeness,
     Novelty,
+    ReferenceEffects,
     Rescue,
     Selectivity,
     Strength,
-    half_width,
-    interval,
-    squared_length,
 )
+from virtassay.screening.effects import EffectScale
+from virtassay.screening.goals import half_width, interval, squared_length
 
 D = 12
 rng = np.random.default_rng(0)
 R = rng.normal(size=D)
+
+
+def seen(**of_names):
+    """Reference effects of what training has seen."""
+    nobody: Any = None
+    effects_seen = np.array([*of_names.values()])
+    return ReferenceEffects(nobody, EffectScale(np.ones(D)), (1.0,), tuple(of_names), effects_seen, {})
+
+
+STRENGTH = Strength().prepare(seen(r=R))
+LIKENESS = Likeness("r").prepare(seen(r=R))
 
 
 def effects(mean, n=16, spread=1.0, seed=0, times=1):
@@ -39,35 +54,37 @@ def test_the_squared_length_is_unbiased():
 
 @pytest.mark.parametrize(("shown", "right"), [(1.0, 1.0), (0.5, 0.75), (0.0, 0.0), (2.0, 0.0), (-1.0, -3.0)])
 def test_likeness_is_the_share_of_the_reference_that_is_shown(shown, right):
-    assert Likeness(R)(np.tile(shown * R, (3, 1))) == pytest.approx(right)
-    noisy = Likeness(R)(effects(shown * R, n=8, times=5000))
+    assert LIKENESS(np.tile(shown * R, (3, 1))) == pytest.approx(right)
+    noisy = LIKENESS(effects(shown * R, n=8, times=5000))
     assert noisy.mean() == pytest.approx(right, abs=5 * noisy.std() / np.sqrt(len(noisy)))
 
 
 def test_rescue_is_what_is_gone_of_the_state():
-    goal = Rescue(Context(state="sick"), R)
+    goal = Rescue("sick")
     assert goal.contexts == (Context(state="sick"),)
+    reference: Any = SimpleNamespace(effects=lambda queries: np.tile(R, (len(queries), 3, 1)), state_query=str)
+    score = goal.prepare(reference)
     for left, right in ((0.0, 1.0), (1.0, 0.0), (0.5, 0.75), (2.0, -3.0)):
-        assert goal(np.tile(left * R, (4, 1))) == pytest.approx(right)
+        assert score(np.tile(left * R, (4, 1))) == pytest.approx(right)
     other = rng.normal(size=D)
-    assert goal(np.tile(R + other, (4, 1))) < 0 or R @ other < 0  # it adds an effect of its own
+    assert score(np.tile(R + other, (4, 1))) < 0 or R @ other < 0  # it adds an effect of its own
 
 
 def test_strength_and_selectivity():
     strong, weak = np.tile(2 * R, (4, 1)), np.tile(R, (4, 1))
     size = np.sqrt(np.square(R).mean())
-    assert Strength()(weak) == pytest.approx(size) and Strength()(strong) == pytest.approx(2 * size)
-    cells = Selectivity(Strength((Context(cell_type="A"),)), Strength((Context(cell_type="B"),)))
+    assert STRENGTH(weak) == pytest.approx(size) and STRENGTH(strong) == pytest.approx(2 * size)
+    cells = Selectivity(Strength("A"), Strength("B"))
     assert cells.contexts == (Context(cell_type="A"), Context(cell_type="B"))
-    assert cells(strong, weak) == pytest.approx(size)
-    same = Selectivity(Likeness(R), Likeness(-R))
+    assert cells.prepare(seen(r=R))(strong, weak) == pytest.approx(size)
+    same = Selectivity(Likeness("r"), Likeness("minus")).prepare(seen(r=R, minus=-R))
     assert same(weak, weak) == pytest.approx(1)  # not 1 − (−3): that it is the opposite of the second is no merit
     assert same(-weak, -weak) == pytest.approx(-3 - 1)
 
 
 def test_what_was_seen_at_another_strength_is_not_new():
     a, b = np.eye(D)[:2]
-    goal = Novelty(np.stack([a, b]))
+    goal = Novelty().prepare(seen(a=a, b=b))
     assert goal(np.tile(5 * a, (3, 1))) == pytest.approx(0, abs=1e-9)
     assert goal(np.tile(-5 * a, (3, 1))) == pytest.approx(5 / np.sqrt(D))  # the opposite is new
     between = goal(np.tile(a + b, (3, 1)))
@@ -76,8 +93,9 @@ def test_what_was_seen_at_another_strength_is_not_new():
 
 
 def test_disagreement_is_the_spread_of_units():
-    assert Disagreement()(effects(R, n=4000)) == pytest.approx(1, abs=0.03)
-    assert Disagreement()(np.tile(R, (5, 1))) == pytest.approx(0)
+    disagreement = Disagreement().prepare(seen(r=R))
+    assert disagreement(effects(R, n=4000)) == pytest.approx(1, abs=0.03)
+    assert disagreement(np.tile(R, (5, 1))) == pytest.approx(0)
 
 
 @pytest.mark.parametrize("n_batches", [1, 2, 4])
@@ -86,33 +104,44 @@ def test_disagreement_is_the_spread_of_units():
 def test_intervals_hold_the_truth_as_often_as_they_say(n_batches, seeds, share):
     many = effects(share * R, n=n_batches * seeds, times=2000)
     of_strength, of_likeness = np.sqrt(np.square(share * R).mean()), 1 - (1 - share) ** 2
-    for goal, truth in ((Strength(), of_strength), (Likeness(R), of_likeness)):
-        lower, upper = interval(goal, [many], n_batches)
-        held = ((lower <= truth) & (truth <= upper)).mean()
-        assert 0.92 < held < (0.997 if n_batches < 3 else 1), goal
-        assert (lower <= goal(many)).all() and (goal(many) <= upper).all()
+    for score, truth, is_length in ((STRENGTH, of_strength, True), (LIKENESS, of_likeness, False)):
+        lower, upper = interval(score, [many], n_batches, is_length)
+        share_of_intervals = ((lower <= truth) & (truth <= upper)).mean()
+        assert 0.92 < share_of_intervals < (0.997 if n_batches < 3 else 1), truth
+        assert (lower <= score(many)).all() and (score(many) <= upper).all()
 
 
 def test_the_interval_is_that_of_student_over_left_out_seeds():
     few = effects(R, n=6)
-    without = [Likeness(R)(np.delete(few, k, axis=0)) for k in range(6)]
+    without = [LIKENESS(np.delete(few, k, axis=0)) for k in range(6)]
     error = np.sqrt(5 / 6 * np.var(without) * 6)
-    assert half_width(Likeness(R), [few], 1) == pytest.approx(2.570582 * error)  # Student's t of 5 degrees of freedom
+    assert half_width(LIKENESS, [few], 1) == pytest.approx(2.570582 * error)  # Student's t of 5 degrees of freedom
 
 
 def test_batches_that_differ_widen_the_interval():
     shift = np.repeat(np.random.default_rng(1).normal(0, 1, (400, 4, D)), 5, axis=1)
     many = R + shift + np.random.default_rng(2).normal(0, 0.1, (400, 20, D))
-    lower, upper = interval(Strength(), [many], 4)
-    of_seeds = np.subtract(*interval(Strength(), [many], 1)[::-1])  # as if all were one batch
+    lower, upper = interval(STRENGTH, [many], 4, is_length=True)
+    of_seeds = np.subtract(*interval(STRENGTH, [many], 1, is_length=True)[::-1])  # as if all were one batch
     assert np.median(upper - lower) > 1.5 * np.median(of_seeds)
-    assert np.median(upper - lower) == pytest.approx(2 * 3.18 * Strength()(many).std(), rel=0.5)  # t of four batches
+    assert np.median(upper - lower) == pytest.approx(2 * 3.18 * STRENGTH(many).std(), rel=0.5)  # t of four batches
 
 
 def test_one_seed_in_one_batch_has_no_error():
-    assert np.isnan(interval(Disagreement(), [np.zeros((1, D))], 1)).all()
+    assert np.isnan(interval(STRENGTH, [np.zeros((1, D))], 1)).all()
 
 
 def test_a_reference_without_effect_is_refused():
     with pytest.raises(ValueError, match="no effect of its own"):
-        Likeness(np.zeros(D))(effects(R))
+        Likeness("nothing").prepare(seen(nothing=np.zeros(D)))(effects(R))
+    with pytest.raises(ValueError, match="'x' is no perturbation that the model has seen; it has seen"):
+        Likeness("x").prepare(seen(r=R))
+    with pytest.raises(ValueError, match="needs perturbations, one or more"):
+        Likeness([]).prepare(seen(r=R))
+
+
+def test_lengths_say_so_and_likenesses_do_not():
+    lengths = [trait(goal, "is_length") for goal in (Strength(), Novelty(), Disagreement())]
+    assert lengths == [True] * 3
+    others = (Likeness("r"), Rescue("r"), Selectivity(Strength(), Novelty()))
+    assert not any(trait(goal, "is_length") for goal in others)

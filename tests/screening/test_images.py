@@ -1,4 +1,4 @@
-"""Images of the best compounds: every format holds the same pixels, with names of channels."""
+"""ImageWriter of the best compounds: every format holds the same pixels, with names of channels."""
 
 import json
 
@@ -7,12 +7,12 @@ import polars as pl
 import pytest
 from tifffile import TiffFile
 
-from tests.screening.test_screen import LAST, recipe
+from tests.screening.toy import LAST, recipe
 from virtassay.data.dataset.store import open_dataset
 from virtassay.screening import engines, images
-from virtassay.screening.bench import Bench
 from virtassay.screening.goals import Context
-from virtassay.screening.images import AsDataset, AsOmeTiff, AsOmeZarr
+from virtassay.screening.images import DatasetImages, OmeTiffImages, OmeZarrImages
+from virtassay.screening.reference import ReferenceEffects
 
 TOP, CELLS = 2, 4
 
@@ -21,10 +21,10 @@ TOP, CELLS = 2, 4
 def made(run, left_alone, tmp_path_factory):
     """The dataset folder of the best, and what the others are made of."""
     hits = pl.read_parquet(left_alone / "hits.parquet")
-    bench = Bench.load(left_alone / "stages" / "2" / "bench.npz", recipe(run).instrument(LAST))
+    reference = ReferenceEffects.load(left_alone / "stages" / "2" / "reference.npz", recipe(run).predictor(LAST))
     folder = tmp_path_factory.mktemp("images") / "images"
-    AsDataset(TOP, CELLS)(folder, hits, bench, Context())
-    return open_dataset(folder), hits, bench
+    DatasetImages(TOP, CELLS)(folder, hits, reference, Context())
+    return open_dataset(folder), hits, reference
 
 
 def labels(dataset) -> list[str]:
@@ -32,7 +32,7 @@ def labels(dataset) -> list[str]:
 
 
 def test_a_dataset_folder(made):
-    dataset, hits, bench = made
+    dataset, hits, reference = made
     assert len(dataset) == CELLS * (1 + TOP)
     assert dataset.index["name"].unique(maintain_order=True).to_list() == ["untreated", *hits["name"].head(TOP)]
     assert dataset.index["is_control"].to_list() == [True] * CELLS + [False] * CELLS * TOP
@@ -40,13 +40,13 @@ def test_a_dataset_folder(made):
     seeds = dataset.index["seed"].to_numpy().reshape(1 + TOP, CELLS)
     assert (seeds == seeds[0]).all()  # the same cells
     assert dataset.index["dose_um"].to_list()[CELLS] == [hits["dose_um"][0]]
-    alone = bench.instrument.images([bench.ask("DMSO", None, None, Context())], np.array([0, 2, 4, 6]))[0]
+    alone = reference.predictor.images([reference.query("DMSO", None, None, Context())], np.array([0, 2, 4, 6]))[0]
     assert np.array_equal(dataset.images(np.arange(CELLS)), alone)
 
 
 def test_ome_tiff(made, tmp_path):
-    dataset, hits, bench = made
-    AsOmeTiff(TOP, CELLS)(tmp_path / "images", hits, bench, Context())
+    dataset, hits, reference = made
+    OmeTiffImages(TOP, CELLS)(tmp_path / "images", hits, reference, Context())
     files = sorted((tmp_path / "images").iterdir())
     assert [file.name for file in files] == [f"{label}.ome.tif" for label in labels(dataset)]
     for number, path in enumerate(files):
@@ -62,8 +62,8 @@ def test_ome_tiff(made, tmp_path):
 def test_ome_zarr(made, tmp_path):
     zarr = pytest.importorskip("zarr", reason="zarr is not installed: pip install virtassay[ome]")
     pytest.importorskip("ome_zarr", reason="ome-zarr is not installed: pip install virtassay[ome]")
-    dataset, hits, bench = made
-    AsOmeZarr(TOP, CELLS)(tmp_path / "images", hits, bench, Context())
+    dataset, hits, reference = made
+    OmeZarrImages(TOP, CELLS)(tmp_path / "images", hits, reference, Context())
     folders = sorted((tmp_path / "images").iterdir())
     assert [folder.name for folder in folders] == [f"{label}.ome.zarr" for label in labels(dataset)]
     for number, folder in enumerate(folders):
@@ -78,22 +78,22 @@ def test_ome_zarr(made, tmp_path):
 
 
 def test_the_folder_is_replaced_whole(made, tmp_path):
-    _, hits, bench = made
+    _, hits, reference = made
     for top in (2, 1):
-        AsOmeTiff(top, 1)(tmp_path / "images", hits, bench, Context())
+        OmeTiffImages(top, 1)(tmp_path / "images", hits, reference, Context())
     assert len(list((tmp_path / "images").iterdir())) == 2
     assert [p.name for p in tmp_path.iterdir()] == ["images"]
 
 
 def test_no_image_is_no_request():
     with pytest.raises(ValueError, match=r"images\.top=0, images\.cells=4"):
-        AsDataset(0, 4)
+        DatasetImages(0, 4)
 
 
 def test_a_missing_extra_is_told_before_the_screen_begins(monkeypatch):
     monkeypatch.setattr(images, "find_spec", lambda name: None)
     monkeypatch.setattr(engines, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r'ome-zarr: pip install "virtassay\[ome\]"'):
-        AsOmeZarr()
+        OmeZarrImages()
     with pytest.raises(ImportError, match=r'ray: pip install "virtassay\[cluster\]"'):
         engines.Ray()

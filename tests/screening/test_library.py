@@ -15,7 +15,7 @@ from rdkit import Chem
 
 from virtassay.files import identity
 from virtassay.screening import library
-from virtassay.screening.library import InvalidLibrary, parent, prepare_library, rows_of
+from virtassay.screening.library import InvalidLibrary, LibraryColumns, parent, prepare_library, rows_of
 
 ROWS = [
     ("ethanol", "CCO"),
@@ -82,12 +82,12 @@ def test_the_same_library_has_the_same_hash_and_another_has_another(tmp_path):
 def test_columns_can_be_named_and_a_wrong_one_is_told(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("structure,code\nCCO,A1\nCCC,\n")
-    found = prepare_library(path, tmp_path, smiles="structure", name="code")
+    found = prepare_library(path, tmp_path, LibraryColumns("structure", "code"))
     assert pl.read_parquet(found.table)["name"].to_list() == ["A1", "row 2"]
     with pytest.raises(InvalidLibrary, match=r"no column of SMILES .*it has \['structure', 'code'\]: say smiles="):
         prepare_library(path, tmp_path)
     with pytest.raises(InvalidLibrary, match="no column 'smile'"):
-        prepare_library(path, tmp_path, smiles="smile")
+        prepare_library(path, tmp_path, LibraryColumns("smile"))
 
 
 def test_what_is_no_library_is_refused_and_leaves_nothing(tmp_path):

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from virtassay.screening.plate import diverse, plate_map
+from virtassay.screening.plate import Plate, diverse, plate_map
 
 HITS = pl.DataFrame(
     {
@@ -41,3 +41,9 @@ def test_controls_are_spread_and_compounds_fill_the_rest():
         plate_map(HITS, 96, 96)
     with pytest.raises(ValueError, match="give 1 or more"):
         diverse(HITS, 0, 5)
+
+
+def test_a_plate_is_the_map_of_what_is_unlike():
+    known = ["CCO"]
+    table = Plate(wells=96, controls=8, compounds=2, among=6)(HITS, known)
+    assert table.equals(plate_map(diverse(HITS, 2, 6, known), 96, 8))

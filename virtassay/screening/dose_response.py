@@ -7,12 +7,12 @@ from numpy.typing import ArrayLike
 from scipy.optimize import curve_fit
 
 NAN = float("nan")
-STEEPEST = 5.0  # Hill coefficients of real curves are below it
+STEEPEST = 5.0  # HillFit coefficients of real curves are below it
 FEWEST_DOSES = 4
 
 
 @dataclass(frozen=True)
-class Hill:
+class HillFit:
     """A fitted curve: ec50_um with its 95 % interval, top, slope h, r2, and in words why it should not be trusted."""
 
     ec50_um: float
@@ -24,7 +24,7 @@ class Hill:
     warning: str
 
 
-def hill(dose_um: ArrayLike, response: ArrayLike, error: ArrayLike) -> Hill:
+def hill(dose_um: ArrayLike, response: ArrayLike, error: ArrayLike) -> HillFit:
     """Fit response(z) = top / (1 + (EC50/z)^h), 0 without the compound, by least squares weighted by 1/error².
 
     The interval is ± 1.96 standard errors of log EC50 in the linearised fit. Source: Hill 1910; Gesztelyi et al. 2012
@@ -46,22 +46,22 @@ def hill(dose_um: ArrayLike, response: ArrayLike, error: ArrayLike) -> Hill:
     x = np.log(z)
     low, high = x.min() - np.log(100), x.max() + np.log(100)
     try:
-        found, covariance = curve_fit(
+        fitted, covariance = curve_fit(
             _curve, x, y, p0=(y.max(), float(np.interp(y.max() / 2, np.maximum.accumulate(y), x)), 1.0), sigma=s,
             absolute_sigma=True, bounds=([0, low, 0.2], [10 * y.max(), high, STEEPEST]), maxfev=5000,
         )  # fmt: skip
     except RuntimeError:
         return _none("no curve could be fitted")
-    top, log_ec50, slope = found.tolist()
+    top, log_ec50, slope = fitted.tolist()
     spread = float(np.sqrt(covariance[1, 1]))
     total = np.square(y - y.mean()).sum()
-    r2 = float(1 - np.square(y - _curve(x, *found)).sum() / total) if total > 0 else NAN
+    r2 = float(1 - np.square(y - _curve(x, *fitted)).sum() / total) if total > 0 else NAN
     warning = ""
     if not x.min() <= log_ec50 <= x.max():
         warning = "EC50 lies outside the doses asked for"
-    elif _curve(x.max(), *found) < 0.8 * top:
+    elif _curve(x.max(), *fitted) < 0.8 * top:
         warning = "no plateau at the highest dose"
-    return Hill(
+    return HillFit(
         float(np.exp(log_ec50)),
         float(np.exp(np.clip(log_ec50 - 1.96 * spread, -50, 50))),
         float(np.exp(np.clip(log_ec50 + 1.96 * spread, -50, 50))),
@@ -76,5 +76,5 @@ def _curve(log_dose: np.ndarray, top: float, log_ec50: float, slope: float) -> n
     return top / (1 + np.exp(slope * (log_ec50 - log_dose)))
 
 
-def _none(warning: str) -> Hill:
-    return Hill(NAN, NAN, NAN, NAN, NAN, NAN, warning)
+def _none(warning: str) -> HillFit:
+    return HillFit(NAN, NAN, NAN, NAN, NAN, NAN, warning)

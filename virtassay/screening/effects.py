@@ -27,7 +27,19 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Ask:
+class Context:
+    """Where a compound is tried: on cells in a state (a perturbation that they already have, at a dose), of a type.
+
+    dose_um: None takes the highest dose of the state in training.
+    """
+
+    state: str | None = None
+    dose_um: float | None = None
+    cell_type: str | None = None
+
+
+@dataclass(frozen=True)
+class TreatmentQuery:
     """One treatment: its perturbations with their SMILES and doses in µM (None: not given), and the cell type."""
 
     perturbation: tuple[str, ...]
@@ -37,11 +49,11 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Instrument:
+class EffectPredictor:
     """A model, how it is sampled and what its images are reduced to.
 
     batches: of training, over which effects are averaged. seeds: images of each treatment and batch. controls: where
-    the model begins at control images, or is told of some.
+    the model begins at control images, or is shown some.
     """
 
     assay: VirtualAssay
@@ -68,67 +80,68 @@ class Instrument:
         names = [f"{self.seeds}×{self.sampler.n_steps}:{batch}:{k}" for batch, k in self.units]
         return image_seeds(pl.Series(names, dtype=pl.String), self.seed)
 
-    def features(self, asks: Sequence[Ask]) -> Array:
-        """φ of the images of each treatment, (asks, units, d)."""
-        n, units = len(asks), self.units
-        found: Array | None = None
+    def features(self, queries: Sequence[TreatmentQuery]) -> Array:
+        """φ of the images of each treatment, (queries, units, d)."""
+        n, units = len(queries), self.units
+        features: Array | None = None
         done = 0
-        for images in self._generated(asks, np.arange(len(units))):
+        for images in self._generated(queries, np.arange(len(units))):
             part = self.featurizer(images)
-            if found is None:
-                found = np.empty((n * len(units), part.shape[1]))
-            found[done : done + len(part)] = part
+            if features is None:
+                features = np.empty((n * len(units), part.shape[1]))
+            features[done : done + len(part)] = part
             done += len(part)
-        assert found is not None, "a request makes an image"
-        return found.reshape(n, len(units), -1)
+        assert features is not None, "a request makes an image"
+        return features.reshape(n, len(units), -1)
 
-    def images(self, asks: Sequence[Ask], units: NDArray[np.int64]) -> NDArray[np.generic]:
-        """The images of these units of each treatment: (asks, units, c, h, w)."""
-        made = np.concatenate(list(self._generated(asks, units)))
-        return made.reshape(len(asks), len(units), *made.shape[1:])
+    def images(self, queries: Sequence[TreatmentQuery], units: NDArray[np.int64]) -> NDArray[np.generic]:
+        """The images of these units of each treatment: (queries, units, c, h, w)."""
+        images = np.concatenate(list(self._generated(queries, units)))
+        return images.reshape(len(queries), len(units), *images.shape[1:])
 
     def untreated(self, cell_type: str | None = None) -> Array:
         """φ of the same units under the control, (units, d)."""
         name = self.assay.vocabulary.controls[0]
-        return self.features([Ask((name,), (None,), (None,), cell_type)])[0]
+        return self.features([TreatmentQuery((name,), (None,), (None,), cell_type)])[0]
 
     @torch.inference_mode()
-    def directions(self, asks: Sequence[Ask]) -> Array:
-        """Where each treatment moves the network's condition from the control's, v(treatment) − v(control), (asks, w).
+    def directions(self, queries: Sequence[TreatmentQuery]) -> Array:
+        """Where each treatment moves the network's condition from the control's, v(treatment) − v(control).
 
-        What the condition says of batch and cell type is added to both, and cancels. None depends on the others asked.
+        (queries, w). What the condition says of batch and cell type is added to both, and cancels. None depends on the
+        other queries.
         """
         control = self.assay.vocabulary.controls[0]
-        alone = [replace(ask, cell_type=None) for ask in (Ask((control,), (None,), (None,)), *asks)]
-        asked = Rows.of(self.requests(alone, np.zeros(1, np.int64)))
-        table = self.assay.vocabulary.encode(asked, self.assay.molecules)
+        alone = [replace(query, cell_type=None) for query in (TreatmentQuery((control,), (None,), (None,)), *queries)]
+        requests = Rows.of(self.requests(alone, np.zeros(1, np.int64)))
+        table = self.assay.vocabulary.encode(requests, self.assay.molecules)
         encoder: Any = self.assay.network.condition
         rows = (table.condition(slice(i, i + 1)).to(self.assay.device) for i in range(len(table)))
         vectors = torch.cat([encoder(row) for row in rows]).double().cpu().numpy()  # one by one: to the bit the same
         return vectors[1:] - vectors[0]
 
-    def _generated(self, asks: Sequence[Ask], units: NDArray[np.int64]) -> Iterator[NDArray[np.generic]]:
-        made = self.assay.generate(
-            self.requests(asks, units),
-            np.tile(self.unit_seeds[units], len(asks)),
+    def _generated(self, queries: Sequence[TreatmentQuery], units: NDArray[np.int64]) -> Iterator[NDArray[np.generic]]:
+        minibatches = self.assay.generate(
+            self.requests(queries, units),
+            np.tile(self.unit_seeds[units], len(queries)),
             self.sampler,
             minibatch_size=self.minibatch_size,
             controls=self.controls,
             bf16=self.bf16,
         )
-        return (images for images, _ in made)
+        return (images for images, _ in minibatches)
 
-    def requests(self, asks: Sequence[Ask], chosen: NDArray[np.int64]) -> pl.DataFrame:
+    def requests(self, queries: Sequence[TreatmentQuery], chosen: NDArray[np.int64]) -> pl.DataFrame:
         """The index, in normal form, of the images of these treatments in the chosen units."""
         controls = set(self.assay.vocabulary.controls)
         units = pl.DataFrame({"batch": [self.units[i][0] for i in chosen.tolist()]})
         table = pl.DataFrame(
             {
-                "perturbation": [list(ask.perturbation) for ask in asks],
-                "smiles": [list(ask.smiles) for ask in asks],
-                "dose_um": [list(ask.dose_um) for ask in asks],
-                "cell_type": [ask.cell_type for ask in asks],
-                "is_control": [set(ask.perturbation) <= controls for ask in asks],
+                "perturbation": [list(query.perturbation) for query in queries],
+                "smiles": [list(query.smiles) for query in queries],
+                "dose_um": [list(query.dose_um) for query in queries],
+                "cell_type": [query.cell_type for query in queries],
+                "is_control": [set(query.perturbation) <= controls for query in queries],
             },
             schema_overrides={"smiles": pl.List(pl.String), "dose_um": pl.List(pl.Float64), "cell_type": pl.String},
         )
@@ -143,18 +156,21 @@ class Instrument:
 
 
 @dataclass(frozen=True)
-class Ruler:
+class EffectScale:
     """The units of effects: the s.d. of each feature among untreated cells of a batch, (d,).
 
-    A feature that hardly varies among them is measured by a tenth of its range over all that the ruler was made from
-    instead, one that is constant by 1: neither vanishes, neither takes over.
+    A feature that hardly varies among them is measured by a tenth of its range over all treatments instead, one that is
+    constant by 1: neither vanishes, neither takes over.
     """
 
-    scale: Array
+    values: Array
 
     @classmethod
-    def of(cls, untreated: Array, treated: Array, n_batches: int) -> "Ruler":
-        """untreated (units, d) batch by batch; treated (t, units, d), of treatments that training has seen."""
+    def of(cls, untreated: Array, treated: Array, n_batches: int) -> "EffectScale":
+        """s² = Σ_b Σ_u (φ_bu − φ̄_b)² / (units − batches), pooled over batches.
+
+        untreated: (units, d), batch by batch. treated: (t, units, d), of treatments that training has seen.
+        """
         within = untreated.reshape(n_batches, -1, untreated.shape[1])
         freedom = max(1, len(untreated) - n_batches)
         sd = np.sqrt(np.square(within - within.mean(1, keepdims=True)).sum((0, 1)) / freedom)
@@ -165,4 +181,4 @@ class Ruler:
 
     def effects(self, treated: Array, untreated: Array) -> Array:
         """e of each unit, in s.d. of untreated cells: (…, units, d)."""
-        return (treated - untreated) / self.scale
+        return (treated - untreated) / self.values

@@ -1,5 +1,6 @@
 """Who does the work: some processes of this machine, or a Ray cluster. A shard's scores are the same to the bit."""
 
+import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -7,24 +8,48 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib.util import find_spec
 from multiprocessing import get_context, parent_process
+from pathlib import Path
 from threading import Thread
 from typing import Any, Protocol
 
 import torch
 from tqdm.auto import tqdm
 
+from virtassay.files import lock
 from virtassay.screening.library import Library
 from virtassay.screening.recipe import Recipe, Scorer, Stage
-from virtassay.screening.shards import Shards
+from virtassay.screening.reference import ReferenceEffects
+from virtassay.screening.shards import Numbers, Shards, durable, share
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """A recipe over some compounds of the library, in shards that any process may do, at any time.
+
+    name: what it is called in the log. shards: where its scores are kept, with the reference effects they rest on.
+    """
+
+    name: str
+    recipe: Recipe
+    stage: Stage
+    shards: Shards
+
+    def reference(self) -> ReferenceEffects:
+        """What it measures with, once it is begun."""
+        return ReferenceEffects.load(self.shards.reference, self.recipe.predictor(self.stage))
+
+    def scorer(self) -> Scorer:
+        """Load its model and its reference effects, once it is begun."""
+        return Scorer(self.reference(), self.recipe.goal)
 
 
 @dataclass(frozen=True)
 class Task:
     """What a process needs to do the shards of a stage: all of it can be sent to another. threads: of each process."""
 
-    recipe: Recipe
-    stage: Stage
-    shards: Shards
+    plan: StagePlan
     library: Library
     threads: int
 
@@ -38,12 +63,14 @@ class Worker:
 
     @classmethod
     def of(cls, task: Task) -> "Worker":
+        """Load the model, in the process that works."""
         torch.set_num_threads(task.threads)
-        return cls(task, Scorer.of(task.recipe, task.stage, task.shards.bench))
+        return cls(task, task.plan.scorer())
 
     def __call__(self, number: int) -> int:
-        rows = self.task.shards.rows(number, self.task.library)
-        self.task.shards.write(number, self.scorer(rows))
+        shards = self.task.plan.shards
+        rows = shards.rows(number, self.task.library)
+        shards.write(number, self.scorer(rows))
         return rows.height
 
 
@@ -64,13 +91,14 @@ class Local:
             raise ValueError(f"engine.processes={self.processes}: give 1 or more.")
 
     def __call__(self, task: Task, numbers: Sequence[int]) -> None:
-        total = len(task.shards.compounds)
-        left = sum(min(task.shards.size, total - number * task.shards.size) for number in numbers)
+        shards = task.plan.shards
+        total = len(shards.compounds)
+        left = sum(min(shards.size, total - number * shards.size) for number in numbers)
         with tqdm(total=left, unit=" compounds", desc="screen", dynamic_ncols=True) as bar:
             if self.processes == 1:
-                work = Worker.of(task)
+                worker = Worker.of(task)
                 for number in numbers:
-                    bar.update(work(number))
+                    bar.update(worker(number))
                 return
             context = get_context("spawn")  # a forked process would share the threads of torch, and hang
             begun = context.Value("i", 0)
@@ -84,10 +112,10 @@ class Local:
                         f"engine.processes={self.processes}? Finished shards are kept; the same command goes on."
                     ) from error
                 finally:
-                    pool.shutdown(cancel_futures=True)  # an error is told now, not after the last shard
+                    pool.shutdown(cancel_futures=True)  # an error is raised now, not after the last shard
 
 
-_at_work: list[Worker] = []  # of a process of the pool: its one model
+_workers: list[Worker] = []  # of a process of the pool: its one model
 
 
 def _begin(task: Task, begun: Any) -> None:
@@ -96,7 +124,7 @@ def _begin(task: Task, begun: Any) -> None:
         place, begun.value = begun.value, begun.value + 1
     if torch.cuda.is_available():
         torch.cuda.set_device(place % torch.cuda.device_count())  # what "cuda" means from here on
-    _at_work[:] = [Worker.of(task)]
+    _workers[:] = [Worker.of(task)]
 
 
 def _end_with_parent() -> None:
@@ -108,7 +136,7 @@ def _end_with_parent() -> None:
 
 
 def _go_on(number: int) -> int:
-    return _at_work[0](number)
+    return _workers[0](number)
 
 
 @dataclass(frozen=True)
@@ -152,7 +180,59 @@ class _Actor:
     """A worker as Ray calls it: batches of one shard's number."""
 
     def __init__(self, task: Task) -> None:
-        self.work = Worker.of(task)
+        self.worker = Worker.of(task)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return {"compounds": [self.work(int(number)) for number in batch["item"]]}
+        return {"compounds": [self.worker(int(number)) for number in batch["item"]]}
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the work is done: by which engine, in shards of how many compounds, with how many threads of each process.
+
+    shard: "k/n" does the k-th of n shares of each stage, for arrays of jobs; None does all. Raises ValueError for
+    another text, and for fewer than one compound in a shard.
+    """
+
+    engine: Engine
+    shard_size: int = 256
+    threads: int = 1
+    shard: str | None = None
+
+    def __post_init__(self) -> None:
+        share(self.shard, 0)
+        if self.shard_size < 1 or self.threads < 1:
+            raise ValueError(f"shard_size={self.shard_size}, threads={self.threads}: numbers of 1 or more.")
+
+
+@dataclass(frozen=True)
+class StageWork:
+    """How this call does its stages of a library. folder: the screen's."""
+
+    library: Library
+    execution: Execution
+    folder: Path
+
+    def begin(self, plan: StagePlan, compounds: Numbers) -> None:
+        """Write down the compounds of a stage, and generate its reference effects, unless that is done."""
+        shards, recipe = plan.shards, plan.recipe
+        with lock(self.folder):
+            shards.begin(compounds)
+            if not shards.reference.is_file():
+                log.info("%s: untreated cells and what training has seen", plan.name)
+                cell_types = [context.cell_type for context in recipe.goal.contexts]
+                reference = ReferenceEffects.of(recipe.predictor(plan.stage), recipe.doses_um, cell_types)
+                with durable(shards.reference) as file:
+                    reference.save(file)
+
+    def finish(self, plan: StagePlan) -> bool:
+        """Do this call's share of a stage that was begun; False where shards are left to other calls."""
+        shards, execution = plan.shards, self.execution
+        left = shards.missing(share(execution.shard, shards.count))
+        log.info("%s: %d compounds, %d of %d shards to do", plan.name, len(shards.compounds), len(left), shards.count)
+        if left:
+            execution.engine(Task(plan, self.library, execution.threads), left)
+        others = shards.missing()
+        if others:
+            log.info("%s: %d shards are left to other jobs; run again when they are done", plan.name, len(others))
+        return not others

@@ -16,10 +16,10 @@ BEST = 0.1  # of the library counts as active where truth is no 0 or 1
 
 
 class Curve(NamedTuple):
-    """found (k,): the share of the actives among the best `screened` (k,) of the library; both from 0 to 1."""
+    """recovered (k,): the share of the actives among the best `screened` (k,) of the library; both from 0 to 1."""
 
     screened: Array
-    found: Array
+    recovered: Array
 
 
 def actives(truth: ArrayLike) -> NDArray[np.bool_]:
@@ -45,9 +45,9 @@ def enrichment_curve(active: ArrayLike, scores: ArrayLike) -> Curve:
     truth, s = np.asarray(active, bool), np.asarray(scores, np.float64)
     order = np.argsort(-s, kind="stable")
     last = np.append(s[order][1:] != s[order][:-1], True)  # of each run of equal scores
-    found = np.cumsum(truth[order])[last] / truth.sum()
+    recovered = np.cumsum(truth[order])[last] / truth.sum()
     screened = (np.flatnonzero(last) + 1) / len(s)
-    return Curve(np.concatenate([[0.0], screened]), np.concatenate([[0.0], found]))
+    return Curve(np.concatenate([[0.0], screened]), np.concatenate([[0.0], recovered]))
 
 
 def enrichment_factor(active: ArrayLike, scores: ArrayLike, fraction: float) -> float:

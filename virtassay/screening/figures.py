@@ -90,7 +90,7 @@ def chemical_space(smiles: Sequence[str], scores: Array, seen: Sequence[str], se
     Source: van der Maaten & Hinton 2008 (JMLR 9). Near points are alike; far ones say nothing of how unlike.
     """
     prints = fingerprints([*smiles, *seen])
-    distances = np.array([DataStructs.BulkTanimotoSimilarity(p, prints, returnDistance=True) for p in prints])
+    distances = np.array([DataStructs.BulkTanimotoSimilarity(bits, prints, returnDistance=True) for bits in prints])
     perplexity = min(30.0, max(2.0, (len(prints) - 1) / 4))
     places = TSNE(metric="precomputed", init="random", perplexity=perplexity, random_state=seed).fit_transform(
         distances

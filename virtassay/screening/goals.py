@@ -3,41 +3,46 @@
 e_u (units, d) are the effects of one treatment in s.d. of untreated cells, δ their mean over the units u, and
 ‖δ‖² = Σ_{u≠v} ⟨e_u, e_v⟩ / (n (n − 1)) is free of the noise of few images (an unbiased U-statistic, which may be
 negative where there is no effect; Hoeffding 1948). Lengths are divided by √d: root mean square over the features.
-A goal is asked of arrays (…, units, d) and answers (…); one array for each of its contexts.
+
+    @dataclass(frozen=True)
+    class Dark:
+        cell_type: str | None = None
+        contexts = (Context(),)
+
+        def prepare(self, reference):
+            return lambda effects: -effects[..., 0].mean(-1)
+
+One's own goal is one such class and one yaml.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from virtassay.data.dataset.store import open_dataset
+from virtassay.screening.effects import Context
+from virtassay.screening.reference import ReferenceEffects, training_query
+
 Array = NDArray[np.float64]
+Score = Callable[..., Array]  # effects (…, units, d), an array for each context → (…)
 GROUPS = 10  # of units, left out one at a time
 
 
-@dataclass(frozen=True)
-class Context:
-    """Where a compound is tried: on cells in a state (a perturbation that they already have, at a dose), of a type."""
-
-    state: str | None = None
-    dose_um: float | None = None
-    cell_type: str | None = None
-
-
 class Goal(Protocol):
-    """One number for each compound from its effects (…, units, d), one array a context.
+    """What the user looks for: `contexts` compounds are tried in, and a score of the effects in each of them.
 
-    is_length: whether it is the root of what few units tell without bias, so that intervals are those of its square.
+    Traits beside it, false where absent: `is_length`, the score is the root of what few units tell without bias, so
+    that intervals are those of its square; `next_experiment`, compounds are to be measured for the model to learn from.
     """
-
-    is_length: ClassVar[bool]
 
     @property
     def contexts(self) -> tuple[Context, ...]: ...
-    def __call__(self, *effects: Array) -> Array: ...
+    def prepare(self, reference: ReferenceEffects) -> Score: ...
 
 
 def squared_length(effects: Array) -> Array:
@@ -54,49 +59,84 @@ def signed_root(x: Array) -> Array:
     return np.sign(x) * np.sqrt(np.abs(x))
 
 
+def share_shown(effects: Array, target: Array, whole: Array) -> Array:
+    """1 − ‖δ − target‖²/‖whole‖² of effects (…, units, d), (…). Raises ValueError where `whole`, (d,), is 0."""
+    size = float(np.square(whole).mean())
+    if size <= 0:
+        raise ValueError("the reference has no effect of its own, so that nothing can be like it: choose another.")
+    return 1 - squared_length(effects - target) / size
+
+
 @dataclass(frozen=True)
 class Strength:
-    """How strong the effect is: ‖δ‖/√d, in s.d. of untreated cells. 0: none."""
+    """As strong an effect as can be, in cells of a type: ‖δ‖/√d, in s.d. of untreated cells. 0: none."""
 
-    contexts: tuple[Context, ...] = (Context(),)
+    cell_type: str | None = None
     is_length: ClassVar[bool] = True
 
-    def __call__(self, *effects: Array) -> Array:
-        return signed_root(squared_length(effects[0]))
+    @property
+    def contexts(self) -> tuple[Context, ...]:
+        return (Context(cell_type=self.cell_type),)
+
+    def prepare(self, reference: ReferenceEffects) -> Score:
+        return lambda effects: signed_root(squared_length(effects))
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """How much of a reference's effect the compound shows: 1 − ‖δ − r‖²/‖r‖². 1: all of it. 0: as much as none.
+    """How much of a reference's effect r the compound shows: 1 − ‖δ − r‖²/‖r‖². 1: all of it. 0: as much as none.
 
-    reference: (d,), in the same units. Below 0: farther from it than untreated cells are.
+    Below 0: farther from it than untreated cells are. r is the mean effect of perturbations that the model has seen (a
+    compound, a gene, or all of one mechanism), or of those names in a dataset folder of real images. images: the
+    folder; None: as the model predicts them, at dose_um (None: the highest dose that the screen asks for, within those
+    of training). Raises ValueError for no name, strange ones, and where the reference has no effect.
     """
 
-    reference: Array
-    contexts: tuple[Context, ...] = (Context(),)
-    is_length: ClassVar[bool] = False
+    perturbations: str | Sequence[str]
+    images: str | Path | None = None
+    dose_um: float | None = None
+    cell_type: str | None = None
 
-    def __call__(self, *effects: Array) -> Array:
-        return 1 - squared_length(effects[0] - self.reference) / _mean_square(self.reference)
+    @property
+    def contexts(self) -> tuple[Context, ...]:
+        return (Context(cell_type=self.cell_type),)
+
+    def prepare(self, reference: ReferenceEffects) -> Score:
+        target = self._effect(reference)
+        return lambda effects: share_shown(effects, target, target)
+
+    def _effect(self, reference: ReferenceEffects) -> Array:
+        names = [self.perturbations] if isinstance(self.perturbations, str) else list(self.perturbations)
+        if not names:
+            raise ValueError("a reference needs perturbations, one or more.")
+        if self.images is not None:
+            return reference.effect_of_images(open_dataset(self.images, verify=False), names)
+        if self.dose_um is None:
+            return np.mean([reference.effect_of(name) for name in names], axis=0)
+        vocabulary = reference.predictor.assay.vocabulary
+        queries = [training_query(vocabulary, name, self.dose_um, self.cell_type) for name in names]
+        return reference.effects(queries).mean((0, 1))
 
 
 @dataclass(frozen=True)
 class Rescue:
     """How much of a state's effect is gone when the compound is added: 1 − ‖δ_state+compound‖²/‖δ_state‖².
 
-    1: cells are as untreated healthy ones. 0: as the state alone leaves them. state_effect: δ_state, (d,).
+    1: cells are as untreated healthy ones. 0: as the state alone leaves them. state: diseased or toxic, a perturbation
+    that the model has seen, at dose_um where that is a compound (None: its highest in training).
     """
 
-    state: Context
-    state_effect: Array
-    is_length: ClassVar[bool] = False
+    state: str
+    dose_um: float | None = None
+    cell_type: str | None = None
 
     @property
     def contexts(self) -> tuple[Context, ...]:
-        return (self.state,)
+        return (Context(self.state, self.dose_um, self.cell_type),)
 
-    def __call__(self, *effects: Array) -> Array:
-        return 1 - squared_length(effects[0]) / _mean_square(self.state_effect)
+    def prepare(self, reference: ReferenceEffects) -> Score:
+        state = reference.effects([reference.state_query(self.contexts[0])])[0].mean(0)
+        return lambda effects: share_shown(effects, np.zeros_like(state), state)
 
 
 @dataclass(frozen=True)
@@ -109,92 +149,98 @@ class Selectivity:
 
     wanted: Goal
     unwanted: Goal
-    is_length: ClassVar[bool] = False
 
     @property
     def contexts(self) -> tuple[Context, ...]:
         return (*self.wanted.contexts, *self.unwanted.contexts)
 
-    def __call__(self, *effects: Array) -> Array:
-        first = len(self.wanted.contexts)
-        return self.wanted(*effects[:first]) - np.maximum(self.unwanted(*effects[first:]), 0)
+    def prepare(self, reference: ReferenceEffects) -> Score:
+        wanted, unwanted = self.wanted.prepare(reference), self.unwanted.prepare(reference)
+        n = len(self.wanted.contexts)
+        return lambda *effects: wanted(*effects[:n]) - np.maximum(unwanted(*effects[n:]), 0)
 
 
 @dataclass(frozen=True)
 class Novelty:
-    """How strong the part is that no seen effect shows at any strength: ‖δ‖/√d · min_k √(1 − cos²₊(δ, s_k)).
+    """How strong the part is that no seen effect s shows at any strength: ‖δ‖/√d · min_k √(1 − cos²₊(δ, s_k))."""
 
-    seen: (k, d), the effects of what training has seen.
-    """
-
-    seen: Array
-    contexts: tuple[Context, ...] = (Context(),)
+    cell_type: str | None = None
     is_length: ClassVar[bool] = True
 
-    def __call__(self, *effects: Array) -> Array:
-        mean = effects[0].mean(-2)
-        lengths = np.linalg.norm(mean, axis=-1, keepdims=True) * np.linalg.norm(self.seen, axis=-1)
-        cosines = np.divide(mean @ self.seen.T, lengths, out=np.zeros_like(lengths), where=lengths > 0)
-        nearest = cosines.max(-1).clip(0, 1)
-        return signed_root(squared_length(effects[0])) * np.sqrt(1 - np.square(nearest))
+    @property
+    def contexts(self) -> tuple[Context, ...]:
+        return (Context(cell_type=self.cell_type),)
+
+    def prepare(self, reference: ReferenceEffects) -> Score:
+        seen = reference.seen
+
+        def novelty(effects: Array) -> Array:
+            mean = effects.mean(-2)
+            lengths = np.linalg.norm(mean, axis=-1, keepdims=True) * np.linalg.norm(seen, axis=-1)
+            cosines = np.divide(mean @ seen.T, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+            nearest = cosines.max(-1).clip(0, 1)
+            return signed_root(squared_length(effects)) * np.sqrt(1 - np.square(nearest))
+
+        return novelty
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """How far units contradict each other: √(mean over features of the variance of e). Where the model is unsure."""
+    """How far units contradict each other, √(mean over features of the variance of e): where the model is unsure.
 
-    contexts: tuple[Context, ...] = (Context(),)
+    To measure it would teach the model most.
+    """
+
+    cell_type: str | None = None
     is_length: ClassVar[bool] = True
+    next_experiment: ClassVar[bool] = True
 
-    def __call__(self, *effects: Array) -> Array:
-        return np.sqrt(effects[0].var(-2, ddof=1).mean(-1))
+    @property
+    def contexts(self) -> tuple[Context, ...]:
+        return (Context(cell_type=self.cell_type),)
+
+    def prepare(self, reference: ReferenceEffects) -> Score:
+        return lambda effects: np.sqrt(effects.var(-2, ddof=1).mean(-1))
 
 
-def interval(goal: Goal, effects: Sequence[Array], n_batches: int) -> Array:
-    """The 95 % interval of a goal, lower and upper end, (2, …); NaN for a single unit.
+def interval(score: Score, effects: Sequence[Array], n_batches: int, is_length: bool = False) -> Array:
+    """The 95 % interval of a score, lower and upper end, (2, …); NaN for a single unit.
 
     That of a length is the root of its square's, √(θ² ± t s): around no effect a root is anything but normal.
     """
     if effects[0].shape[-2] < 2:
         return np.full((2, *effects[0].shape[:-2]), np.nan)
-    if not goal.is_length:
-        value, reach = goal(*effects), half_width(goal, effects, n_batches)
+    if not is_length:
+        value, reach = score(*effects), half_width(score, effects, n_batches)
         return np.stack([value - reach, value + reach])
 
     def square(*parts: Array) -> Array:
-        value = goal(*parts)
+        value = score(*parts)
         return value * np.abs(value)
 
     value, reach = square(*effects), half_width(square, effects, n_batches)
     return signed_root(np.stack([value - reach, value + reach]))
 
 
-def half_width(goal: Callable[..., Array], effects: Sequence[Array], n_batches: int) -> Array:
+def half_width(score: Score, effects: Sequence[Array], n_batches: int) -> Array:
     """t s, half of a 95 % interval, (…), by the jackknife over g groups of seeds; of them or batches, the larger.
 
     s² = (g − 1)/g Σ_i (θ_(i) − θ̄)², θ_(i) without the units of group i; t the quantile of Student's distribution of
     g − 1 degrees of freedom; Tukey 1958. A group of seeds has them in each batch, and batches are left out where there
-    are three. Units stand batch by batch, as in Instrument.units. NaN for a single group.
+    are three. Units stand batch by batch, as in EffectPredictor.units. NaN for a single group.
     """
     n = effects[0].shape[-2]
     seeds = n // n_batches
     of_seed, of_batch = np.tile(np.arange(seeds) % GROUPS, n_batches), np.repeat(np.arange(n_batches), seeds)
     ways = [of_seed] if n_batches < 3 else [of_seed, of_batch]
-    found = [_jackknife(goal, effects, way) for way in ways if way.max() > 0]
-    if not found:
+    reaches = [_jackknife(score, effects, way) for way in ways if way.max() > 0]
+    if not reaches:
         return np.full(effects[0].shape[:-2], np.nan)
-    return np.max(found, axis=0)
+    return np.max(reaches, axis=0)
 
 
-def _jackknife(goal: Callable[..., Array], effects: Sequence[Array], group: NDArray[np.int64]) -> Array:
+def _jackknife(score: Score, effects: Sequence[Array], group: NDArray[np.int64]) -> Array:
     g = int(group.max()) + 1
-    without = np.stack([goal(*(e[..., group != i, :] for e in effects)) for i in range(g)])
+    without = np.stack([score(*(e[..., group != i, :] for e in effects)) for i in range(g)])
     error = np.sqrt((g - 1) / g * np.square(without - without.mean(0)).sum(0))
     return student.ppf(0.975, g - 1) * error
-
-
-def _mean_square(x: Array) -> float:
-    size = float(np.square(x).mean())
-    if size <= 0:
-        raise ValueError("the reference has no effect of its own, so that nothing can be like it: choose another.")
-    return size

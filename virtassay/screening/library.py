@@ -50,13 +50,29 @@ class InvalidLibrary(ValueError):
     """A library that cannot be read; the message says what was given, and what is expected."""
 
 
-class Entry(NamedTuple):
-    """A row of a library as it stands there; smiles None: it is no molecule that RDKit can read."""
+class LibraryRow(NamedTuple):
+    """A row of a library as it was read; smiles None: it is no molecule that RDKit can read."""
 
     row: int
     name: str
     smiles: str | None
     truth: float | None = None
+
+
+@dataclass(frozen=True)
+class LibraryColumns:
+    """Which columns of a library (of an sdf, properties) hold SMILES, names and what is known of each compound.
+
+    smiles, name: by default the first of the usual ones that there is. truth: 0 (inactive), 1 (active) or another
+    number, larger the better; empty where unknown; a smi has none.
+    """
+
+    smiles: str | None = None
+    name: str | None = None
+    truth: str | None = None
+
+
+COLUMNS = LibraryColumns()
 
 
 @dataclass(frozen=True)
@@ -87,14 +103,10 @@ def parent(smiles: str) -> tuple[str, bool] | None:
         return Chem.MolToSmiles(rdMolStandardize.Uncharger().uncharge(molecule)), several
 
 
-def prepare_library(
-    path: str | Path, out: str | Path, smiles: str | None = None, name: str | None = None, truth: str | None = None
-) -> Library:
+def prepare_library(path: str | Path, out: str | Path, columns: LibraryColumns = COLUMNS) -> Library:
     """Write library.parquet and rejected.csv into `out`: every molecule once, in the library's order.
 
-    path: smi (SMILES, blank, name), csv, tsv, sdf, each also as .gz, or parquet; or the URL of one. smiles, name:
-    columns (of an sdf: name, a property), by default the first of the usual ones that there is. truth: a column (of an
-    sdf, a property) of 0 (inactive), 1 (active) or another number, larger the better; a smi has none. Raises
+    path: smi (SMILES, blank, name), csv, tsv, sdf, each also as .gz, or parquet; or the URL of one. Raises
     FileNotFoundError, OSError for a URL that cannot be read, and InvalidLibrary for another ending, a table without
     SMILES, a truth that is no number or always the same, a damaged file, and where no row is a molecule.
     """
@@ -102,13 +114,13 @@ def prepare_library(
     if not is_remote(path) and not Path(path).is_file():
         raise FileNotFoundError(f"there is no library {path}: correct library=….")
     out.mkdir(parents=True, exist_ok=True)
-    for left in out.glob(".library-*"):  # by a process that was killed
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in out.glob(".library-*"):  # by a process that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
     with TemporaryDirectory(prefix=".library-", dir=out) as place:
         local = fetch_url(str(path), Path(place) / "given") if is_remote(path) else Path(path)
         try:
-            entries = _entries(local, smiles, name, truth)
-            library = _write(entries, Path(place), out / "library.parquet", str(path), truth)
+            rows = _rows(local, columns)
+            library = _write(rows, Path(place), out / "library.parquet", str(path), columns.truth)
         except (EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
             raise InvalidLibrary(f"{path} is damaged or no text ({error}): fetch or write it again.") from error
         except sqlite3.OperationalError as error:
@@ -125,9 +137,9 @@ def molecules(path: str | Path) -> list[tuple[str, str]]:
     return list(table.iter_rows())
 
 
-def _write(entries: Iterator[Entry], place: Path, table_path: Path, path: str, truth: str | None) -> Library:
-    digest, kept, left_out, first = hashlib.sha256(), 0, 0, ""
-    told: set[float] = set()  # two are enough to know that truth tells compounds apart
+def _write(entries: Iterator[LibraryRow], place: Path, table_path: Path, path: str, truth: str | None) -> Library:
+    digest, kept, n_rejected, first_rejected = hashlib.sha256(), 0, 0, ""
+    truths: set[float] = set()  # two are enough to know that truth sets compounds apart
     with (
         closing(sqlite3.connect(place / "seen.sqlite")) as seen,
         pq.ParquetWriter(place / "library.parquet", pa.schema(list(TYPES.items()))) as table,
@@ -140,111 +152,113 @@ def _write(entries: Iterator[Entry], place: Path, table_path: Path, path: str, t
         while chunk := list(islice(entries, CHUNK)):
             rows: list[tuple[int, str, str, str, bool, float | None]] = []
             for entry in chunk:
-                found = None if entry.smiles is None else parent(entry.smiles)
-                reason = "no molecule that RDKit can read" if found is None else ""
-                if found is not None and not found[0]:
+                molecule = None if entry.smiles is None else parent(entry.smiles)
+                reason = "no molecule that RDKit can read" if molecule is None else ""
+                if molecule is not None and not molecule[0]:
                     reason = "a single atom or ion, which has no structure to tell from"
-                elif found is not None:
-                    new = seen.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (found[0], entry.row)).rowcount
-                    if not new:
-                        (at,) = seen.execute("SELECT row FROM seen WHERE smiles = ?", (found[0],)).fetchone()
-                        reason = f"the same molecule as row {at}"
-                if found is None or reason:
-                    left_out += 1
-                    first = first or f"row {entry.row}: {entry.smiles!r}"
+                elif molecule is not None:
+                    insert = seen.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (molecule[0], entry.row))
+                    if not insert.rowcount:
+                        (first,) = seen.execute("SELECT row FROM seen WHERE smiles = ?", (molecule[0],)).fetchone()
+                        reason = f"the same molecule as row {first}"
+                if molecule is None or reason:
+                    n_rejected += 1
+                    first_rejected = first_rejected or f"row {entry.row}: {entry.smiles!r}"
                     rejected.writerow((entry.row, entry.name, entry.smiles, reason))
                 else:
-                    rows.append((kept, entry.name, found[0], entry.smiles or "", found[1], entry.truth))
-                    digest.update(f"{entry.name}\t{found[0]}\n".encode())
+                    rows.append((kept, entry.name, molecule[0], entry.smiles or "", molecule[1], entry.truth))
+                    digest.update(f"{entry.name}\t{molecule[0]}\n".encode())
                     kept += 1
-                    if entry.truth is not None and len(told) < 2:
-                        told.add(entry.truth)
+                    if entry.truth is not None and len(truths) < 2:
+                        truths.add(entry.truth)
             columns = list(zip(*rows, strict=True)) or [[]] * len(TYPES)
             arrays = {name: pa.array(column, kind) for (name, kind), column in zip(TYPES.items(), columns, strict=True)}
             table.write_table(pa.table(arrays))
     if not kept:
-        raise InvalidLibrary(f"{path}: none of {left_out} rows is a molecule ({first or 'the file is empty'}).")
-    if truth is not None and len(told) < 2:
-        raise InvalidLibrary(f"{path}: {truth} must tell compounds apart; its values are {sorted(told)}.")
-    return Library(table_path, kept, left_out, digest.hexdigest())
+        raise InvalidLibrary(
+            f"{path}: none of {n_rejected} rows is a molecule ({first_rejected or 'the file is empty'})."
+        )
+    if truth is not None and len(truths) < 2:
+        raise InvalidLibrary(f"{path}: {truth} must tell compounds apart; its values are {sorted(truths)}.")
+    return Library(table_path, kept, n_rejected, digest.hexdigest())
 
 
-def _entries(path: Path, smiles: str | None, name: str | None, truth: str | None) -> Iterator[Entry]:
+def _rows(path: Path, columns: LibraryColumns) -> Iterator[LibraryRow]:
     ending = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
     if ending == ".smi":
-        if truth is not None:
-            raise InvalidLibrary(f"{path} has no column {truth!r}: a smi holds SMILES and names only; give a csv.")
-        with _open(path) as file:
-            for row, line in enumerate(file, start=1):
-                text, _, rest = line.strip().partition(" " if " " in line.strip() else "\t")
-                if text and not (row == 1 and text.lower() == "smiles"):
-                    yield Entry(row, rest.strip() or f"row {row}", text)
+        yield from _rows_of_smi(path, columns)
     elif ending in (".csv", ".tsv"):
         with _open(path) as file:
             reader = csv.DictReader(file, delimiter="\t" if ending == ".tsv" else ",")
-            yield from _named(path, list(reader.fieldnames or ()), reader, smiles, name, truth)
+            yield from _rows_of_table(path, list(reader.fieldnames or ()), reader, columns)
     elif ending == ".parquet" and path.suffix != ".gz":
         parquet = pq.ParquetFile(path)
-        wanted = [
-            column
-            for column in (
-                _column(path, parquet.schema_arrow.names, smiles, SMILES_COLUMNS, True),
-                _column(path, parquet.schema_arrow.names, name, NAME_COLUMNS, False),
-                _column(path, parquet.schema_arrow.names, truth, (), False),
-            )
-            if column
-        ]
-        rows = (row for batch in parquet.iter_batches(CHUNK, columns=wanted) for row in batch.to_pylist())
-        yield from _named(path, wanted, rows, smiles, name, truth)
+        chosen = [name for name in _chosen(path, parquet.schema_arrow.names, columns) if name]
+        rows = (row for batch in parquet.iter_batches(CHUNK, columns=chosen) for row in batch.to_pylist())
+        yield from _rows_of_table(path, chosen, rows, columns)
     elif ending == ".sdf":
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file, rdBase.BlockLogs():
-            for row, molecule in enumerate(Chem.ForwardSDMolSupplier(file), start=1):
-                if molecule is None:
-                    yield Entry(row, f"row {row}", None)
-                    continue
-                called = molecule.GetProp(name) if name and molecule.HasProp(name) else molecule.GetProp("_Name")
-                known = molecule.GetProp(truth) if truth and molecule.HasProp(truth) else None
-                yield Entry(
-                    row, called.strip() or f"row {row}", Chem.MolToSmiles(molecule), _number(path, row, truth, known)
-                )
+        yield from _rows_of_sdf(path, columns)
     else:
         raise InvalidLibrary(f"the library {path} is of an unknown kind; {', '.join(ENDINGS)} (.gz) can be read.")
 
 
-def _named(
-    path: Path, columns: list[str], rows: Iterable[dict[str, Any]], smiles: str | None, name: str | None,
-    truth: str | None,
-) -> Iterator[Entry]:  # fmt: skip
-    text = _column(path, columns, smiles, SMILES_COLUMNS, needed=True)
-    called = _column(path, columns, name, NAME_COLUMNS, needed=False)
-    told = _column(path, columns, truth, (), needed=False)
+def _rows_of_smi(path: Path, columns: LibraryColumns) -> Iterator[LibraryRow]:
+    if columns.truth is not None:
+        raise InvalidLibrary(f"{path} has no column {columns.truth!r}: a smi holds SMILES and names only; give a csv.")
+    with _open(path) as file:
+        for row, line in enumerate(file, start=1):
+            smiles, _, rest = line.strip().partition(" " if " " in line.strip() else "\t")
+            if smiles and not (row == 1 and smiles.lower() == "smiles"):
+                yield LibraryRow(row, rest.strip() or f"row {row}", smiles)
+
+
+def _rows_of_sdf(path: Path, columns: LibraryColumns) -> Iterator[LibraryRow]:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file, rdBase.BlockLogs():
+        for row, molecule in enumerate(Chem.ForwardSDMolSupplier(file), start=1):
+            if molecule is None:
+                yield LibraryRow(row, f"row {row}", None)
+                continue
+            named = columns.name and molecule.HasProp(columns.name)
+            name = molecule.GetProp(columns.name if named else "_Name").strip() or f"row {row}"
+            has_truth = columns.truth and molecule.HasProp(columns.truth)
+            truth = _number(path, row, columns.truth, molecule.GetProp(columns.truth) if has_truth else None)
+            yield LibraryRow(row, name, Chem.MolToSmiles(molecule), truth)
+
+
+def _rows_of_table(
+    path: Path, header: list[str], rows: Iterable[dict[str, Any]], columns: LibraryColumns
+) -> Iterator[LibraryRow]:
+    smiles_column, name_column, truth_column = _chosen(path, header, columns)
     for row, fields in enumerate(rows, start=1):
-        given = fields.get(called) if called else None
-        known = _number(path, row, told, fields[told]) if told else None
-        yield Entry(row, str(given) if given not in (None, "") else f"row {row}", fields[text] or None, known)
+        name = fields.get(name_column) if name_column else None
+        truth = _number(path, row, truth_column, fields[truth_column]) if truth_column else None
+        yield LibraryRow(row, f"row {row}" if name in (None, "") else str(name), fields[smiles_column] or None, truth)
 
 
-def _number(path: Path, row: int, column: str | None, given: Any) -> float | None:
-    if given in (None, ""):
+def _number(path: Path, row: int, column: str | None, text: Any) -> float | None:
+    if text in (None, ""):
         return None
     try:
-        number = float(given)
+        number = float(text)
     except (TypeError, ValueError):
         number = math.inf
     if math.isinf(number):
         raise InvalidLibrary(
-            f"{path}, row {row}: {column} is {given!r}; truth is 0, 1 or another number, or empty where unknown."
+            f"{path}, row {row}: {column} is {text!r}; truth is 0, 1 or another number, or empty where unknown."
         )
     return None if math.isnan(number) else number
 
 
-def _column(path: Path, there: list[str], asked: str | None, usual: tuple[str, ...], needed: bool) -> str:
-    if asked is not None and asked not in there:
-        raise InvalidLibrary(f"{path} has no column {asked!r}; it has {there}.")
-    found = asked or next((column for column in usual if column in there), "")
-    if needed and not found:
-        raise InvalidLibrary(f"{path} has no column of SMILES ({', '.join(usual)}); it has {there}: say smiles=….")
-    return found
+def _chosen(path: Path, header: list[str], columns: LibraryColumns) -> tuple[str, str, str]:
+    """The columns of SMILES, names and truth in a table's header; "" for what it does not have."""
+    for name in (columns.smiles, columns.name, columns.truth):
+        if name is not None and name not in header:
+            raise InvalidLibrary(f"{path} has no column {name!r}; it has {header}.")
+    smiles = columns.smiles or next((name for name in SMILES_COLUMNS if name in header), "")
+    if not smiles:
+        usual = ", ".join(SMILES_COLUMNS)
+        raise InvalidLibrary(f"{path} has no column of SMILES ({usual}); it has {header}: say smiles=….")
+    return smiles, columns.name or next((name for name in NAME_COLUMNS if name in header), ""), columns.truth or ""
 
 
 def _open(path: Path) -> IO[str]:

@@ -2,6 +2,7 @@
 
 import string
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import polars as pl
 from rdkit.SimDivFilters.rdSimDivPickers import MaxMinPicker
@@ -9,6 +10,20 @@ from rdkit.SimDivFilters.rdSimDivPickers import MaxMinPicker
 from virtassay.data.molecules.similarity import fingerprints
 
 ROWS, COLUMNS = {96: 8, 384: 16, 1536: 32}, {96: 12, 384: 24, 1536: 48}
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A plate for the lab: its wells and controls, and how many compounds are picked for it `among` the best."""
+
+    wells: int = 384
+    controls: int = 32
+    compounds: int = 96
+    among: int = 384
+
+    def __call__(self, hits: pl.DataFrame, known: Sequence[str] = ()) -> pl.DataFrame:
+        """The map of hits that are unlike each other and unlike `known` SMILES; raises as `diverse` and `plate_map`."""
+        return plate_map(diverse(hits, self.compounds, self.among, known), self.wells, self.controls)
 
 
 def diverse(hits: pl.DataFrame, n: int, among: int, known: Sequence[str] = ()) -> pl.DataFrame:
@@ -23,8 +38,8 @@ def diverse(hits: pl.DataFrame, n: int, among: int, known: Sequence[str] = ()) -
     if best.height <= n:
         return best
     prints = fingerprints([*best["smiles"], *known])
-    there = [*range(best.height, len(prints))] or [0]
-    picked = list(MaxMinPicker().LazyBitVectorPick(prints, len(prints), n + len(known), there, 0))
+    first = [*range(best.height, len(prints))] or [0]
+    picked = list(MaxMinPicker().LazyBitVectorPick(prints, len(prints), n + len(known), first, 0))
     return best[sorted(i for i in picked if i < best.height)]
 
 
@@ -39,13 +54,13 @@ def plate_map(picked: pl.DataFrame, wells: int, controls: int, dose_um: float | 
     if not 0 <= controls < wells:
         raise ValueError(f"{controls} controls on a plate of {wells} wells leave no room for compounds.")
     names = [f"{_letters(row)}{column + 1:02d}" for row in range(ROWS[wells]) for column in range(COLUMNS[wells])]
-    held = {names[int((i + 0.5) * wells / controls)] for i in range(controls)}
-    free = [name for name in names if name not in held]
+    of_controls = {names[int((i + 0.5) * wells / controls)] for i in range(controls)}
+    free = [name for name in names if name not in of_controls]
     lines: list[dict[str, object]] = []
     for number, compound in enumerate(picked.iter_rows(named=True)):
         plate, place = divmod(number, len(free))
         if place == 0:
-            lines += [_line(plate, name, "control", None, None, True) for name in sorted(held, key=names.index)]
+            lines += [_line(plate, name, "control", None, None, True) for name in sorted(of_controls, key=names.index)]
         dose = compound["dose_um"] if dose_um is None else dose_um
         lines.append(_line(plate, free[place], compound["name"], compound["smiles"], dose, False))
     order = {name: i for i, name in enumerate(names)}

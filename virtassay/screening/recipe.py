@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,14 @@ from virtassay.data.dataset.store import open_dataset
 from virtassay.data.loading.controls import ControlPool
 from virtassay.evaluation.featurizers.features import Featurizer
 from virtassay.flow.sampler import Sampler
-from virtassay.flow.traits import name_of
+from virtassay.flow.traits import name_of, trait
 from virtassay.precision import best_device, bf16_pays
-from virtassay.screening.bench import Bench
-from virtassay.screening.effects import Instrument
-from virtassay.screening.goals import Goal, interval
-from virtassay.screening.wanted import Wanted
+from virtassay.screening.effects import EffectPredictor
+from virtassay.screening.goals import Goal, Score, interval
+from virtassay.screening.reference import ReferenceEffects
 
 Array = NDArray[np.float64]
-MINIBATCHES = 8  # of images that are asked for at once, as good as
+MINIBATCHES = 8  # of images that are generated at once, as good as
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A model, how it is sampled, what its images are reduced to, and what is looked for.
+    """A model, how it is sampled, what its images are reduced to, and the goal.
 
     doses_um: each compound is tried at all of them. batches: training batches that effects are averaged over; None: the
     first four. controls: the dataset folder and split whose control images the model begins at, if it does.
@@ -48,7 +48,7 @@ class Recipe:
     """
 
     run: str
-    wanted: Wanted
+    goal: Goal
     featurizer: Featurizer
     doses_um: Sequence[float]
     sampler: Sampler
@@ -63,23 +63,23 @@ class Recipe:
         if not self.doses_um or min(self.doses_um) <= 0:
             raise ValueError(f"doses_um={list(self.doses_um)}: give one dose in µM or more, above 0.")
 
-    def instrument(self, stage: Stage) -> Instrument:
-        """Load the model. Raises ValueError for batches that it does not know."""
+    def predictor(self, stage: Stage) -> EffectPredictor:
+        """Load the model, which samples as the stage says. Raises ValueError for batches that it does not know."""
         device = best_device() if self.device == "auto" else self.device
         guide = self.sampler.guidance.needs_guide
         assay = VirtualAssay.load(self.run, device=device, guide=guide, trust=self.trust)
-        known = assay.vocabulary.batches
-        batches = known[:4] if self.batches is None else self.batches
-        strange = sorted(set(batches) - set(known))
+        trained = assay.vocabulary.batches
+        batches = trained[:4] if self.batches is None else self.batches
+        strange = sorted(set(batches) - set(trained))
         if strange or not batches:
-            raise ValueError(f"batches={list(batches)}: the model was trained on {list(known)}, not on {strange}.")
+            raise ValueError(f"batches={list(batches)}: the model was trained on {list(trained)}, not on {strange}.")
         if stage.seeds * len(batches) < 2:
             raise ValueError("one image of each compound says nothing of chance: give two seeds, or two batches.")
         pool = None
         if assay.needs_controls:
             folder, split = self.controls or (assay.folder, "train")
             pool = ControlPool.of(open_dataset(folder, verify=False), split)
-        return Instrument(
+        return EffectPredictor(
             assay,
             self.featurizer,
             tuple(batches),
@@ -93,15 +93,15 @@ class Recipe:
 
     def described(self, stages: Sequence[Stage]) -> dict[str, Any]:
         """What the scores depend on, in words: two screens that differ in it are two."""
-        instrument = self.instrument(stages[0])
+        predictor = self.predictor(stages[0])
         return {
             "version": __version__,
-            "model_sha256": instrument.assay.model_sha256,
-            "guide_sha256": instrument.assay.guide_sha256,
-            "wanted": repr(self.wanted),
+            "model_sha256": predictor.assay.model_sha256,
+            "guide_sha256": predictor.assay.guide_sha256,
+            "wanted": repr(self.goal),
             "featurizer": self.featurizer.fingerprint(),
             "doses_um": list(self.doses_um),
-            "batches": list(instrument.batches),
+            "batches": list(predictor.batches),
             "solver": name_of(self.sampler.solver),
             "guidance": repr(self.sampler.guidance),
             "grid": name_of(self.sampler.grid),
@@ -113,38 +113,47 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Scorer:
-    """A recipe at work: rows of the library → their scores."""
+    """A goal held against reference effects: rows of the library → their scores."""
 
-    bench: Bench
+    reference: ReferenceEffects
     goal: Goal
 
     @classmethod
-    def of(cls, recipe: Recipe, stage: Stage, bench: Path) -> "Scorer":
-        """Load the model and the bench that was kept for the stage."""
-        made = Bench.load(bench, recipe.instrument(stage))
-        return cls(made, recipe.wanted.goal(made))
+    def load(cls, recipe: Recipe, stage: Stage, path: Path) -> "Scorer":
+        """Load the model and the reference effects that were kept for the stage."""
+        return cls(ReferenceEffects.load(path, recipe.predictor(stage)), recipe.goal)
+
+    @cached_property
+    def score(self) -> Score:
+        """The goal's score of effects, one array for each of its contexts."""
+        return self.goal.prepare(self.reference)
+
+    def interval(self, effects: Sequence[Array]) -> Array:
+        """The 95 % interval of the score of effects, lower and upper end, (2, …)."""
+        n_batches = len(self.reference.predictor.batches)
+        return interval(self.score, effects, n_batches, trait(self.goal, "is_length"))
 
     def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Score compounds (compound, smiles), in the columns of `at_best_dose`.
 
-        Some compounds are asked for at once at all doses, so that each molecule is read once; how many depends on the
+        Some compounds are generated at once at all doses, so that each molecule is read once; how many depends on the
         recipe alone, so that neither memory nor a score depends on what else is at work.
         """
-        instrument, doses, contexts = self.bench.instrument, self.bench.doses_um, self.goal.contexts
+        predictor, doses, contexts = self.reference.predictor, self.reference.doses_um, self.goal.contexts
         molecules = rows["smiles"].to_list()
         scores, lowers, uppers = np.empty((3, len(molecules), len(doses)))
-        asked = list(dict.fromkeys(contexts))  # two goals in one context need its images once
-        images = len(doses) * len(asked) * len(instrument.units)
-        step = max(1, MINIBATCHES * instrument.minibatch_size // images)
+        distinct = list(dict.fromkeys(contexts))  # two goals in one context need its images once
+        images = len(doses) * len(distinct) * len(predictor.units)
+        step = max(1, MINIBATCHES * predictor.minibatch_size // images)
         for first in range(0, len(molecules), step):
             some = molecules[first : first + step]
-            asks = [self.bench.ask(m, m, dose, c) for c in asked for dose in doses for m in some]
-            made = self.bench.effects(asks)
-            made = made.reshape(len(asked), len(doses), len(some), *made.shape[1:])
-            effects = [made[asked.index(context)] for context in contexts]
-            lower, upper = interval(self.goal, effects, len(instrument.batches))
-            for values, found in ((scores, self.goal(*effects)), (lowers, lower), (uppers, upper)):
-                values[first : first + step] = found.T
+            queries = [self.reference.query(m, m, dose, c) for c in distinct for dose in doses for m in some]
+            effects = self.reference.effects(queries)
+            effects = effects.reshape(len(distinct), len(doses), len(some), *effects.shape[1:])
+            of_contexts = [effects[distinct.index(context)] for context in contexts]
+            lower, upper = self.interval(of_contexts)
+            for values, part in ((scores, self.score(*of_contexts)), (lowers, lower), (uppers, upper)):
+                values[first : first + step] = part.T
         return at_best_dose(rows["compound"], doses, scores, lowers, uppers)
 
 

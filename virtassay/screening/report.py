@@ -12,55 +12,55 @@ from virtassay.files import write_text
 from virtassay.report.figures import png_uri
 from virtassay.report.pages import as_json, page
 from virtassay.report.pictures import composite, display_limits
-from virtassay.screening.bench import Bench
+from virtassay.screening.effects import Context
 from virtassay.screening.enrichment import actives, enrichment_curve, enrichment_factor, roc_auc
 from virtassay.screening.figures import chemical_space, dose_curves, enrichment_figure, scores_figure, structure
-from virtassay.screening.goals import Context, Goal
-from virtassay.screening.hits import Trust
+from virtassay.screening.goals import Goal
 from virtassay.screening.library import Library
+from virtassay.screening.reference import ReferenceEffects
 
 LISTED, PICTURED, CURVES, MAPPED, CELLS = 50, 8, 12, 400, 8
 FACTS = ("model_sha256", "wanted", "doses_um", "batches", "stages", "solver", "grid", "guidance", "seed", "version")
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a screen found, for its report. hits: the first of them; scores: of all, (n,). told: its manifest.
+class ScreenResult:
+    """What a screen gave, for its report. hits: the first of them; scores: of all, (n,), and of inactive ones, null.
 
-    sentences: what else was looked at found.
+    sentences: of what the hits are annotated with.
     """
 
     hits: pl.DataFrame
     scores: NDArray[np.float64]
+    null: NDArray[np.float64]
     library: Library
-    told: dict[str, Any]
+    manifest: dict[str, Any]
     warnings: list[str]
     sentences: list[str]
-    trust: Trust
     goal: Goal
 
 
-def write_report(out: Path, found: Found, bench: Bench) -> Path:
+def write_report(out: Path, result: ScreenResult, reference: ReferenceEffects) -> Path:
     """Write report.json and report.html, which loads nothing, and return the path of the latter."""
-    hits = found.hits
-    facts = {key: found.told[key] for key in FACTS if key in found.told}
+    hits = result.hits
+    facts = {key: result.manifest[key] for key in FACTS if key in result.manifest}
     summary = {
-        "compounds": found.library.compounds,
-        "rejected": found.library.rejected,
-        "ranked": len(found.scores),
-        "warnings": found.warnings,
-        "sentences": found.sentences,
-        "screen": found.told,
+        "compounds": result.library.compounds,
+        "rejected": result.library.rejected,
+        "ranked": len(result.scores),
+        "warnings": result.warnings,
+        "sentences": result.sentences,
+        "screen": result.manifest,
     }
-    enrichment = _enrichment(hits, found.library)
+    enrichment = _enrichment(hits, result.library)
     if enrichment is not None:
         summary["enrichment"] = {key: value for key, value in enrichment.items() if key != "figure"}
     write_text(out / "report.json", as_json(summary))
-    label = type(found.goal).__name__.lower()
+    label = type(result.goal).__name__.lower()
     finite = hits.filter(pl.col("score").is_finite())
     curves = finite.head(CURVES)
     mapped = finite.head(MAPPED)
-    seen = [smiles for smiles in bench.instrument.assay.vocabulary.smiles if smiles is not None]
+    seen = [smiles for smiles in reference.predictor.assay.vocabulary.smiles if smiles is not None]
     content = {
         "summary": summary,
         "label": label,
@@ -69,21 +69,21 @@ def write_report(out: Path, found: Found, bench: Bench) -> Path:
         "has_potency": "ec50_um" in hits.columns,
         "has_cells": hits["cells_left"].count() > 0,
         "models": [name.partition("_")[2] for name in hits.columns if name.startswith("score_")],
-        "scores": scores_figure(found.scores, found.trust.null["score"].to_numpy(), label),
+        "scores": scores_figure(result.scores, result.null, label),
         "curves": dose_curves(
             curves["name"].to_list(),
-            bench.doses_um,
+            reference.doses_um,
             np.array(curves["scores"].to_list()),
             np.array([curves["lowers"].to_list(), curves["uppers"].to_list()]),
             label,
         )
-        if len(bench.doses_um) > 1 and curves.height
+        if len(reference.doses_um) > 1 and curves.height
         else None,
         "space": chemical_space(mapped["smiles"].to_list(), mapped["score"].to_numpy(), seen)
         if mapped.height + len(seen) > 5
         else None,
         "enrichment": enrichment,
-        "pictures": _pictures(finite.head(PICTURED), bench, found.goal),
+        "pictures": _pictures(finite.head(PICTURED), reference, result.goal),
         "facts": facts,
     }
     return write_text(out / "report.html", page("virtassay.screening", "report.html.j2", content))
@@ -91,35 +91,35 @@ def write_report(out: Path, found: Found, bench: Bench) -> Path:
 
 def _enrichment(hits: pl.DataFrame, library: Library) -> dict[str, Any] | None:
     """The ranking against what the library says is active; those that a stage left out share the last place."""
-    known = pl.read_parquet(library.table, columns=["compound", "truth"]).drop_nulls()
-    if not known.height:
+    with_truth = pl.read_parquet(library.table, columns=["compound", "truth"]).drop_nulls()
+    if not with_truth.height:
         return None
-    ranks = known.join(hits.select("compound", "rank"), on="compound", how="left")["rank"]
+    ranks = with_truth.join(hits.select("compound", "rank"), on="compound", how="left")["rank"]
     scores = -ranks.cast(pl.Float64).fill_null(hits.height + 1.0).to_numpy()
-    active = actives(known["truth"].to_numpy())
+    active = actives(with_truth["truth"].to_numpy())
     return {
-        "compounds": known.height,
+        "compounds": with_truth.height,
         "actives": int(active.sum()),
-        "yes_or_no": known["truth"].is_in([0.0, 1.0]).all(),
+        "yes_or_no": with_truth["truth"].is_in([0.0, 1.0]).all(),
         "roc_auc": roc_auc(active, scores),
         **{f"ef{percent}": enrichment_factor(active, scores, percent / 100) for percent in (1, 5)},
-        "figure": enrichment_figure(enrichment_curve(active, scores), int(active.sum()), known.height),
+        "figure": enrichment_figure(enrichment_curve(active, scores), int(active.sum()), with_truth.height),
     }
 
 
-def _pictures(hits: pl.DataFrame, bench: Bench, goal: Goal) -> list[dict[str, Any]]:
+def _pictures(hits: pl.DataFrame, reference: ReferenceEffects, goal: Goal) -> list[dict[str, Any]]:
     """The same cells untreated and under each of the best compounds, at the dose of their score."""
     context = goal.contexts[0]
-    control = bench.instrument.assay.vocabulary.controls[0]
-    healthy = bench.ask(control, None, None, Context(cell_type=context.cell_type))
-    asks = [bench.ask(h["smiles"], h["smiles"], h["dose_um"], context) for h in hits.iter_rows(named=True)]
-    if not asks or min(bench.instrument.assay.vocabulary.image_shape[1:]) < 2:  # vectors have no picture
+    control = reference.predictor.assay.vocabulary.controls[0]
+    healthy = reference.query(control, None, None, Context(cell_type=context.cell_type))
+    queries = [reference.query(h["smiles"], h["smiles"], h["dose_um"], context) for h in hits.iter_rows(named=True)]
+    if not queries or min(reference.predictor.assay.vocabulary.image_shape[1:]) < 2:  # vectors have no picture
         return []
-    images = bench.instrument.images([healthy, *asks], np.arange(len(bench.instrument.units))[:CELLS])
+    images = reference.predictor.images([healthy, *queries], np.arange(len(reference.predictor.units))[:CELLS])
     limits = display_limits(images[0])
     names = ["untreated", *hits["name"]]
     doses = [None, *hits["dose_um"]]
-    channels = bench.instrument.assay.vocabulary.channels
+    channels = reference.predictor.assay.vocabulary.channels
     return [
         {"name": name, "dose_um": dose, **_strip(composite(cells, channels, limits))}
         for name, dose, cells in zip(names, doses, images, strict=True)

@@ -1,7 +1,7 @@
 """Shards: the work of a stage in pieces, each written whole or not at all, so that a killed screen goes on.
 
 stages/1/compounds.npy    the numbers of the compounds that the stage sees, in order
-stages/1/bench.npz        what it measures with
+stages/1/reference.npz    the reference effects that it measures with
 stages/1/000000.parquet   scores of the first `size` of them …
 """
 
@@ -32,8 +32,8 @@ class Shards:
     size: int
 
     @property
-    def bench(self) -> Path:
-        return self.folder / "bench.npz"
+    def reference(self) -> Path:
+        return self.folder / "reference.npz"
 
     @property
     def compounds(self) -> Numbers:
@@ -47,13 +47,13 @@ class Shards:
         """Write down which compounds the stage sees, unless that is done."""
         if not (self.folder / "compounds.npy").is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
-            with whole(self.folder / "compounds.npy") as file:
+            with durable(self.folder / "compounds.npy") as file:
                 np.save(file, compounds)
 
-    def missing(self, mine: Sequence[int] | None = None) -> list[int]:
-        """Numbers of the shards that are not finished, of `mine` or of all."""
-        there = set(os.listdir(self.folder))  # a shared folder answers one question sooner than thousands
-        return [n for n in (range(self.count) if mine is None else mine) if self.file(n).name not in there]
+    def missing(self, numbers: Sequence[int] | None = None) -> list[int]:
+        """Numbers of the shards that are not finished, of these or of all."""
+        files = set(os.listdir(self.folder))  # a shared folder answers one question sooner than thousands
+        return [n for n in (range(self.count) if numbers is None else numbers) if self.file(n).name not in files]
 
     def file(self, number: int) -> Path:
         return self.folder / f"{number:06d}.parquet"
@@ -64,18 +64,18 @@ class Shards:
 
     def write(self, number: int, scores: pl.DataFrame) -> None:
         """Finish a shard. Raises OSError where it cannot be written, and leaves nothing of it."""
-        with whole(self.file(number)) as file:
+        with durable(self.file(number)) as file:
             file.write(as_parquet(scores))
 
     def scores(self, columns: Sequence[str], only: Numbers | None = None) -> pl.DataFrame:
         """Scores of a finished stage in the order of the library, of all compounds or of some (sorted numbers)."""
         parts: list[pl.DataFrame] = []
         for number in range(self.count):
-            mine = self.compounds[number * self.size : (number + 1) * self.size]
-            wanted = None if only is None else np.isin(mine, only, assume_unique=True)
-            if wanted is None or wanted.any():
+            compounds = self.compounds[number * self.size : (number + 1) * self.size]
+            chosen = None if only is None else np.isin(compounds, only, assume_unique=True)
+            if chosen is None or chosen.any():
                 part = pl.read_parquet(self.file(number), columns=list(columns))
-                parts.append(part if wanted is None else part.filter(wanted))
+                parts.append(part if chosen is None else part.filter(chosen))
         return pl.concat(parts)
 
     def best(self, keep: int) -> Numbers:
@@ -97,8 +97,8 @@ def as_parquet(table: pl.DataFrame) -> bytes:
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file under another name, and rename it once it is on the disk: it is there whole, or not at all.
+def durable(path: Path) -> Iterator[IO[bytes]]:
+    """Write a whole file and rename it once it is on the disk: it is there whole, or not at all.
 
     Raises OSError saying what failed, with nothing left behind.
     """

@@ -1,6 +1,7 @@
 """Cells left: shares with known answers, and silence where the data do not show it."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,18 +9,25 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.screening.test_screen import done
+from tests.screening.toy import screened
 from virtassay.data.dataset.store import DatasetInfo, open_dataset, write_dataset
 from virtassay.evaluation.featurizers.cells import CellStatistics
 from virtassay.schema import validate
-from virtassay.screening import survival as module
-from virtassay.screening.bench import Bench
-from virtassay.screening.confidence import Known
-from virtassay.screening.effects import Ruler
-from virtassay.screening.goals import Context, interval
+from virtassay.screening import cell_counts
+from virtassay.screening.cell_counts import (
+    CellCounts,
+    CountAgreement,
+    NucleiLeft,
+    cells_in_wells,
+    cells_left,
+    count_agreement,
+    wells_at_dose,
+)
+from virtassay.screening.confidence import TrainingCompounds
+from virtassay.screening.effects import Context, EffectScale
+from virtassay.screening.goals import interval
 from virtassay.screening.recipe import Stage
-from virtassay.screening.survival import CellsLeft, Counting, Following, Left, following, survival
-from virtassay.screening.wells import at_dose, cells_in_wells
+from virtassay.screening.reference import ReferenceEffects
 from virtassay.simulator import simulate
 
 STAGES = (Stage(seeds=2, steps=2, keep=8), Stage(seeds=4, steps=3, keep=5))
@@ -61,9 +69,9 @@ def test_cells_in_wells_by_hand(tmp_path):
     assert left["taxol", 1.0] == pytest.approx((0.375, spread * np.sqrt(1 / 2 + 1 / 4)))
     assert left["taxol", 30.0] == pytest.approx((0.1, spread * np.sqrt(1 + 1 / 2)))
     assert left["KIF11", None][0] == pytest.approx(1)
-    assert [at_dose(found, "taxol", z)["dose_um"] for z in (0.2, 5.0, 6.0, 290)] == [1.0, 1.0, 30.0, 30.0]  # pyright: ignore[reportOptionalSubscript]
-    assert at_dose(found, "taxol", 301) is None and at_dose(found, "ethanol", 1) is None
-    assert at_dose(found, "KIF11", 1e6) is not None
+    assert [wells_at_dose(found, "taxol", z)["dose_um"] for z in (0.2, 5.0, 6.0, 290)] == [1.0, 1.0, 30.0, 30.0]  # pyright: ignore[reportOptionalSubscript]
+    assert wells_at_dose(found, "taxol", 301) is None and wells_at_dose(found, "ethanol", 1) is None
+    assert wells_at_dose(found, "KIF11", 1e6) is not None
 
 
 def test_crowded_fields_count_once_however_many_images_they_have(tmp_path):
@@ -80,13 +88,13 @@ def test_chosen_or_too_few_counts_say_nothing(tmp_path, counts):
     assert cells_in_wells(wells(tmp_path, controls | {("p", "B1", "taxol", 1.0): 3})) is None
 
 
-def bench(effects, names, scale=2.0, untreated=4.0):
-    """A bench that counts: effects in nuclei of seen treatments."""
+def reference(effects, names, scale=2.0, untreated=4.0):
+    """A reference that counts: effects in nuclei of seen treatments."""
     seen = np.array(effects, np.float64)[:, None] / scale
     vocabulary = SimpleNamespace(seen_dose=lambda name, asked_um: asked_um)
-    instrument: Any = SimpleNamespace(assay=SimpleNamespace(vocabulary=vocabulary))
-    return Bench(
-        instrument, Ruler(np.array([scale])), (1.0, 10.0), tuple(names), seen, {None: np.full((6, 1), untreated)}
+    predictor: Any = SimpleNamespace(assay=SimpleNamespace(vocabulary=vocabulary))
+    return ReferenceEffects(
+        predictor, EffectScale(np.array([scale])), (1.0, 10.0), tuple(names), seen, {None: np.full((6, 1), untreated)}
     )
 
 
@@ -99,28 +107,31 @@ def seen_wells(left):
 
 def test_whether_nuclei_follow_the_wells():
     lost = np.array([0, 0.1, 0.2, 0.4, 0.6, 0.8])
-    found = following(bench(-4.0 * lost / 2, "abcdef"), seen_wells(1 - lost))  # crops show half of what is lost
+    found = count_agreement(
+        reference(-4.0 * lost / 2, "abcdef"), seen_wells(1 - lost)
+    )  # crops show half of what is lost
     assert (found.n, found.clear) == (6, True)
     assert (found.correlation, found.slope, found.error) == pytest.approx((1, 2, 0), abs=1e-9)
-    assert not following(bench(4.0 * lost / 2, "abcdef"), seen_wells(1 - lost)).clear  # the other way round
-    assert not following(bench(np.tile([1.0, -1], 3), "abcdef"), seen_wells(1 - lost)).clear
-    few = following(bench(-lost[:4], "abcd"), seen_wells(1 - lost))
+    assert not count_agreement(reference(4.0 * lost / 2, "abcdef"), seen_wells(1 - lost)).clear  # the other way round
+    assert not count_agreement(reference(np.tile([1.0, -1], 3), "abcdef"), seen_wells(1 - lost)).clear
+    few = count_agreement(reference(-lost[:4], "abcd"), seen_wells(1 - lost))
     assert few.n == 4 and not few.clear and np.isnan(few.slope)
-    assert following(bench(-lost, "uvwxyz"), seen_wells(1 - lost)).n == 0
+    assert count_agreement(reference(-lost, "uvwxyz"), seen_wells(1 - lost)).n == 0
 
 
 def test_the_share_of_nuclei_left():
     rng = np.random.default_rng(0)
     untreated = rng.poisson(4, 64).astype(float)
     treated = rng.binomial(untreated.astype(int), 0.3, (500, 64))
-    goal = Left(untreated, 2.0, (Context(),))
+    shown = replace(reference([0], "a"), untreated={None: untreated[:, None]})
+    score = NucleiLeft(Context()).prepare(shown)
     effects = ((treated - untreated) / 2.0)[..., None]
-    left = goal(effects)
+    left = score(effects)
     assert left == pytest.approx(treated.mean(1) / untreated.mean())
-    lower, upper = interval(goal, [effects], 2)
+    lower, upper = interval(score, [effects], 2)
     assert ((lower <= 0.3) & (upper >= 0.3)).mean() > 0.92
-    made = CellsLeft(Context(cell_type=None)).goal(bench([0], "a"))
-    assert made(np.full((6, 1), -1.0)) == pytest.approx(1 - 2 / 4)  # −1 in units of 2 nuclei, of 4
+    of_four = NucleiLeft(Context(cell_type=None)).prepare(reference([0], "a"))
+    assert of_four(np.full((6, 1), -1.0)) == pytest.approx(1 - 2 / 4)  # −1 in units of 2 nuclei, of 4
 
 
 def test_cells_of_the_nearest_seen_compound_are_told_where_it_is_alike():
@@ -128,13 +139,18 @@ def test_cells_of_the_nearest_seen_compound_are_told_where_it_is_alike():
         {"compound": [4, 7, 9], "smiles": ["OCC", "CCO", "c1ccccc1CCCC"], "dose_um": [3.0, 1000.0, 3.0]}
     )
     there = pl.DataFrame({"name": ["ethanol"], "dose_um": [1.0], "cells_left": [0.31], "error": [0.1]})
-    check = survival(hits, Counting(there, None, "crops of one cell"), Known.of(["ethanol"], ["CCO"]))
-    table = check.table
+    annotation = cells_left(
+        hits, CellCounts(there, None, "crops of one cell"), TrainingCompounds.of(["ethanol"], ["CCO"])
+    )
+    table = annotation.table
     assert table["cells_left"].to_list() == [0.31, None, None]  # another dose; another molecule
     assert table["cells_lower"][0] == pytest.approx(0.31 - 0.196) and table["cells_upper"][0] == pytest.approx(0.506)
     assert table["cells_from"].to_list() == ["wells of ethanol at 1 µM", None, None]
     assert table["flags"].to_list() == ["toxic: 31 % of cells left (wells of ethanol at 1 µM)", "", ""]
-    assert "(1 of 3)" in check.sentence and "Generated images do not show it: crops of one cell" in check.sentence
+    assert (
+        "(1 of 3)" in annotation.sentence
+        and "Generated images do not show it: crops of one cell" in annotation.sentence
+    )
 
 
 def test_crops_of_single_cells_do_not_show_it(left_alone):
@@ -177,7 +193,7 @@ def thinned(run, tmp_path):
 
 
 def test_real_wells_speak_where_crops_do_not(run, library, thinned, tmp_path):
-    assert done(run, library, tmp_path / "s", stages=STAGES, dataset=thinned)
+    assert screened(run, library, tmp_path / "s", stages=STAGES, dataset=thinned)
     told = json.loads((tmp_path / "s" / "report.json").read_text())["sentences"][-1]
     assert "by the real wells of the nearest seen compound" in told and "nuclei in an untreated image" in told
     assert not (tmp_path / "s" / "nuclei").exists()
@@ -186,16 +202,16 @@ def test_real_wells_speak_where_crops_do_not(run, library, thinned, tmp_path):
 def test_nuclei_of_generated_images_are_counted_where_they_follow(run, library, thinned, tmp_path, monkeypatch):
     """Brightness stands for nuclei here, and its following is taken for granted: a pass like any."""
     monkeypatch.setattr(CellStatistics, "of", classmethod(lambda cls, *_: Brightness()))
-    monkeypatch.setattr(module, "SEVERAL", 0.0)
+    monkeypatch.setattr(cell_counts, "SEVERAL", 0.0)
     out = tmp_path / "s"
-    assert done(run, library, out, stages=STAGES, dataset=thinned)
+    assert screened(run, library, out, stages=STAGES, dataset=thinned)
     assert not list(out.glob("nuclei/*.parquet"))  # two treatments were seen: nothing can follow
     told = json.loads((out / "report.json").read_text())["sentences"][-1]
     assert "2 seen treatments have wells at such doses, and 5 are needed to tell" in told
 
-    monkeypatch.setattr(module, "following", lambda bench, wells: Following(9, 0.9, 1.0, 0.0, True))
-    assert done(run, library, out, stages=STAGES, dataset=thinned, shard="0/2") is None  # of two shards
-    assert done(run, library, out, stages=STAGES, dataset=thinned, shard="1/2")
+    monkeypatch.setattr(cell_counts, "count_agreement", lambda reference, wells: CountAgreement(9, 0.9, 1.0, 0.0, True))
+    assert screened(run, library, out, stages=STAGES, dataset=thinned, shard="0/2") is None  # of two shards
+    assert screened(run, library, out, stages=STAGES, dataset=thinned, shard="1/2")
     hits = pl.read_parquet(out / "hits.parquet")
     assert hits["cells_left"].null_count() == 3 and hits["cells_from"][0] == "nuclei of generated images"
     counted = pl.concat([pl.read_parquet(p) for p in sorted(out.glob("nuclei/*.parquet"))])

@@ -8,13 +8,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.screening.test_screen import LAST, done, recipe, scores
+from tests.screening.toy import LAST, recipe, scores, screened
 from tests.toy_screen import write_screen
 from tests.training.test_runs import train
-from virtassay.screening import passes
-from virtassay.screening.agreement import agreement, rank_correlation
-from virtassay.screening.engines import Ray
-from virtassay.screening.ensemble import Member, Scores, recipes_of_others, together
+from virtassay.screening.engines import Ray, StageWork
+from virtassay.screening.ensemble import (
+    FinalScores,
+    Member,
+    agreement,
+    ensemble_recipes,
+    mean_scores,
+    rank_correlation,
+)
 from virtassay.screening.recipe import Stage, at_best_dose
 from virtassay.screening.shards import Shards
 
@@ -30,7 +35,7 @@ def other(run) -> str:
 @pytest.fixture(scope="module")
 def agreed(run, other, library, tmp_path_factory):
     out = tmp_path_factory.mktemp("agreed") / "screen"
-    assert done(run, library, out, stages=STAGES, others=[other])
+    assert screened(run, library, out, stages=STAGES, others=[other])
     return out
 
 
@@ -50,8 +55,8 @@ def test_columns_by_hand():
     first = member("a", of(3.0, 2.0, 1.0, 0.5), null)
     alike = member("b", of(3.1, 2.0, 0.9, 0.6), np.linspace(-1, 0.5, 40))
     unlike = member("c", of(0.1, 2.1, 5.0, float("nan"), errors=[0.1, 0.1, 0.1, float("nan")]), np.zeros(2))
-    check = agreement([first, alike, unlike])
-    table = check.table
+    annotation = agreement([first, alike, unlike])
+    table = annotation.table
     assert table["rank_1"].to_list() == table["rank_2"].to_list() == [1, 2, 3, 4]
     assert table["rank_3"].to_list() == [3, 2, 1, None]
     assert table["score_1"].to_list() == [3.0, 2.0, 1.0, 0.5] and table["score_2"].to_list() == [3.1, 2.0, 0.9, 0.6]
@@ -64,9 +69,9 @@ def test_columns_by_hand():
         "models differ by more than the interval",
         "",
     ]
-    assert "scored by 2 other models" in check.sentence and "ranked by the mean" in check.sentence
-    assert "1.00 (runs/b, model bbbbbbbbbbbb), -1.00 (runs/c, model cccccccccccc)" in check.sentence
-    assert len(check.warnings) == 1 and "do not agree" in check.warnings[0]
+    assert "scored by 2 other models" in annotation.sentence and "ranked by the mean" in annotation.sentence
+    assert "1.00 (runs/b, model bbbbbbbbbbbb), -1.00 (runs/c, model cccccccccccc)" in annotation.sentence
+    assert len(annotation.warnings) == 1 and "do not agree" in annotation.warnings[0]
     assert agreement([first, alike]).warnings == []
 
 
@@ -90,10 +95,10 @@ def test_together_they_have_the_mean_of_each_dose():
         at_best_dose(pl.Series([4]), [1.0, 10.0], np.array([a]), np.array([a]) - 1, np.array([a]) + 2)
         for a in ([3.0, 1.0], [0.0, 4.0])
     ]
-    told = together([1.0, 10.0], tables).row(0, named=True)
+    told = mean_scores([1.0, 10.0], tables).row(0, named=True)
     assert told["scores"] == [1.5, 2.5] and told["compound"] == 4
     assert (told["score"], told["dose_um"], told["lower"], told["upper"]) == (2.5, 10.0, 1.5, 4.5)
-    assert together([1.0], [of(), of()]).columns == of().columns
+    assert mean_scores([1.0], [of(), of()]).columns == of().columns
 
 
 def test_the_best_alone_are_scored_by_the_others(agreed, run, other, left_alone):
@@ -108,13 +113,13 @@ def test_the_best_alone_are_scored_by_the_others(agreed, run, other, left_alone)
     page = (agreed / "report.html").read_text()
     assert escape(told["sentences"][0]).replace("&#x27;", "&#39;") in page and "Each model" in page
     assert "Each model" not in (left_alone / "report.html").read_text()
-    instrument = recipe(other).instrument(LAST)
-    assert [p.name for p in (agreed / "others").iterdir()] == [instrument.assay.model_sha256[:12]]
+    predictor = recipe(other).predictor(LAST)
+    assert [p.name for p in (agreed / "others").iterdir()] == [predictor.assay.model_sha256[:12]]
 
 
 def test_they_are_ranked_by_the_mean_of_all(agreed, run, other, library, tmp_path):
     stages = (*STAGES[:1], Stage(seeds=4, steps=3))
-    assert done(run, library, tmp_path, stages=stages)
+    assert screened(run, library, tmp_path, stages=stages)
     alone = pl.read_parquet(tmp_path / "hits.parquet")
     hits = pl.read_parquet(agreed / "hits.parquet")
     first, rest = hits.head(5), hits.tail(3)
@@ -134,7 +139,7 @@ def test_they_are_ranked_by_the_mean_of_all(agreed, run, other, library, tmp_pat
 def test_the_null_of_all_is_of_all():
     low, high = of(*np.linspace(0, 0.9, 9)), of(*np.linspace(2, 2.9, 9))
     members = [Member("a", "a", of(1.0, 3.0), low), Member("b", "b", of(2.0, 0.0), high)]
-    scores = Scores.of(_Shards(of(1.0, 3.0, 0.5)), [1.0], members)  # pyright: ignore[reportArgumentType]
+    scores = FinalScores.of(_Shards(of(1.0, 3.0, 0.5)), [1.0], members)  # pyright: ignore[reportArgumentType]
     ranked = scores.ranked(tried=3)
     assert ranked["compound"].to_list() == [0, 1, 2] and ranked["score"].to_list() == [1.5, 1.5, 0.5]
     assert ranked["p"].to_numpy() == pytest.approx([0.5, 0.5, 0.5])  # means of both nulls reach from 1 to 1.9
@@ -156,7 +161,7 @@ class _Shards:
 
 def test_others_score_as_a_screen_of_theirs_would(agreed, run, other, library, tmp_path):
     stages = (Stage(seeds=4, steps=3),)
-    assert done(other, library, tmp_path, stages=stages)
+    assert screened(other, library, tmp_path, stages=stages)
     theirs = pl.read_parquet(tmp_path / "hits.parquet").select("compound", alone="score")
     hits = pl.read_parquet(agreed / "hits.parquet").head(5).join(theirs, on="compound")
     assert hits["score_2"].to_numpy() == pytest.approx(hits["alone"].to_numpy(), abs=0.02)  # other minibatches
@@ -165,15 +170,15 @@ def test_others_score_as_a_screen_of_theirs_would(agreed, run, other, library, t
 def test_shares_change_nothing(run, other, library, tmp_path):
     plan = {"stages": STAGES, "others": [other], "shard_size": 2}
     whole = tmp_path / "whole"
-    assert done(run, library, whole, **plan)
+    assert screened(run, library, whole, **plan)
     out = tmp_path / "s"
     for _ in range(2):
-        assert done(run, library, out, **plan, shard="1/2") is None
-        done(run, library, out, **plan, shard="0/2")
-    assert done(run, library, out, **plan, shard="1/2")
+        assert screened(run, library, out, **plan, shard="1/2") is None
+        screened(run, library, out, **plan, shard="0/2")
+    assert screened(run, library, out, **plan, shard="1/2")
     assert scores(out) == scores(whole)
     kept = {p: p.stat().st_mtime_ns for p in out.glob("*/*/*.parquet")}
-    assert done(run, library, out, **plan)
+    assert screened(run, library, out, **plan)
     assert {p: p.stat().st_mtime_ns for p in out.glob("*/*/*.parquet")} == kept
 
 
@@ -188,45 +193,45 @@ def test_ray_gives_the_same_bytes(agreed, run, other, library, tmp_path):
 
 
 def _with_ray(run, library, out, other):
-    done(run, library, out, stages=STAGES, others=[other], engine=Ray(concurrency=2))
+    screened(run, library, out, stages=STAGES, others=[other], engine=Ray(concurrency=2))
 
 
 def test_what_was_killed_among_the_others_goes_on(agreed, run, other, library, tmp_path, monkeypatch):
-    finish = passes.Work.finish
+    finish = StageWork.finish
 
-    def killed(self, one):
-        if one.name.startswith("the best by"):
+    def killed(self, plan):
+        if plan.name.startswith("the best by"):
             raise KeyboardInterrupt
-        return finish(self, one)
+        return finish(self, plan)
 
-    monkeypatch.setattr(passes.Work, "finish", killed)
+    monkeypatch.setattr(StageWork, "finish", killed)
     with pytest.raises(KeyboardInterrupt):
-        done(run, library, tmp_path, stages=STAGES, others=[other])
+        screened(run, library, tmp_path, stages=STAGES, others=[other])
     monkeypatch.undo()
     kept = {p: p.stat().st_mtime_ns for p in tmp_path.glob("stages/*/*")}
     assert kept and not (tmp_path / "hits.csv").exists()
-    assert done(run, library, tmp_path, stages=STAGES, others=[other])
+    assert screened(run, library, tmp_path, stages=STAGES, others=[other])
     assert scores(tmp_path) == scores(agreed)
     assert {p: p.stat().st_mtime_ns for p in tmp_path.glob("stages/*/*")} == kept
 
 
 def test_others_may_be_named_when_the_screen_is_done(agreed, run, other, library, tmp_path):
-    assert done(run, library, tmp_path, stages=STAGES)
+    assert screened(run, library, tmp_path, stages=STAGES)
     assert "score_2" not in pl.read_parquet(tmp_path / "hits.parquet").columns
-    assert done(run, library, tmp_path, stages=STAGES, others=[other])
+    assert screened(run, library, tmp_path, stages=STAGES, others=[other])
     assert scores(tmp_path) == scores(agreed)
 
 
 def test_wrong_others_are_told_before_anything_is_done(run, other, library, tmp_path):
     with pytest.raises(ValueError, match=r"holds the same weights as .*agree with themselves"):
-        done(run, library, tmp_path / "s", others=[str(run)])
+        screened(run, library, tmp_path / "s", others=[str(run)])
     with pytest.raises(ValueError, match="holds the same weights"):
-        recipes_of_others(recipe(run), [other, other], LAST)
+        ensemble_recipes(recipe(run), [other, other], LAST)
     with pytest.raises(ValueError, match=r"others=\[.*none\] cannot do .*: .* is no run folder: it does not exist"):
-        done(run, library, tmp_path / "s", others=[str(tmp_path / "none")])
+        screened(run, library, tmp_path / "s", others=[str(tmp_path / "none")])
     with pytest.raises(ValueError, match=r"numbers of 1 or more"):
-        done(run, library, tmp_path / "s", stages=(Stage(2, 2, keep=0),))
+        screened(run, library, tmp_path / "s", stages=(Stage(2, 2, keep=0),))
     write_screen(tmp_path / "screen", channels=["DNA"])
     with pytest.raises(ValueError, match=r"makes images \(\('DNA',\), \(1, 12, 12\)\), and .* name runs alike"):
-        done(run, library, tmp_path / "s", others=[str(train(tmp_path, "images_total=80"))])
+        screened(run, library, tmp_path / "s", others=[str(train(tmp_path, "images_total=80"))])
     assert not (tmp_path / "s").exists()

@@ -1,0 +1,100 @@
+"""p-values of chance, rates of false discovery that hold, and which training compound is near."""
+
+import json
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from scipy.stats import false_discovery_control
+
+from tests.screening.toy import LAST, recipe, screened
+from virtassay.data.dataset.rows import Rows
+from virtassay.screening import Stage, confidence
+from virtassay.screening.confidence import Calibration, TrainingCompounds, nearest_by_embedding, p_values, q_values
+from virtassay.screening.effects import TreatmentQuery
+
+
+def test_the_nearest_seen_compound_is_named():
+    known = TrainingCompounds.of(["ethanol", "toluene"], ["CCO", "Cc1ccccc1"])
+    names, values = known.nearest(["OCC", "CCc1ccccc1", "CCCO"])
+    assert names == ["ethanol", "toluene", "ethanol"]
+    assert values[0] == 1 and 0 < values[1] < 1
+    with pytest.raises(ValueError, match="no compound with a structure"):
+        TrainingCompounds.of([], [])
+
+
+def test_a_compound_is_taken_for_what_the_encoder_makes_of_it(run, monkeypatch):
+    predictor = recipe(run).predictor(LAST)
+    known = TrainingCompounds.of(["taxol", "ethanol"], ["CCN(CC)CC", "CCO"])
+    smiles = ["OCC", "CCN(CC)CC", "CCCO", "c1ccccc1"]
+    names, cosines = nearest_by_embedding(predictor, known, smiles, [1.0, 3.0, 3.0, 1.0])
+    assert names[:2] == ["ethanol", "taxol"] and cosines[:2] == pytest.approx([1, 1])
+    assert (np.abs(cosines) <= 1 + 1e-9).all() and (cosines[2:] < 1 - 1e-6).all()
+
+    encode: Any = predictor.assay.network.condition
+    queries = [TreatmentQuery((s,), (s,), (3.0,)) for s in ("CCCO", "CCO")]
+    control = TreatmentQuery(("DMSO",), (None,), (None,))
+    rows = predictor.requests([control, *queries], np.array([len(predictor.units) - 1]))
+    with torch.inference_mode():
+        table = predictor.assay.vocabulary.encode(Rows.of(rows), predictor.assay.molecules)
+        zero, own, ethanol = encode(table.condition(slice(None))).double().numpy()
+    right = (own - zero) @ (ethanol - zero) / np.linalg.norm(own - zero) / np.linalg.norm(ethanol - zero)
+    assert nearest_by_embedding(predictor, TrainingCompounds.of(["ethanol"], ["CCO"]), ["CCCO"], [3.0])[
+        1
+    ] == pytest.approx(right, abs=1e-5)  # in another batch: the same
+    monkeypatch.setattr(confidence, "AT_ONCE", 1)
+    again = nearest_by_embedding(predictor, known, smiles, [1.0, 3.0, 3.0, 1.0])
+    assert again[0] == names and again[1] == pytest.approx(cosines)
+
+
+def test_the_expected_error_is_that_of_held_out_compounds_alike():
+    rng = np.random.default_rng(0)
+    similarity = rng.random(4000)
+    predicted = rng.normal(size=4000)
+    observed = predicted + rng.normal(size=4000) * (1.1 - similarity)
+    found = Calibration(similarity, predicted, observed).expected_error([0.3, 0.8])
+    assert found == pytest.approx([0.8, 0.3], rel=0.12)
+    few = Calibration(np.array([0.2, 0.2]), np.zeros(2), np.ones(2))
+    assert np.isnan(few.expected_error([0.2, 0.9])).all()
+
+
+def test_p_values_of_inactive_compounds_are_uniform_and_never_zero():
+    rng = np.random.default_rng(0)
+    p = p_values(rng.normal(size=4000), rng.normal(size=999))
+    assert np.mean(p <= 0.05) == pytest.approx(0.05, abs=0.02)
+    assert p_values([100.0], np.zeros(9)) == pytest.approx(0.1)
+    assert np.isnan(p_values([np.nan], np.zeros(9))).all()
+
+
+def test_q_values_by_hand_and_the_rate_holds():
+    assert q_values([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.16 / 3, 0.16 / 3, 0.5])
+    assert np.isnan(q_values([0.5, np.nan])[1])
+    p = np.random.default_rng(0).random(200) ** 3
+    assert q_values(p) == pytest.approx(false_discovery_control(p))
+    padded = false_discovery_control(np.concatenate([p, np.ones(300)]))[:200]
+    assert q_values(p, tried=500) == pytest.approx(padded)
+    assert q_values([0.01, 0.02], tried=100) == pytest.approx([1, 1])  # the best two of a hundred, one by chance each
+    assert q_values([1e-4, 2e-3], tried=100) == pytest.approx([0.01, 0.1])
+    rates = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        active = np.arange(1000) < 100
+        scores = rng.normal(size=1000) + 4 * active
+        hits = q_values(p_values(scores, rng.normal(size=5000))) < 0.1
+        rates.append((hits & ~active).sum() / max(1, hits.sum()))
+        assert hits[active].mean() > 0.6
+    assert np.mean(rates) < 0.12
+
+
+def test_compounds_known_to_do_nothing_give_p_and_q(run, library, tmp_path):
+    inactives = tmp_path / "inactives.csv"
+    inactives.write_text("name,smiles\n" + "".join(f"i{n},{'C' * n}S\n" for n in range(1, 9)))
+    stages = (Stage(seeds=2, steps=2, keep=6), Stage(seeds=4, steps=2))
+    assert screened(run, library, tmp_path / "s", stages=stages, inactives=inactives)
+    hits = pl.read_csv(tmp_path / "s" / "hits.csv")
+    assert (hits["p"] >= 1 / 9).all() and (hits["q"] >= hits["p"]).all()
+    assert (hits["q"] >= 14 / 9 / 6 - 1e-9).all()  # of fourteen tried, six are left
+    told = json.loads((tmp_path / "s" / "report.json").read_text())
+    assert any("held against 8 compounds that do nothing" in warning for warning in told["warnings"])

@@ -34,7 +34,7 @@ OPERATORS = re.compile(
 
 
 class Meaning(ast.NodeTransformer):
-    """What a program does: its tree without the annotations of arguments and results."""
+    """What a program does: its tree without annotations and whether dataclasses are frozen."""
 
     def visit_arg(self, node: ast.arg) -> ast.arg:
         node.annotation = None
@@ -43,6 +43,9 @@ class Meaning(ast.NodeTransformer):
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.returns = None
         return self.generic_visit(node)
+
+    def visit_keyword(self, node: ast.keyword) -> ast.AST | None:
+        return None if node.arg == "frozen" else self.generic_visit(node)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         node.annotation = ast.Constant(0)

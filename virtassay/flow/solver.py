@@ -29,6 +29,7 @@ class Solver(Protocol):
     def __call__(self, velocity: Velocity, x0: Tensor, condition: Any, times: Tensor) -> Tensor: ...
 
 
+@runtime_checkable
 class MeanSolver(Protocol):
     """A solver along mean velocities, `jump`."""
 

@@ -86,3 +86,20 @@ def test_a_score_over_perturbations_by_hand():
     nothing = intervals.over_perturbations(above, 0 * below, ["a", "a", "b", "c"], (4, 5), 400, 0, unit="µm")
     assert np.isnan([nothing.value, nothing.lower, nothing.upper]).all() and len(nothing.samples) == 0
     assert nothing.detail == {"interval": "none", "n": 3, "unit": "µm"}
+
+
+def test_a_resample_without_weight_is_no_number_and_a_small_weight_is_one():
+    samples = intervals.ratio_samples(np.array([0.5, 0.0]), np.array([0.25, 0.0]), np.arange(2), 200, 0)
+    assert set(samples[np.isfinite(samples)]) == {2} and 20 < np.isnan(samples).sum() < 80  # a quarter draws b twice
+    assert intervals.over_perturbations(np.array([0.5]), np.array([0.25]), ["a"], (1, 1), 9, 0).value == 2
+
+
+def test_a_resample_of_two_images_that_draws_one_twice_has_no_inner_distance():
+    samples = intervals.side(np.array([[0.0], [3.0]]), 200, 0).within_samples
+    assert set(samples[np.isfinite(samples)]) == {3} and 70 < np.isnan(samples).sum() < 130
+
+
+def test_a_scores_samples_are_not_part_of_what_it_says():
+    one, other = (intervals.jackknifed(1.0, np.array([2.0, 0.0]), (1, 1), 5, seed) for seed in (0, 1))
+    assert one == other and "samples" not in repr(one)
+    assert one.detail == {"repeats": 1, "interval": "± 1.96 jackknife standard errors over perturbations"}

@@ -1,4 +1,4 @@
-# Two commands: `make quickstart` and `make test`. Both make the environment they need in .venv, once.
+# `make quickstart` and `make test` make the environment they need in .venv, once; `make mutants` tests the tests.
 VENV       ?= .venv
 PYTHON     ?= $(shell command -v python3.11 || command -v python3)
 PYTEST     ?=
@@ -6,8 +6,10 @@ PYTEST     ?=
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet -c requirements.lock
 RUN     := runs/quickstart
+FOLDER  ?= virtassay/flow
+MUTANTS ?=
 
-.PHONY: quickstart test clean
+.PHONY: quickstart test mutants clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/virtassay prepare data=quickstart paths.datasets=$(RUN)/datasets data.prepare.overwrite=true
@@ -20,6 +22,10 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --project . --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest $(PYTEST)
+
+mutants: $(VENV)/.installed-dev  # MUTANTS="--most 40": a sample of each file; CONTRIBUTING.md says how to read the result
+	$(INSTALL) -e ".[mutation]"
+	$(BIN)/python tests/mutants.py $(FOLDER) $(MUTANTS)
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -44,3 +44,62 @@ def test_doses_of_one_perturbation_are_drawn_together():
 
 def test_no_finite_sample_gives_no_interval():
     assert np.isnan(intervals.percentiles(np.full(4, np.nan))).all()
+
+
+def test_percentiles_by_hand():
+    assert intervals.percentiles(np.arange(1001.0)) == pytest.approx((25, 975))
+    one_of_forty, two_of_forty = np.arange(40.0), np.arange(40.0)
+    one_of_forty[0] = two_of_forty[:2] = np.nan
+    assert intervals.percentiles(one_of_forty) == pytest.approx((1 + 0.025 * 38, 1 + 0.975 * 38))
+    assert np.isnan(intervals.percentiles(two_of_forty)).all() and np.isnan(intervals.percentiles(np.zeros(0))).all()
+
+
+def test_the_jackknifes_error_of_a_mean_is_that_of_the_textbook():
+    x = np.array([1.0, 2.0, 3.0, 6.0])  # mean 3, variance 14/3 (n − 1), so that the mean's error is √(14/12)
+    score = intervals.jackknifed(3.0, (x.sum() - x) / 3, (7, 9), 50, 0)
+    reach = 1.96 * np.sqrt(14 / 12)
+    assert (score.value, score.lower, score.upper) == pytest.approx((3, 3 - reach, 3 + reach))
+    assert (score.n_real, score.n_generated) == (7, 9) and len(score.samples) == 50
+    two = intervals.jackknifed(1.0, np.array([2.0, 0.0]), (1, 1), 5, 0)  # the mean of 0 and 2: its error is √2 / √2
+    assert (two.lower, two.upper) == pytest.approx((1 - 1.96, 1 + 1.96)) and len(two.samples) == 5
+    alone = intervals.jackknifed(3.0, np.array([2.0]), (1, 1), 50, 0)
+    assert alone.value == 3 and np.isnan([alone.lower, alone.upper]).all() and len(alone.samples) == 0
+
+
+def test_jackknife_samples_of_a_mean_are_its_bootstrap_a_little_wider():
+    # θ_(k) = (Σx − x_k) / (g − 1), so θ* = x̄ + √(g/(g − 1)) (x̄* − x̄) with x̄* the mean of the resample
+    x = np.random.default_rng(4).exponential(size=6)
+    drawn = intervals.multinomial(6, 400, 5) @ x / 6
+    samples = intervals.jackknife_samples(x.mean(), (x.sum() - x) / 5, 400, 5)
+    assert samples == pytest.approx(x.mean() + np.sqrt(6 / 5) * (drawn - x.mean()), rel=1e-12)
+
+
+def test_a_score_over_perturbations_by_hand():
+    above, below = np.array([1.0, 3.0, 2.0, np.nan]), np.array([1.0, 1.0, 2.0, 1.0])
+    score = intervals.over_perturbations(above, below, ["a", "a", "b", "c"], (4, 5), 400, 0, unit="µm")
+    assert score.value == 6 / 4 and (score.n_real, score.n_generated) == (4, 5)
+    assert set(score.samples) == {4 / 2, 6 / 4, 2 / 2}, "a twice, both, b twice; c is no number"
+    assert (score.lower, score.upper) == (1, 2)
+    assert score.detail == {"interval": "bootstrap over 2 perturbations", "n": 3, "unit": "µm"}
+    alone = intervals.over_perturbations(above[:2], below[:2], ["a", "a"], (4, 5), 400, 0)
+    assert alone.value == 2 and len(alone.samples) == 0 and np.isnan([alone.lower, alone.upper]).all()
+    nothing = intervals.over_perturbations(above, 0 * below, ["a", "a", "b", "c"], (4, 5), 400, 0, unit="µm")
+    assert np.isnan([nothing.value, nothing.lower, nothing.upper]).all() and len(nothing.samples) == 0
+    assert nothing.detail == {"interval": "none", "n": 3, "unit": "µm"}
+
+
+def test_a_resample_without_weight_is_no_number_and_a_small_weight_is_one():
+    samples = intervals.ratio_samples(np.array([0.5, 0.0]), np.array([0.25, 0.0]), np.arange(2), 200, 0)
+    assert set(samples[np.isfinite(samples)]) == {2} and 20 < np.isnan(samples).sum() < 80  # a quarter draws b twice
+    assert intervals.over_perturbations(np.array([0.5]), np.array([0.25]), ["a"], (1, 1), 9, 0).value == 2
+
+
+def test_a_resample_of_two_images_that_draws_one_twice_has_no_inner_distance():
+    samples = intervals.side(np.array([[0.0], [3.0]]), 200, 0).within_samples
+    assert set(samples[np.isfinite(samples)]) == {3} and 70 < np.isnan(samples).sum() < 130
+
+
+def test_a_scores_samples_are_not_part_of_what_it_says():
+    one, other = (intervals.jackknifed(1.0, np.array([2.0, 0.0]), (1, 1), 5, seed) for seed in (0, 1))
+    assert one == other and "samples" not in repr(one)
+    assert one.detail == {"repeats": 1, "interval": "± 1.96 jackknife standard errors over perturbations"}

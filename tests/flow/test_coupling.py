@@ -155,3 +155,23 @@ def test_the_exact_coupling_of_gaussians_has_the_straight_paths_of_the_closed_fo
     x0, x1 = torch.randn(2000, 1), 2 + 0.5 * torch.randn(2000, 1)
     index = exact(x0, x1, torch.zeros(2000, dtype=torch.long))
     assert (x1 - (2 + 0.5 * x0[index])).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize("image", [0.1, 1.0, 100.0])
+@pytest.mark.parametrize("treatment", [0.1, 1.0, 100.0])
+def test_the_price_of_a_condition_is_in_units_of_the_means_by_hand(image: float, treatment: float):
+    # sources (a, 0) for targets (0, a): kept as drawn, the images cost 2a² / (a²/2) = 4 and the conditions 0;
+    # exchanged, the images cost 0 and the conditions w · 2b² / (b²/2) = 4w: w = 1 is the border, whatever a and b
+    x0, x1 = image * torch.tensor([[1.0], [0.0]]), image * torch.tensor([[0.0], [1.0]])
+    condition = Treatments(treatment * torch.tensor([0.0, 1.0]), torch.zeros(2, dtype=torch.long))
+    for weight, index in ((0.9, [1, 0]), (1.1, [0, 1])):
+        assert conditional(x0, x1, torch.tensor([0, 1]), condition, weight=weight).tolist() == index
+
+
+def test_the_conditional_coupling_has_no_unit_but_its_weight():
+    x0, x1, group, condition = screen()
+    index = conditional(x0, x1, group, condition)
+    far = Treatments(10 * condition.value, condition.batch)  # 100 times the squared distance
+    assert torch.equal(conditional(10 * x0, 10 * x1, group, condition), index)
+    assert torch.equal(conditional(x0, x1, group, far), index)
+    assert not torch.equal(conditional(x0, x1, group, condition, weight=0.01), index)

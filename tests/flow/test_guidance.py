@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from virtassay.flow.gaussian import GaussianPair
-from virtassay.flow.guidance import Guidance
+from virtassay.flow.guidance import Guidance, Guided
 from virtassay.flow.solver import heun
 from virtassay.flow.time import uniform_grid
 from virtassay.flow.velocity import Counted
@@ -101,3 +101,30 @@ def test_a_mean_velocity_is_guided_over_its_own_step():
 
     x, t, step = torch.zeros(3, 1), torch.zeros(3), torch.tensor([0.1, 0.5, 1.0])
     assert torch.allclose(Guidance(2.0)(mean)(x, t, Label(1.0), step), 2 * step[:, None])
+
+
+@pytest.mark.parametrize(
+    ("guidance", "null", "guide"),
+    [
+        (Guidance(1.0), False, False),
+        (Guidance(1.0, against="guide"), False, False),
+        (Guidance(2.0), True, False),
+        (Guidance({"batch": 0.0}), True, False),
+        (Guidance(2.0, against="guide"), False, True),
+    ],
+)
+def test_what_guidance_needs_of_a_model(guidance: Guidance, null: bool, guide: bool):
+    assert guidance.needs_null is null and guidance.needs_guide is guide
+
+
+def test_an_interval_may_be_one_moment_but_not_begin_before_the_source():
+    assert Guidance(2.0, interval=(0.3, 0.3)).interval == (0.3, 0.3)
+    for interval in ((-0.5, 0.5), (0.5,), (0.1, 0.2, 0.3)):
+        with pytest.raises(ValueError, match=r"guidance\.interval"):
+            Guidance(2.0, interval=interval)
+
+
+def test_a_guided_velocity_is_guided_from_the_first_moment_to_the_last():
+    x, t = torch.zeros(3, 1), torch.tensor([0.0, 0.5, 1.0])
+    guided = Guided(lambda x, t, c: x + 1, [(lambda x, t, c: x, 3.0)])
+    assert torch.equal(guided(x, t, None), torch.full((3, 1), 3.0))  # 0 + 3 (1 − 0)

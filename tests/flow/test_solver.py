@@ -127,3 +127,19 @@ def test_a_jump_with_the_true_mean_velocity_is_exact(steps: int):
 def test_a_trait_is_that_of_the_function_inside_a_partial():
     assert trait(partial(dopri5, rtol=1e-3), "controls_error") and not trait(euler, "controls_error")
     assert trait(stochastic, "draws_noise") and trait(jump, "mean_velocity") and trait(lambda: 0, "any", 3) == 3
+
+
+def test_two_step_adams_bashforth_is_exact_where_the_velocity_is_linear_in_time():
+    # dx/dt = 2t: the first step, Euler's, loses h₁²; the later ones lose nothing, whatever their lengths. (Order of
+    # convergence cannot tell h_k / h_(k−1) from its inverse: the difference telescopes to O(h²).)
+    for times in ([0, 0.1, 0.4, 0.5, 1.0], [0, 0.3, 0.35, 0.9, 1.0]):
+        grid = torch.tensor(times, dtype=torch.float64)
+        x1 = ab2(lambda x, t, c: 2 * t[:, None] * torch.ones_like(x), torch.zeros_like(X0), None, grid)
+        assert torch.allclose(x1, torch.full_like(X0, 1 - times[1] ** 2), atol=1e-12)
+
+
+def test_a_two_step_adams_bashforth_step_by_hand():
+    # dx/dt = x from 1: Euler's 1 + 0.2 · 1 = 1.2; then r = 0.4/0.2 = 2 and 1.2 + 0.4 (2 · 1.2 − 1 · 1) = 1.76
+    start = torch.ones(1, 1, dtype=torch.float64)
+    x = ab2(lambda x, t, c: x, start, None, torch.tensor([0, 0.2, 0.6], dtype=torch.float64))
+    assert x.item() == pytest.approx(1.76, abs=1e-12)

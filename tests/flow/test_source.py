@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from virtassay.flow.source import Control, Noise, NoisyControl, SeededRandom
+from virtassay.flow.source import Control, Noise, NoisyControl, SeededRandom, Source
 
 
 def test_sources_begin_where_they_say():
@@ -34,3 +34,18 @@ def test_random_numbers_depend_on_their_seed_alone():
     assert torch.equal(together.uniform()[1], alone.uniform()[0])
     assert not torch.equal(together.normal((3, 4, 4)), first)
     assert SeededRandom(torch.tensor([], dtype=torch.long)).normal((2, 2)).shape == (0, 2, 2)
+
+
+def test_what_a_source_needs_and_is():
+    assert [source.needs_control for source in (Noise(), Control(), NoisyControl())] == [False, True, True]
+    assert all(isinstance(source, Source) for source in (Noise(), Control(), NoisyControl()))
+    assert (Noise(), Control()) == (Noise(), Control()), "values, not identities"
+    assert NoisyControl() == NoisyControl(sigma=1.0, probability=0.5), "those of CellFlux"
+
+
+def test_a_noisy_controls_noise_may_be_always_never_or_nothing():
+    noise, control = torch.randn(2, 3, 2)
+    chance = torch.tensor([0.0, 0.5, 0.999])
+    assert torch.equal(NoisyControl(probability=0.0)(noise, control, chance), control)
+    assert torch.equal(NoisyControl(probability=1.0)(noise, control, chance), control + noise)
+    assert torch.equal(NoisyControl(sigma=0.0, probability=1.0)(noise, control, chance), control)

@@ -101,3 +101,21 @@ def test_the_cosine_grid_errs_less_where_the_last_noise_has_to_go():
         (midpoint(velocity, x0, None, grid(10).double()) - s * x0).norm().item() for grid in (uniform_grid, cosine_grid)
     )
     assert cosine < even / 2
+
+
+def test_no_time_is_rounded_up_to_one(monkeypatch):
+    assert logit_normal(1000, mean=20.0).max() < 1  # the sigmoid of 17 is 1 in float32
+    monkeypatch.setattr(torch, "rand", lambda n, device: torch.full((n,), 1 - 2**-24))  # the largest draw there is
+    assert uniform(1000).max() < 1
+
+
+def test_the_usual_logit_normal_times_are_those_of_the_standard_normal():
+    logit = torch.logit(logit_normal(50_000).double())
+    assert logit.mean().item() == pytest.approx(0, abs=0.02) and logit.std().item() == pytest.approx(1, rel=0.02)
+
+
+def test_the_usual_edm_grid_by_hand():
+    # σ from 80 to 0.002, ρ = 7: in three steps by way of ((80^(1/7) + 0.002^(1/7)) / 2)^7 = 2.5152…
+    middle = ((80 ** (1 / 7) + 0.002 ** (1 / 7)) / 2) ** 7
+    torch.testing.assert_close(edm_grid(2), torch.tensor([0, 1 / 1.002, 1]))
+    torch.testing.assert_close(edm_grid(3), torch.tensor([0, 1 / (1 + middle), 1 / 1.002, 1]), rtol=1e-5, atol=0)

@@ -104,3 +104,10 @@ def test_nscb_excludes_the_batch():
     answers = recall.nsc(real, real, moa, compound, batch)
     assert np.isnan(answers[:2]).all()  # the only other "a" is in the same batch
     assert answers[2:] == pytest.approx([1, 1])
+
+
+def test_small_effects_correlate_as_large_ones_do_and_none_at_all_is_no_number():
+    generated, real = np.array([[1.0, 2.0, 4.0], [1.0, 1.0, 1.0]]), np.array([[2.0, 1.0, 5.0], [0.0, 1.0, 2.0]])
+    assert effect.pearson_delta(generated, real)[0] == pytest.approx(np.corrcoef(generated[0], real[0])[0, 1])
+    assert effect.pearson_delta(1e-4 * generated, real)[0] == pytest.approx(effect.pearson_delta(generated, real)[0])
+    assert np.isnan(effect.pearson_delta(generated, real)[1])

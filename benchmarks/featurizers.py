@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import numpy as np
+from virtassay.evaluation.featurizers.structure import MinkowskiFunctionals
 
 from virtassay.evaluation.featurizers.cache import Cached, image_keys
 from virtassay.evaluation.featurizers.cells import CellStatistics

@@ -20,20 +20,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from virtassay.assay import VirtualAssay
-    from virtassay.data.dataset.store import Dataset, open_dataset
-    from virtassay.data.loading.controls import ControlPool
-    from virtassay.data.prepare.table import prepare_table
-    from virtassay.evaluation.comparison.compare import compare
-    from virtassay.evaluation.judge import judge
-    from virtassay.flow.guidance import Guidance
-    from virtassay.flow.sampler import Sampler
-    from virtassay.generation.requests import inline_requests, like_dataset, read_requests
-    from virtassay.generation.write import write_samples
-    from virtassay.screening.screen import screen
-    from virtassay.simulator.simulate import simulate
+    from virtassay.data.dataset import Dataset, open_dataset
+    from virtassay.data.loading import ControlPool
+    from virtassay.data.prepare import prepare_table
+    from virtassay.evaluation import Criteria, compare, judge
+    from virtassay.flow import Guidance, Sampler
+    from virtassay.generation import inline_requests, like_dataset, read_requests, write_samples
+    from virtassay.screening import screen
+    from virtassay.simulator import simulate
 
 __all__ = [
     "ControlPool",
+    "Criteria",
     "Dataset",
     "Guidance",
     "Sampler",
@@ -55,22 +53,23 @@ try:
 except PackageNotFoundError:  # a checkout that was never installed
     __version__ = "0+unknown"
 
-_HOMES = {  # where each name is defined
-    "ControlPool": "data.loading.controls",
-    "Dataset": "data.dataset.store",
-    "Guidance": "flow.guidance",
-    "Sampler": "flow.sampler",
+_HOMES = {  # where each name is public
+    "ControlPool": "data.loading",
+    "Criteria": "evaluation",
+    "Dataset": "data.dataset",
+    "Guidance": "flow",
+    "Sampler": "flow",
     "VirtualAssay": "assay",
-    "compare": "evaluation.comparison.compare",
-    "inline_requests": "generation.requests",
-    "judge": "evaluation.judge",
-    "like_dataset": "generation.requests",
-    "open_dataset": "data.dataset.store",
-    "prepare_table": "data.prepare.table",
-    "read_requests": "generation.requests",
-    "screen": "screening.screen",
-    "simulate": "simulator.simulate",
-    "write_samples": "generation.write",
+    "compare": "evaluation",
+    "inline_requests": "generation",
+    "judge": "evaluation",
+    "like_dataset": "generation",
+    "open_dataset": "data.dataset",
+    "prepare_table": "data.prepare",
+    "read_requests": "generation",
+    "screen": "screening",
+    "simulate": "simulator",
+    "write_samples": "generation",
 }
 
 

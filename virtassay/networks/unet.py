@@ -9,6 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from virtassay.flow.traits import trait
 from virtassay.networks.layers import FiLM, PixelHead, TimeEmbedding, head_size, modulate_maps, require_width
 from virtassay.schema import Condition
 
@@ -84,7 +85,7 @@ class UNet(nn.Module):
         average: bool = False,
     ) -> None:
         super().__init__()
-        width = width or int(condition.width)
+        width = width or int(trait(condition, "width"))
         require_width(condition, width)
         image_channels, height, breadth = image_shape
         levels = [channels * multiplier for multiplier in multipliers]

@@ -220,9 +220,9 @@ class _Tensors:
                 changed[field.name] = function(value)
         return replace(self, **changed)
 
-    def to(self, device: torch.device | str, **options) -> Self:
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """Move every tensor to `device`."""
-        return self._map(lambda value: value.to(device, **options))
+        return self._map(lambda value: value.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Self:
         """Copy every tensor to page-locked memory, from which a GPU fetches it while the processor goes on."""

@@ -54,10 +54,8 @@ EMPTY_NAMES = frozenset(
 NO_TEST_OF_ITS_OWN: dict[str, str] = {}  # source → why
 KEYWORDS = {"url": "parts of a query, by name", "with_columns": "columns, by name, as polars takes them"}
 # what Lightning, torch and loggers call: their documentation says it
-HOOKS = frozenset(
-    ("forward", "step", "configure_optimizers", "training_step", "validation_step", "train_dataloader")
-    + ("val_dataloader", "name", "version", "transfer_batch_to_device", "log_metrics", "setup", "teardown")
-)
+HOOKS = {"forward", "step", "configure_optimizers", "training_step", "validation_step", "train_dataloader"}
+HOOKS |= {"val_dataloader", "name", "version", "transfer_batch_to_device", "log_metrics", "setup", "teardown"}
 
 
 def name(path: Path) -> str:

@@ -33,22 +33,9 @@ from virtassay.evaluation.evaluation_set import (
 from virtassay.flow.traits import having, trait
 
 __all__ = [
-    "BASELINES",
-    "Baseline",
-    "control_copy",
-    "floors_of",
-    "informed_of",
-    "label_shuffled",
-    "mean_shift",
-    "mean_treated",
-    "memoriser",
-    "moa_mean",
-    "model",
-    "nearest_seen",
-    "noise",
-    "real_replicate",
-    "unconditional",
-]
+    "BASELINES", "Baseline", "control_copy", "floors_of", "informed_of", "label_shuffled", "mean_shift", "mean_treated",
+    "memoriser", "moa_mean", "model", "nearest_seen", "noise", "real_replicate", "unconditional",
+]  # fmt: skip
 
 
 class Baseline(Protocol):

@@ -83,11 +83,9 @@ def _stratum_auc(real: Array, well: Labels, generated: Array, seed: int) -> Auc:
 
 
 C2ST = Description(
-    "c2st",
-    "Told from real (C2ST)",
-    near(0.5),
+    "c2st", "Told from real (C2ST)", near(0.5),
     "Can a classifier tell generated from real images of one treatment and batch? AUC: 0.5 is guessing, 1 always.",
-)
+)  # fmt: skip
 
 
 @having(describes=(C2ST,))

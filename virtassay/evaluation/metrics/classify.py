@@ -221,34 +221,25 @@ def _at_most_each(labels: Labels, usable: NDArray[np.bool_], limit: Labels, rng:
 
 
 CAS = Description(
-    "cas",
-    "Teaches as real images do (CAS)",
-    HIGHER,
-    "Accuracy on real images of a classifier of treatments taught by generated ones, over that of one taught by "
-    "real ones.",
-)
+    "cas", "Teaches as real images do (CAS)", HIGHER,
+    "Accuracy on real images of a classifier of treatments taught by generated ones, over that of one taught by real "
+    "ones.",
+)  # fmt: skip
 ACCURACY_ON_GENERATED = Description(
-    "accuracy_on_generated",
-    "Recognised as real images are",
-    near(1),
+    "accuracy_on_generated", "Recognised as real images are", near(1),
     "Accuracy on generated images of a classifier taught by real ones, over that on real images. Above 1: the "
     "generated images are easier, exaggerated or too uniform.",
-)
+)  # fmt: skip
 BATCH_LEAK = Description(
-    "batch_leak",
-    "Batch shown",
-    near(0),
+    "batch_leak", "Batch shown", near(0),
     "Accuracy of a classifier of batches, taught by real controls, on generated less that on real images. Below 0: "
-    "the generated images do not look like their batch.",
-    pooled=True,
-)
+    "the generated images do not look like their batch.", pooled=True,
+)  # fmt: skip
 BATCH_LEAK_ALIGNED = Description(
-    "batch_leak_aligned",
-    "Batch shown after alignment",
-    near(0),
+    "batch_leak_aligned", "Batch shown after alignment", near(0),
     "The same once the mean of the batch's controls is subtracted: what a comparison across batches would suffer.",
     pooled=True,
-)
+)  # fmt: skip
 
 
 @having(describes=(CAS, ACCURACY_ON_GENERATED))

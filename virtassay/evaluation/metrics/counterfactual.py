@@ -16,10 +16,9 @@ from virtassay.evaluation.glossary import HIGHER, NEITHER, Description
 from virtassay.evaluation.intervals import Scores, over_perturbations
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.checks import image_features
-from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.evaluation.space import NAN, Array, FeatureSpace
 from virtassay.flow.traits import having
 
-Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Names = NDArray[np.str_]
 
@@ -128,19 +127,15 @@ def _check_unique(request: Counts, seeds: NDArray[Any], batch: Names, treatment:
 
 
 RESPONSE = Description(
-    "response",
-    "How far given cells move",
-    NEITHER,
-    "Distance of each generated cell from the control that it began at, in units of the spread of controls. Asked "
-    "for no treatment it should be 0; about 1.4 is what unrelated controls have.",
-)
+    "response", "How far given cells move", NEITHER,
+    "Distance of each generated cell from the control that it began at, in units of the spread of controls. Asked for "
+    "no treatment it should be 0; about 1.4 is what unrelated controls have.",
+)  # fmt: skip
 PAIRING = Description(
-    "pairing",
-    "What pairing saves",
-    HIGHER,
+    "pairing", "What pairing saves", HIGHER,
     "Share of the variance of an effect that is gone when each treated cell is compared with the control that it "
     "began at.",
-)
+)  # fmt: skip
 
 
 @having(describes=(RESPONSE, PAIRING))

@@ -7,13 +7,11 @@ averaged over batches. C and C′ are different wells: a control shared by both 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from virtassay.evaluation.evaluation_set import StratumImages
 from virtassay.evaluation.intervals import energy_samples
-from virtassay.evaluation.space import NAN, FeatureSpace
-
-Array = NDArray[np.float64]
+from virtassay.evaluation.space import NAN, Array, FeatureSpace
 
 
 def _rows(generated: ArrayLike, real: ArrayLike) -> tuple[Array, Array]:

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from virtassay.evaluation import intervals
 from virtassay.evaluation.candidate import Candidate
@@ -15,28 +14,22 @@ from virtassay.evaluation.intervals import Score, Scores
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.effect import stratum_effect
 from virtassay.evaluation.metrics.treatments import TREATMENT_METRICS, dense, effect_scores, finite_mean
-from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.evaluation.space import NAN, Array, FeatureSpace
 from virtassay.flow.traits import having
 
-Array = NDArray[np.float64]
 WORST_EXPLAINED = -1.0  # of a stratum that cannot be measured: an effect of the right size the wrong way
 
 EFFECT_EXPLAINED = Description(
-    "effect_explained",
-    "Effect explained",
-    HIGHER,
-    "The share of the treatment's effect that the generated images show: 1 − energy(real, generated) / "
-    "energy(real, control), per treatment and batch. 1: distributed as the real images are. 0: as far from "
-    "them as untreated controls. Negative: further away than doing nothing. The verdict rests on it. No unit.",
-)
+    "effect_explained", "Effect explained", HIGHER,
+    "The share of the treatment's effect that the generated images show: 1 − energy(real, generated) / energy(real, "
+    "control), per treatment and batch. 1: distributed as the real images are. 0: as far from them as untreated "
+    "controls. Negative: further away than doing nothing. The verdict rests on it. No unit.",
+)  # fmt: skip
 ENERGY = Description(
-    "energy",
-    "Energy distance",
-    LOWER,
-    "How different the real and the generated images of a treatment are, over the whole distribution and not "
-    "the mean alone. 0 if they do not differ; small negative values are sampling noise. Unit: s.d. of the "
-    "controls.",
-)
+    "energy", "Energy distance", LOWER,
+    "How different the real and the generated images of a treatment are, over the whole distribution and not the mean "
+    "alone. 0 if they do not differ; small negative values are sampling noise. Unit: s.d. of the controls.",
+)  # fmt: skip
 
 
 @having(describes=(EFFECT_EXPLAINED, ENERGY, *TREATMENT_METRICS))

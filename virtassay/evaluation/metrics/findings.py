@@ -5,15 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from virtassay.evaluation.evaluation_set import Assignment, EvaluationSet, StratumImages
 from virtassay.evaluation.metrics import effect, recall
 from virtassay.evaluation.metrics.spread import FEWEST, ControlTail, control_tail, variance_ratio
 from virtassay.evaluation.metrics.treatments import finite_mean
-from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.evaluation.space import NAN, Array, FeatureSpace
 
-Array = NDArray[np.float64]
 NUMBERS = ("slope", "direction", "pds", "variance_ratio", "real_rare", "generated_rare")
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.neighbors import NearestNeighbors  # pyright: ignore[reportMissingTypeStubs]
 
 from virtassay.evaluation.candidate import Candidate
@@ -18,10 +18,8 @@ from virtassay.evaluation.intervals import Score, Scores, over_perturbations, pa
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.distance import blocks, finite, pair
 from virtassay.evaluation.metrics.pools import pools
-from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.evaluation.space import NAN, Array, FeatureSpace
 from virtassay.flow.traits import having
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -102,33 +100,24 @@ def _radii(x: Array, k: int) -> Array:
 
 
 PRECISION = Description(
-    "precision",
-    "Precision",
-    HIGHER,
+    "precision", "Precision", HIGHER,
     "Share of generated images that lie among the real ones: nearer to a real image than its fifth neighbour is.",
     pooled=True,
-)
+)  # fmt: skip
 RECALL = Description(
-    "recall",
-    "Recall",
-    HIGHER,
+    "recall", "Recall", HIGHER,
     "Share of real images that lie among the generated ones: low where the generated images lack variety.",
     pooled=True,
-)
+)  # fmt: skip
 DENSITY = Description(
-    "density",
-    "Density",
-    near(1),
+    "density", "Density", near(1),
     "How many real neighbourhoods a generated image lies in. For information: it rewards collapse to the typical.",
     pooled=True,
-)
+)  # fmt: skip
 COVERAGE = Description(
-    "coverage",
-    "Coverage",
-    HIGHER,
-    "Share of real images that have a generated one nearer than their fifth real neighbour.",
-    pooled=True,
-)
+    "coverage", "Coverage", HIGHER,
+    "Share of real images that have a generated one nearer than their fifth real neighbour.", pooled=True,
+)  # fmt: skip
 MANIFOLDS = ("precision", "recall", "density", "coverage")
 
 

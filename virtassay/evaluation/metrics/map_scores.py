@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from virtassay.evaluation.candidate import Candidate
 from virtassay.evaluation.evaluation_set import Stratum
@@ -21,19 +20,16 @@ from virtassay.evaluation.metrics.maps import (
     relation_recall,
 )
 from virtassay.evaluation.metrics.relations import Pairs, pairs_by_seen, pairs_of_label, read_pairs, read_targets
-from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.evaluation.space import NAN, Array, FeatureSpace
 from virtassay.flow.traits import having
 
-Array = NDArray[np.float64]
 JACKKNIFE_GROUPS = 20
 
 RELATION_RECALL = Description(
-    "relation_recall",
-    "Relations found",
-    HIGHER,
-    "Share of pairs known to be related that are among the 5 % most alike or 5 % most opposite pairs of the "
-    "generated map. Chance is 10 %.",
-)
+    "relation_recall", "Relations found", HIGHER,
+    "Share of pairs known to be related that are among the 5 % most alike or 5 % most opposite pairs of the generated "
+    "map. Chance is 10 %.",
+)  # fmt: skip
 BY_SEEN = tuple(
     replace(RELATION_RECALL, name=f"relation_recall_{part}", label=f"Relations found, {words}")
     for part, words in (
@@ -44,24 +40,18 @@ BY_SEEN = tuple(
 )
 
 MAP_CONCORDANCE = Description(
-    "map_concordance",
-    "Concordance of maps",
-    HIGHER,
+    "map_concordance", "Concordance of maps", HIGHER,
     "Rank correlation of all pairwise likenesses of perturbations, generated and real.",
-)
+)  # fmt: skip
 COMPOUND_GENE_AP = Description(
-    "compound_gene_ap",
-    "Compounds find their genes (AP)",
-    HIGHER,
-    "Average precision with which a compound's generated effect, by its absolute cosine, ranks the knock-outs of "
-    "the genes that it acts on among other targets. Chance is the share of targets, given in the fingerprint.",
-)
+    "compound_gene_ap", "Compounds find their genes (AP)", HIGHER,
+    "Average precision with which a compound's generated effect, by its absolute cosine, ranks the knock-outs of the "
+    "genes that it acts on among other targets. Chance is the share of targets, given in the fingerprint.",
+)  # fmt: skip
 COMPOUND_GENE_AUC = Description(
-    "compound_gene_auc",
-    "Compounds find their genes (AUC)",
-    HIGHER,
+    "compound_gene_auc", "Compounds find their genes (AUC)", HIGHER,
     "The same as the chance that a gene that it acts on ranks above one that it does not. 0.5: chance.",
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,9 @@ from virtassay.evaluation.intervals import Score, Scores, over_perturbations
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.distance import blocks, finite
 from virtassay.evaluation.metrics.pools import pools
-from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.evaluation.space import NAN, Array, FeatureSpace
 from virtassay.flow.traits import having
 
-Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 
@@ -94,20 +93,15 @@ def _authpct(near: Array, spread: Array) -> float:
 
 
 MEMORISATION = Description(
-    "memorisation",
-    "Distance to training images",
-    near(1),
-    "How near generated images are to training images, in units of how near unseen real images are. 1 is right; "
-    "far below it the model copies what it was trained on.",
-    pooled=True,
-)
+    "memorisation", "Distance to training images", near(1),
+    "How near generated images are to training images, in units of how near unseen real images are. 1 is right; far "
+    "below it the model copies what it was trained on.", pooled=True,
+)  # fmt: skip
 AUTHENTICITY = Description(
-    "authenticity",
-    "Authentic images",
-    near(1),
+    "authenticity", "Authentic images", near(1),
     "Share of generated images that are no near copy of a training image, over that share of unseen real images.",
     pooled=True,
-)
+)  # fmt: skip
 
 
 @having(describes=(MEMORISATION, AUTHENTICITY))

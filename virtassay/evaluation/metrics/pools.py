@@ -11,49 +11,34 @@ from virtassay.evaluation.glossary import LOWER, Description
 from virtassay.evaluation.intervals import Score, Scores, jackknifed
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics import distance
-from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.evaluation.space import NAN, Array, FeatureSpace
 from virtassay.flow.traits import having
 
-Array = NDArray[np.float64]
 JACKKNIFE_GROUPS = 20
 
 FD = Description(
-    "fd",
-    "Fréchet distance (FD)",
-    LOWER,
-    "Distance between two Gaussians fitted to all images. Never the verdict: a model that ignores the drug, or "
-    "copies controls, can score well because most cells look alike whatever the treatment. It also falls with "
-    "the number of images: compare equal n only. Unit: features squared; it is called FID only with the "
-    "Inception features.",
-    pooled=True,
-    raw=True,
-)
+    "fd", "Fréchet distance (FD)", LOWER,
+    "Distance between two Gaussians fitted to all images. Never the verdict: a model that ignores the drug, or copies "
+    "controls, can score well because most cells look alike whatever the treatment. It also falls with the number of "
+    "images: compare equal n only. Unit: features squared; it is called FID only with the Inception features.",
+    pooled=True, raw=True,
+)  # fmt: skip
 KD = Description(
-    "kd",
-    "Kernel distance (KD)",
-    LOWER,
-    "A distance of the same kind that does not depend on n (squared maximum mean discrepancy, cubic kernel). "
-    "Never the verdict. Not multiplied by 1,000 here; papers often do. Small negative values are sampling "
-    "noise.",
-    pooled=True,
-    raw=True,
-)
+    "kd", "Kernel distance (KD)", LOWER,
+    "A distance of the same kind that does not depend on n (squared maximum mean discrepancy, cubic kernel). Never "
+    "the verdict. Not multiplied by 1,000 here; papers often do. Small negative values are sampling noise.",
+    pooled=True, raw=True,
+)  # fmt: skip
 FD_INF = Description(
-    "fd_inf",
-    "Fréchet distance, infinite n",
-    LOWER,
+    "fd_inf", "Fréchet distance, infinite n", LOWER,
     "The Fréchet distance extrapolated to infinitely many images. Never the verdict, for the same reasons.",
-    pooled=True,
-    raw=True,
-)
+    pooled=True, raw=True,
+)  # fmt: skip
 KD_SUBSETS = Description(
-    "kd_subsets",
-    "Kernel distance (KD), as published",
-    LOWER,
+    "kd_subsets", "Kernel distance (KD), as published", LOWER,
     "The mean over 100 subsets of 100 images on either side, the protocol of published tables; not × 1,000 here.",
-    pooled=True,
-    raw=True,
-)
+    pooled=True, raw=True,
+)  # fmt: skip
 
 
 @having(describes=(FD, KD))

@@ -7,7 +7,6 @@ They are given beside the judgement and have no vote in it. Both are of one gene
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier  # pyright: ignore[reportMissingTypeStubs]
 from sklearn.pipeline import Pipeline  # pyright: ignore[reportMissingTypeStubs]
 from sklearn.preprocessing import StandardScaler  # pyright: ignore[reportMissingTypeStubs]
@@ -21,39 +20,34 @@ from virtassay.evaluation.metrics import distance
 from virtassay.evaluation.space import NAN, FeatureSpace
 from virtassay.flow.traits import having
 
-Array = NDArray[np.float64]
 INCEPTION = "inception"  # the featurizer; in any other one these protocols say nothing
 SUBSETS = 100  # images of each of 100 subsets
 CELLFLUX_IMAGES = 5120
 
 FID = Description(
-    "fid",
-    "FID",
-    LOWER,
-    "The Fréchet distance in Inception's features, as published tables have it. Never the verdict.",
-    pooled=True,
-)
+    "fid", "FID", LOWER,
+    "The Fréchet distance in Inception's features, as published tables have it. Never the verdict.", pooled=True,
+)  # fmt: skip
 FID_C = Description(
-    "fid_c",
-    "FID of each perturbation",
-    LOWER,
+    "fid_c", "FID of each perturbation", LOWER,
     "The mean over perturbations of their own FID. Biased upwards, as perturbations have few images.",
-)
+)  # fmt: skip
 KID_X1000 = Description(
-    "kid_x1000", "KID × 1,000", LOWER, "The kernel distance in Inception's features, quoted so.", pooled=True
-)
+    "kid_x1000", "KID × 1,000", LOWER,
+    "The kernel distance in Inception's features, quoted so.", pooled=True,
+)  # fmt: skip
 KID_X100 = Description(
-    "kid_x100", "KID × 100", LOWER, "The kernel distance in Inception's features, quoted so.", pooled=True
-)
+    "kid_x100", "KID × 100", LOWER,
+    "The kernel distance in Inception's features, quoted so.", pooled=True,
+)  # fmt: skip
 KID_C_X100 = Description(
-    "kid_c_x100", "KID of each perturbation × 100", LOWER, "The mean over perturbations of their own KID."
-)
+    "kid_c_x100", "KID of each perturbation × 100", LOWER,
+    "The mean over perturbations of their own KID.",
+)  # fmt: skip
 MOA_ACCURACY = Description(
-    "moa_accuracy",
-    "Mechanism recognised",
-    HIGHER,
+    "moa_accuracy", "Mechanism recognised", HIGHER,
     "Share of generated images whose mechanism a classifier taught by real training images names.",
-)
+)  # fmt: skip
 
 
 @having(describes=(FID, KID_X1000))

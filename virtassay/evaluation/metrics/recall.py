@@ -13,10 +13,9 @@ from virtassay.evaluation.evaluation_set import Stratum
 from virtassay.evaluation.glossary import HIGHER, Description
 from virtassay.evaluation.intervals import Scores, over_perturbations
 from virtassay.evaluation.judgement import POOLED
-from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.evaluation.space import NAN, Array, FeatureSpace
 from virtassay.flow.traits import having
 
-Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 TIE = 1e-12
 BLOCK = 1 << 22  # closenesses held at once
@@ -180,11 +179,9 @@ def _runs(n: int, width: int) -> list[slice]:
 
 
 RETRIEVAL_MAP = Description(
-    "retrieval_map",
-    "Retrieval of replicates (mAP)",
-    HIGHER,
+    "retrieval_map", "Retrieval of replicates (mAP)", HIGHER,
     "How high the real wells of a treatment rank when its generated effect searches the wells of the batch.",
-)
+)  # fmt: skip
 
 
 @having(describes=(RETRIEVAL_MAP,))

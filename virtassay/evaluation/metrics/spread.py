@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.covariance import (  # pyright: ignore[reportMissingTypeStubs]
     ledoit_wolf_shrinkage,  # pyright: ignore[reportUnknownVariableType]
 )
@@ -18,10 +18,9 @@ from virtassay.evaluation.glossary import Description, near
 from virtassay.evaluation.intervals import Scores, over_perturbations
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.checks import check_same_width, image_features
-from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.evaluation.space import NAN, Array, FeatureSpace
 from virtassay.flow.traits import having
 
-Array = NDArray[np.float64]
 TAIL = 0.01
 FEWEST = 10  # images on either side: fewer say nothing about a spread
 
@@ -112,17 +111,13 @@ def rare_fraction_error(tail: ControlTail, real: ArrayLike, generated: ArrayLike
 
 
 VARIANCE_RATIO = Description(
-    "variance_ratio",
-    "Spread",
-    near(1),
+    "variance_ratio", "Spread", near(1),
     "Variance among the generated cells of a treatment over that among the real ones. Below 1: too uniform.",
-)
+)  # fmt: skip
 RARE_FRACTION_ERROR = Description(
-    "rare_fraction_error",
-    "Rare cells",
-    near(0),
+    "rare_fraction_error", "Rare cells", near(0),
     "Share of cells that are rarer than 1 in 100 controls, generated less real. Below 0: rare cells are missing.",
-)
+)  # fmt: skip
 
 
 @having(describes=(VARIANCE_RATIO, RARE_FRACTION_ERROR))

@@ -13,68 +13,47 @@ from virtassay.evaluation.intervals import Score, Scores
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics import effect, recall
 from virtassay.evaluation.metrics.effect import StratumEffect
-from virtassay.evaluation.space import NAN, FeatureSpace
-
-Array = NDArray[np.float64]
+from virtassay.evaluation.space import NAN, Array, FeatureSpace
 
 EFFECT_SLOPE = Description(
-    "effect_slope",
-    "Effect slope",
-    near(1),
-    "How strong the generated effect is along the real one. 1: right strength. 0: no effect. 2: twice "
-    "exaggerated. It does not see effects in a wrong direction: read it together with the correlation.",
-)
+    "effect_slope", "Effect slope", near(1),
+    "How strong the generated effect is along the real one. 1: right strength. 0: no effect. 2: twice exaggerated. It "
+    "does not see effects in a wrong direction: read it together with the correlation.",
+)  # fmt: skip
 PEARSON_DELTA = Description(
-    "pearson_delta",
-    "Correlation of effects",
-    HIGHER,
-    "Correlation, over features, of the generated and the real mean shift from the controls. Flattering when "
-    "all treatments share one shift (toxicity, for instance): a model that knows only that shift scores high.",
-)
+    "pearson_delta", "Correlation of effects", HIGHER,
+    "Correlation, over features, of the generated and the real mean shift from the controls. Flattering when all "
+    "treatments share one shift (toxicity, for instance): a model that knows only that shift scores high.",
+)  # fmt: skip
 PEARSON_DELTA_CENTRED = Description(
-    "pearson_delta_centred",
-    "Correlation of effects, centred",
-    HIGHER,
+    "pearson_delta_centred", "Correlation of effects, centred", HIGHER,
     "The same after the shift that all treatments share is taken away: only what is specific to a treatment counts.",
-)
+)  # fmt: skip
 PDS = Description(
-    "pds",
-    "Treatment discrimination (PDS)",
-    HIGHER,
+    "pds", "Treatment discrimination (PDS)", HIGHER,
     "Is the generated effect nearest to the real effect of its own treatment? 1: always. 0.5: chance.",
-)
+)  # fmt: skip
 NSC = Description(
-    "nsc",
-    "Mechanism, not same compound (NSC)",
-    HIGHER,
-    "Share of generated treatments whose nearest real treatment of another compound has the same mechanism of "
-    "action. Compare it with the real replicate, which does not reach 1 either; with few compounds it is "
-    "coarse.",
-)
+    "nsc", "Mechanism, not same compound (NSC)", HIGHER,
+    "Share of generated treatments whose nearest real treatment of another compound has the same mechanism of action. "
+    "Compare it with the real replicate, which does not reach 1 either; with few compounds it is coarse.",
+)  # fmt: skip
 NSCB = Description(
-    "nscb",
-    "Mechanism, not same compound or batch (NSCB)",
-    HIGHER,
+    "nscb", "Mechanism, not same compound or batch (NSCB)", HIGHER,
     "As NSC, with the nearest treatment taken from another batch as well: no help from batch effects.",
-)
+)  # fmt: skip
 PDS_L2 = Description(
-    "pds_l2",
-    "Treatment discrimination by distance",
-    HIGHER,
+    "pds_l2", "Treatment discrimination by distance", HIGHER,
     "As treatment discrimination, by Euclidean distance after both sides are brought to equal size. 0.5: chance.",
-)
+)  # fmt: skip
 PDS_WITHIN_MOA = Description(
-    "pds_within_moa",
-    "Treatment discrimination within a mechanism",
-    HIGHER,
+    "pds_within_moa", "Treatment discrimination within a mechanism", HIGHER,
     "The same among treatments of one mechanism only: knowing the mechanism alone gives 0.5.",
-)
+)  # fmt: skip
 PDS_UNSEEN = Description(
-    "pds_unseen",
-    "Treatment discrimination of unseen perturbations",
-    HIGHER,
+    "pds_unseen", "Treatment discrimination of unseen perturbations", HIGHER,
     "The same among perturbations that were never trained on. 0.5: chance.",
-)
+)  # fmt: skip
 TREATMENT_METRICS = (
     EFFECT_SLOPE,
     PEARSON_DELTA,

@@ -3,6 +3,7 @@
 Images have one row number: real images come first, then generated ones, and then those that baselines make.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
@@ -64,6 +65,7 @@ class ControlParts:
 
     @property
     def all(self) -> Rows:
+        """The three together."""
         return np.concatenate([self.real, self.generated, self.copy])
 
 
@@ -116,11 +118,20 @@ class EvaluationSet:
                 images[inside] = read(rows[inside] - start)
         return images
 
+    def assigned(self, draw: int, rows: Callable[[Stratum], Rows]) -> Assignment:
+        """Put `rows` of each stratum in the place of its generated images, beside the controls of one division."""
+        assignment: Assignment = {}
+        for s in self.strata:
+            controls = self.controls[draw][s.batch]
+            assignment[s.name] = StratumImages(s.real, rows(s), controls.real, controls.generated)
+        return assignment
+
     def _made(self, rows: Rows) -> Images:
         return np.concatenate(self.made)[rows]
 
     @property
     def n_images(self) -> int:
+        """How many images there are of all kinds."""
         return len(self.real) + len(self.generated) + sum(map(len, self.made))
 
     def add(self, images: Images) -> Rows:

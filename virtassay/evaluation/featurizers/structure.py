@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from virtassay.data.prepare.fields.nuclei import otsu
-from virtassay.evaluation.featurizers.features import Features, Images, in_minibatches, spectra
+from virtassay.evaluation.featurizers.features import Features, Images, in_minibatches, spectra, way_of_looking
 
 
 def minkowski(mask: Tensor) -> Tensor:
@@ -69,15 +69,12 @@ class MinkowskiFunctionals:
             raise ValueError(f"blur is {self.blur} pixels; give more than 0 (1 is customary).")
 
     def fingerprint(self) -> dict[str, Any]:
-        return {
-            "channel_mapping": "each channel, and each pair of channels",
-            "resize": "none",
-            "value_range": "0 or 1: above Otsu's threshold of the channel's image",
-            "weights": "none",
-            "trained": False,
-            "blur": self.blur,
-            "annuli": self.annuli,
-        }
+        return way_of_looking(
+            "each channel, and each pair of channels",
+            "0 or 1: above Otsu's threshold of the channel's image",
+            blur=self.blur,
+            annuli=self.annuli,
+        )
 
     def __call__(self, images: Images) -> Features:
         if min(images.shape[2:]) < 8:

@@ -10,9 +10,8 @@ import polars as pl
 
 from virtassay.data.dataset.store import Dataset
 from virtassay.evaluation.baselines import floors_of, informed_of, model, real_replicate
-from virtassay.evaluation.criteria import Criteria
+from virtassay.evaluation.criteria import Criteria, version
 from virtassay.evaluation.evaluation_set import Assignment, named
-from virtassay.evaluation.fingerprint import fingerprint, version
 from virtassay.evaluation.judgement import CEILING, MODEL, Judgement, Row
 from virtassay.evaluation.metrics.effects import effects_table
 from virtassay.evaluation.metrics.explained import contrasts_of, explained
@@ -57,15 +56,10 @@ def assess(real: Dataset, generated: Dataset, criteria: Criteria) -> Judgement:
     for featurizer, space, measured in score(candidates, featurizers):
         scores = {name: measurement.scores for name, measurement in measured.items()}
         warnings += _about_features(space) + _about_unmeasured(measured, space)
-        rows += anchored(scores, criteria.baselines, glossary, fingerprint(featurizer, real, criteria))
-        tables.append(
-            (
-                effects_table(evaluation, draw, space, scores[MODEL]),
-                findings(evaluation, draw, space),
-                single_cells(evaluation, draw, space),
-                explained(contrasts, space),
-            )
-        )
+        rows += anchored(scores, criteria.baselines, glossary, criteria.fingerprint(featurizer, real))
+        of_effects = effects_table(evaluation, draw, space, scores[MODEL])
+        of_treatments, of_cells = findings(evaluation, draw, space), single_cells(evaluation, draw, space)
+        tables.append((of_effects, of_treatments, of_cells, explained(contrasts, space)))
     effects, treatments, cells, confounders = (pl.concat(parts) for parts in zip(*tables, strict=True))
     floors = floors_of(criteria.baselines)
     return Judgement(

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from virtassay.evaluation.candidate import Candidate
 from virtassay.evaluation.glossary import HIGHER, NEITHER, Description
-from virtassay.evaluation.intervals import Scores, over_perturbations
+from virtassay.evaluation.intervals import Scores
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.checks import image_features
 from virtassay.evaluation.space import NAN, Array, FeatureSpace
@@ -157,9 +157,6 @@ def moved(candidate: Candidate, space: FeatureSpace) -> Scores:
         np.repeat([False, True], len(pairs)),
     )
     owner = {s.treatment: s.perturbation for s in evaluation.strata}
-    names, ones = [owner[str(t)] for t in effect.treatment], np.ones(len(effect.treatment))
-    n = (len(set(rows[len(pairs) :].tolist())), len(pairs))
-    return {
-        (metric, POOLED): over_perturbations(values, ones, names, n, candidate.resamples, evaluation.seed)
-        for metric, values in (("response", effect.response), ("pairing", effect.variance_reduction))
-    }
+    names, n = [owner[str(t)] for t in effect.treatment], (len(set(rows[len(pairs) :].tolist())), len(pairs))
+    values = {"response": effect.response, "pairing": effect.variance_reduction}
+    return {(metric, POOLED): candidate.pooled(each, names, n=n) for metric, each in values.items()}

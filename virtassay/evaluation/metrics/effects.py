@@ -13,7 +13,7 @@ from virtassay.evaluation.glossary import HIGHER, LOWER, Description
 from virtassay.evaluation.intervals import Score, Scores
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.effect import stratum_effect
-from virtassay.evaluation.metrics.treatments import TREATMENT_METRICS, dense, effect_scores, finite_mean
+from virtassay.evaluation.metrics.treatments import TREATMENT_METRICS, effect_scores, finite_mean
 from virtassay.evaluation.space import NAN, Array, FeatureSpace
 from virtassay.flow.traits import having
 
@@ -97,7 +97,7 @@ def _pooled(
     names = sorted({s.perturbation for s in strata})
     if len(names) >= intervals.FEWEST_PERTURBATIONS:
         label = f"bootstrap over {len(names)} perturbations"
-        cluster = dense([strata[i].perturbation for i in kept])
+        cluster = intervals.numbered([strata[i].perturbation for i in kept])
         ratios = intervals.ratio_samples(
             above[kept], below[kept], cluster, candidate.resamples, candidate.evaluation.seed
         )

@@ -14,7 +14,7 @@ from sklearn.neighbors import NearestNeighbors  # pyright: ignore[reportMissingT
 
 from virtassay.evaluation.candidate import Candidate
 from virtassay.evaluation.glossary import HIGHER, Description, near
-from virtassay.evaluation.intervals import Score, Scores, over_perturbations, pairwise
+from virtassay.evaluation.intervals import Scores, pairwise, plain
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.distance import blocks, finite, pair
 from virtassay.evaluation.metrics.pools import pools
@@ -127,14 +127,11 @@ def manifolds(candidate: Candidate, space: FeatureSpace, *, k: int = 5) -> Score
     (r, of_r), (g, of_g) = pools(candidate)
     x, y, n = space.of(r), space.of(g), (len(r), len(g))
     if min(n) < 2:
-        return {(name, POOLED): Score(NAN, NAN, NAN, *n, {"interval": "none"}) for name in MANIFOLDS}
+        return {(name, POOLED): plain(NAN, n) for name in MANIFOLDS}
     shares = manifold(x, y, k)
-    again = candidate.resamples, candidate.evaluation.seed
-    kept = {"neighbours": k, "resampled": "the manifolds stay as they are"}
+    detail = {"neighbours": k, "resampled": "the manifolds stay as they are"}
     return {
-        (name, POOLED): over_perturbations(
-            values, np.ones(len(values)), of.astype(str).tolist(), n, *again, **kept
-        )
+        (name, POOLED): candidate.pooled(values, of.astype(str).tolist(), n=n, detail=detail)
         for name, values, of in zip(
             MANIFOLDS, (shares.realistic, shares.recalled, shares.holders, shares.covered), (of_g, of_r, of_g, of_r),
             strict=True,

@@ -9,7 +9,7 @@ import numpy as np
 from virtassay.evaluation.candidate import Candidate
 from virtassay.evaluation.evaluation_set import Stratum
 from virtassay.evaluation.glossary import HIGHER, Description
-from virtassay.evaluation.intervals import Score, Scores, jackknifed, over_perturbations, percentiles
+from virtassay.evaluation.intervals import Score, Scores, jackknifed, percentiles
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.alignment import align
 from virtassay.evaluation.metrics.maps import (
@@ -19,11 +19,10 @@ from virtassay.evaluation.metrics.maps import (
     recall_samples,
     relation_recall,
 )
+from virtassay.evaluation.metrics.pools import JACKKNIFE_GROUPS
 from virtassay.evaluation.metrics.relations import Pairs, pairs_by_seen, pairs_of_label, read_pairs, read_targets
 from virtassay.evaluation.space import NAN, Array, FeatureSpace
 from virtassay.flow.traits import having
-
-JACKKNIFE_GROUPS = 20
 
 RELATION_RECALL = Description(
     "relation_recall", "Relations found", HIGHER,
@@ -115,12 +114,8 @@ def on_target(candidate: Candidate, space: FeatureSpace, *, known: str | Path) -
         "pairs": len(targets),
         "chance": float(np.nanmean(precision.chance)) if np.isfinite(precision.chance).any() else None,
     }
-    return {
-        (metric, POOLED): over_perturbations(
-            values, np.ones(len(values)), maps.names, maps.n, candidate.resamples, seed, **detail
-        )
-        for metric, values in (("compound_gene_ap", precision.ap), ("compound_gene_auc", precision.auc))
-    }
+    values = {"compound_gene_ap": precision.ap, "compound_gene_auc": precision.auc}
+    return {(metric, POOLED): candidate.pooled(v, maps.names, n=maps.n, detail=detail) for metric, v in values.items()}
 
 
 def _maps(candidate: Candidate, space: FeatureSpace) -> Maps | None:
@@ -134,7 +129,7 @@ def _maps(candidate: Candidate, space: FeatureSpace) -> Maps | None:
     batch = [b for b, rows in controls for _ in rows.tolist()]
     batch += candidate.labels("reference", "batch") + candidate.labels("generated", "batch")
     kind = np.repeat([0, 1, 2], sizes)
-    x = space.raw[space.position[np.concatenate([*(rows for _, rows in controls), real, generated])]]
+    x = space.raw_of(np.concatenate([*(rows for _, rows in controls), real, generated]))
     usable = np.asarray(np.isfinite(x).all(1), np.bool_)
     if not usable[kind < 2].all() or min(len(rows) for _, rows in controls) < 2:
         return None

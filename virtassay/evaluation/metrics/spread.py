@@ -15,7 +15,7 @@ from sklearn.covariance import (  # pyright: ignore[reportMissingTypeStubs]
 
 from virtassay.evaluation.candidate import Candidate
 from virtassay.evaluation.glossary import Description, near
-from virtassay.evaluation.intervals import Scores, over_perturbations
+from virtassay.evaluation.intervals import Scores
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.checks import check_same_width, image_features
 from virtassay.evaluation.space import NAN, Array, FeatureSpace
@@ -142,10 +142,9 @@ def spread(candidate: Candidate, space: FeatureSpace) -> Scores:
         ratio[i] = variance_ratio(real, generated)
         error[i] = rare_fraction_error(tails[s.batch], real, generated)
         share[i] = tails[s.batch].share_beyond(real)
-    ones, known = np.ones(len(names)), np.isfinite(error)
-    real_share = float(share[known].mean()) if known.any() else None
-    again = (names, candidate.counts, candidate.resamples, evaluation.seed)
+    known = np.isfinite(error)
+    detail = {"real_share": float(share[known].mean()) if known.any() else None}
     return {
-        ("variance_ratio", POOLED): over_perturbations(ratio, ones, *again),
-        ("rare_fraction_error", POOLED): over_perturbations(error, ones, *again, real_share=real_share),
+        ("variance_ratio", POOLED): candidate.pooled(ratio, names),
+        ("rare_fraction_error", POOLED): candidate.pooled(error, names, detail=detail),
     }

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from virtassay.evaluation import intervals
 from virtassay.evaluation.candidate import Candidate
@@ -76,11 +75,6 @@ def finite_mean(values: Sequence[Sequence[float]] | Array) -> Array:
     return np.divide(total, count, out=np.full(x.shape[1:], NAN), where=count > 0)
 
 
-def dense(labels: Sequence[str]) -> NDArray[np.int64]:
-    """Number the labels 0…k−1."""
-    return np.unique(np.array(labels), return_inverse=True)[1].astype(np.int64)
-
-
 def effect_scores(
     candidate: Candidate, parts: list[list[StratumEffect]], space: FeatureSpace, n: tuple[int, int]
 ) -> Scores:
@@ -101,7 +95,7 @@ def effect_scores(
         kept = np.flatnonzero(np.isfinite(top) & np.isfinite(bottom)).tolist()
         if len(kept) == 0:
             continue
-        cluster = dense([owner[i].perturbation if by_perturbation else owner[i].treatment for i in kept])
+        cluster = intervals.numbered([owner[i].perturbation if by_perturbation else owner[i].treatment for i in kept])
         total = bottom[kept].sum()
         value = float(top[kept].sum() / total) if total > 0 else NAN
         label = f"bootstrap over {cluster.max() + 1} {'perturbations' if by_perturbation else 'treatments'}"

@@ -32,11 +32,6 @@ from virtassay.evaluation.evaluation_set import (
 )
 from virtassay.flow.traits import having, trait
 
-__all__ = [
-    "BASELINES", "Baseline", "control_copy", "floors_of", "informed_of", "label_shuffled", "mean_shift", "mean_treated",
-    "memoriser", "moa_mean", "model", "nearest_seen", "noise", "real_replicate", "unconditional",
-]  # fmt: skip
-
 
 class Baseline(Protocol):
     """Which images stand on which side of each stratum, in one seeded draw."""

@@ -5,7 +5,7 @@ Images have one row number: real images come first, then generated ones, and the
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -16,6 +16,7 @@ from virtassay.data.dataset.store import Dataset
 
 Rows = NDArray[np.int64]
 Images = NDArray[Any]
+Entry = TypeVar("Entry", bound=np.generic)  # row numbers, names
 NO_ROWS: Rows = np.zeros(0, np.int64)
 
 
@@ -146,7 +147,7 @@ def generator_for(seed: int, *parts: object) -> np.random.Generator:
     return np.random.default_rng([seed, *(crc32(str(part).encode()) for part in parts)])
 
 
-def at_most(rows: Rows, n: int, rng: np.random.Generator) -> Rows:
+def at_most(rows: NDArray[Entry], n: int, rng: np.random.Generator) -> NDArray[Entry]:
     """`rows`, or n of them drawn without replacement, in their order."""
     return rows if len(rows) <= n else np.sort(rng.choice(rows, n, replace=False))
 

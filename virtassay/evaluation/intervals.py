@@ -9,8 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 FEWEST_PERTURBATIONS = 5  # with fewer, resampling them says nothing: the images are resampled instead
-
-
 NO_SAMPLES: Array = np.zeros(0)
 
 

@@ -55,7 +55,7 @@ def assess(real: Dataset, generated: Dataset, criteria: Criteria) -> Judgement:
     tables: list[tuple[pl.DataFrame, ...]] = []
     for featurizer, space, measured in score(candidates, featurizers):
         scores = {name: measurement.scores for name, measurement in measured.items()}
-        warnings += _about_features(space) + _about_unmeasured(measured, space)
+        warnings += _about_scores(measured, space)
         rows += anchored(scores, criteria.baselines, glossary, criteria.fingerprint(featurizer, real))
         of_effects = effects_table(evaluation, draw, space, scores[MODEL])
         of_treatments, of_cells = findings(evaluation, draw, space), single_cells(evaluation, draw, space)
@@ -95,14 +95,10 @@ def _about_replicates(replicate: Assignment) -> list[str]:
     return [f"{len(names)} strata have {reasons[how]}: {named(names)}." for how, names in strata.items() if names]
 
 
-def _about_features(space: FeatureSpace) -> list[str]:
-    if not space.n_constant:
-        return []
-    return [f"{space.featurizer}: {space.n_constant} of {space.raw.shape[1]} features are constant."]
-
-
-def _about_unmeasured(measured: Mapping[str, Measurement], space: FeatureSpace) -> list[str]:
+def _about_scores(measured: Mapping[str, Measurement], space: FeatureSpace) -> list[str]:
     warnings: list[str] = []
+    if space.n_constant:
+        warnings.append(f"{space.featurizer}: {space.n_constant} of {space.raw.shape[1]} features are constant.")
     for generator, measurement in measured.items():
         verb = "count as worst" if generator == MODEL else "are left out"
         warnings += measurement.warnings(f"{space.featurizer}, {generator}", verb)

@@ -51,27 +51,24 @@ def anchored(
             floor = max(floors, key=good) if floors else math.nan
             top = scores[CEILING].get((metric, stratum)) if CEILING in scores else None
             ceiling = top.value if top is not None else math.nan
+            numbers = {"value": score.value, "lower": score.lower, "upper": score.upper}
+            numbers |= {"floor": floor, "ceiling": ceiling}
+            n = {"n_real": score.n_real, "n_generated": score.n_generated}
             rows.append(
                 {
                     "generator": generator,
                     "metric": metric,
                     "featurizer": fingerprint["featurizer"],
                     "stratum": stratum,
-                    "value": _number(score.value),
-                    "lower": _number(score.lower),
-                    "upper": _number(score.upper),
-                    "floor": _number(floor),
-                    "ceiling": _number(ceiling),
+                    **{key: _number(value) for key, value in numbers.items()},
                     "scaled": _scaled(good(score.value), good(floor), good(ceiling)),
-                    "n_real": score.n_real,
-                    "n_generated": score.n_generated,
+                    **n,
                     "fingerprint": {
                         **fingerprint,
                         **score.detail,
                         "features": "as they are" if description.raw else fingerprint["features"],
                         "scope": "pooled" if stratum == POOLED else "stratum",
-                        "n_real": score.n_real,
-                        "n_generated": score.n_generated,
+                        **n,
                     },
                 }
             )

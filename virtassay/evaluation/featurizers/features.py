@@ -58,6 +58,12 @@ def check_images(images: Images) -> None:
         )
 
 
+def check_size(images: Images, name: str) -> None:
+    """Raise ValueError unless images have 8 pixels or more a side, as the featurizer `name` needs them."""
+    if min(images.shape[2:]) < 8:
+        raise ValueError(f"images of {images.shape[2:]} pixels are too small for {name}; it needs 8 or more a side.")
+
+
 def in_minibatches(images: Images, function: Callable[[Tensor], Tensor], label: str) -> Features:
     """Apply `function` to (≤ 128, C, H, W) float32 images in [0, 1], and stack its (n, d) outputs as float64.
 
@@ -163,10 +169,7 @@ class Texture:
         return way_of_looking("each channel, and each pair of channels", "[0, 1]", window="hann", annuli=self.annuli)
 
     def __call__(self, images: Images) -> Features:
-        if min(images.shape[2:]) < 8:
-            raise ValueError(
-                f"images of {images.shape[2:]} pixels are too small for texture; it needs 8 or more a side."
-            )
+        check_size(images, self.name)
         return in_minibatches(images, self._features, self.name)
 
     def _features(self, x: Tensor) -> Tensor:

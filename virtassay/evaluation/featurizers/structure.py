@@ -8,7 +8,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from virtassay.data.prepare.fields.nuclei import otsu
-from virtassay.evaluation.featurizers.features import Features, Images, in_minibatches, spectra, way_of_looking
+from virtassay.evaluation.featurizers.features import (
+    Features,
+    Images,
+    check_size,
+    in_minibatches,
+    spectra,
+    way_of_looking,
+)
 
 
 def minkowski(mask: Tensor) -> Tensor:
@@ -77,10 +84,7 @@ class MinkowskiFunctionals:
         )
 
     def __call__(self, images: Images) -> Features:
-        if min(images.shape[2:]) < 8:
-            raise ValueError(
-                f"images of {images.shape[2:]} pixels are too small for {self.name}; it needs 8 or more a side."
-            )
+        check_size(images, self.name)
         return in_minibatches(images, self._features, self.name)
 
     def _features(self, x: Tensor) -> Tensor:

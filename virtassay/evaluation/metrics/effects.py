@@ -133,18 +133,11 @@ def effects_table(evaluation: EvaluationSet, draw: Assignment, space: FeatureSpa
             {
                 "featurizer": space.featurizer,
                 "stratum": s.name,
-                "batch": s.batch,
-                "treatment": s.treatment,
-                "perturbation": s.perturbation,
-                "dose_um": s.dose_um,
-                "moa": s.moa,
+                **{key: getattr(s, key) for key in ("batch", "treatment", "perturbation", "dose_um", "moa")},
                 "true_effect": true,
                 "generated_effect": generated,
                 "effect_explained": score.value,
-                "lower": score.lower,
-                "upper": score.upper,
-                "n_real": score.n_real,
-                "n_generated": score.n_generated,
+                **{key: getattr(score, key) for key in ("lower", "upper", "n_real", "n_generated")},
             }
         )
     text = dict.fromkeys(("featurizer", "stratum", "batch", "treatment", "perturbation", "moa"), pl.String)

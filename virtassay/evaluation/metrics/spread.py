@@ -14,6 +14,7 @@ from sklearn.covariance import (  # pyright: ignore[reportMissingTypeStubs]
 )
 
 from virtassay.evaluation.candidate import Candidate
+from virtassay.evaluation.evaluation_set import EvaluationSet
 from virtassay.evaluation.glossary import Description, near
 from virtassay.evaluation.intervals import Scores
 from virtassay.evaluation.judgement import POOLED
@@ -93,6 +94,12 @@ def control_tail(controls: ArrayLike, wells: ArrayLike, *, seed: int = 0) -> Con
     return ControlTail(mean, axes, tail.precision, tail.rest, threshold)
 
 
+def control_tails(evaluation: EvaluationSet, space: FeatureSpace) -> dict[str, ControlTail]:
+    """The tail of each batch that has controls."""
+    rows = {batch: parts.all for batch, parts in evaluation.controls[0].items() if len(parts.all)}
+    return {b: control_tail(space.of(r), evaluation.well[r], seed=evaluation.seed) for b, r in rows.items()}
+
+
 def rare_fraction_error(tail: ControlTail, real: ArrayLike, generated: ArrayLike) -> float:
     """Share of one stratum's cells beyond the controls' 1 % tail, generated less real.
 
@@ -129,11 +136,7 @@ def spread(candidate: Candidate, space: FeatureSpace) -> Scores:
     """
     evaluation, draw = candidate.evaluation, candidate.draws[0]
     names = [s.perturbation for s in evaluation.strata]
-    tails = {
-        batch: control_tail(space.of(parts.all), evaluation.well[parts.all], seed=evaluation.seed)
-        for batch, parts in evaluation.controls[0].items()
-        if len(parts.all)
-    }
+    tails = control_tails(evaluation, space)
     ratio, error, share = (np.full(len(names), NAN) for _ in range(3))
     for i, s in enumerate(evaluation.strata):
         real, generated = space.of(draw[s.name].reference), space.of(draw[s.name].generated)

@@ -102,11 +102,8 @@ def _about_scores(measured: Mapping[str, Measurement], space: FeatureSpace) -> l
     for generator, measurement in measured.items():
         verb = "count as worst" if generator == MODEL else "are left out"
         warnings += measurement.warnings(f"{space.featurizer}, {generator}", verb)
-    silent = [
-        name
-        for (metric, name), value in measured[MODEL].scores.items()
-        if metric == "effect_explained" and not np.isfinite(value.value)
-    ]
+    shares = {name: s.value for (metric, name), s in measured[MODEL].scores.items() if metric == "effect_explained"}
+    silent = [name for name, value in shares.items() if not np.isfinite(value)]
     if silent:
         warnings.append(
             f"{space.featurizer}: no real effect can be told from noise in {len(silent)} strata: {named(silent)}."

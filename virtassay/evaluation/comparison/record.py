@@ -128,6 +128,10 @@ def _content(comparison: Comparison) -> dict[str, Any]:
     featurizers = tables.in_order(featurizer for _, featurizer in _headlines(comparison))
     metrics = tables.in_order(row["metric"] for row in comparison.rows if row["stratum"] == POOLED)
     shown = tables.in_order([*comparison.folders, *(row["generator"] for row in comparison.rows)])
+
+    def lines(m: str, f: str) -> tuple[Description, list[Estimate], float]:
+        return comparison.glossary[m], [_cell(comparison, g, m, f) for g in shown], _floor(comparison, m, f)
+
     return {
         "comparison": comparison,
         "figures": [(metric, _figure(comparison, metric, featurizers)) for metric in PLOTTED],
@@ -138,16 +142,7 @@ def _content(comparison: Comparison) -> dict[str, Any]:
             if d["metric"] == metric.name
         ],
         "shown": shown,
-        "tables": [
-            (
-                f,
-                [
-                    (comparison.glossary[m], [_cell(comparison, g, m, f) for g in shown], _floor(comparison, m, f))
-                    for m in metrics
-                ],
-            )
-            for f in featurizers
-        ],
+        "tables": [(f, [lines(m, f) for m in metrics]) for f in featurizers],
         "fingerprints": [(f, tables.fingerprint(comparison.rows, f)) for f in featurizers],
         "origins": [(folder, flat(origin)) for folder, origin in comparison.folders.items()],
     }

@@ -68,16 +68,11 @@ def paired_effect(
     treated = treated[np.argsort(stratum[treated], kind="stable")]
     strata = np.split(treated, np.flatnonzero(np.diff(stratum[treated])) + 1) if len(treated) else []
     owner = np.array([rows[0] for rows in strata], np.int64)
-    effects = PairedEffect(
-        batch=of_batch[owner],
-        treatment=of_treatment[owner],
-        mean=np.full((len(strata), x.shape[1]), NAN),
-        standard_error=np.full((len(strata), x.shape[1]), NAN),
-        variance_reduction=np.full(len(strata), NAN),
-        response=np.full(len(strata), NAN),
-        n_pairs=np.zeros(len(strata), np.int64),
-        n_unpaired=np.zeros(len(strata), np.int64),
-    )
+    mean, standard_error = np.full((2, len(strata), x.shape[1]), NAN)
+    variance_reduction, response = np.full((2, len(strata)), NAN)
+    counts = np.zeros((2, len(strata)), np.int64)
+    facts = of_batch[owner], of_treatment[owner]
+    effects = PairedEffect(*facts, mean, standard_error, variance_reduction, response, *counts)
     for s, rows in enumerate(strata):
         paired = rows[partner[key[rows]] >= 0]
         effects.n_pairs[s], effects.n_unpaired[s] = len(paired), len(rows) - len(paired)

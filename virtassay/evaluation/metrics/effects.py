@@ -98,20 +98,15 @@ def _pooled(
     if len(names) >= intervals.FEWEST_PERTURBATIONS:
         label = f"bootstrap over {len(names)} perturbations"
         cluster = intervals.numbered([strata[i].perturbation for i in kept])
-        ratios = intervals.ratio_samples(
-            above[kept], below[kept], cluster, candidate.resamples, candidate.evaluation.seed
-        )
+        again = candidate.resamples, candidate.evaluation.seed
+        ratios = intervals.ratio_samples(above[kept], below[kept], cluster, *again)
     else:  # two perturbations resampled say nothing: their images do
         label = "bootstrap over images"
         bottom = below_samples[kept].sum(0)
         ratios = np.full(len(bottom), NAN)
         np.divide(above_samples[kept].sum(0), bottom, out=ratios, where=bottom > 0)
-    detail = {
-        "repeats": len(candidate.draws),
-        "interval": label,
-        "n_strata": len(kept),
-        "pooled": "ratio of sums over strata",
-    }
+    detail = {"repeats": len(candidate.draws), "interval": label, "n_strata": len(kept)}
+    detail |= {"pooled": "ratio of sums over strata"}
     return Score(value, *intervals.percentiles(ratios), *n, detail, ratios)
 
 

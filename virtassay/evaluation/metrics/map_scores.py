@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -81,21 +82,15 @@ def related(candidate: Candidate, space: FeatureSpace, *, pairs: Mapping[str, st
         if known is None:
             continue
         recalled = relation_recall(maps.generated, known)
-        for part, mask in {
-            "": np.ones(len(known), np.bool_),
-            **pairs_by_seen(known, [facts[m].seen for m in names]),
-        }.items():
+        of_part = {"": np.ones(len(known), np.bool_), **pairs_by_seen(known, [facts[m].seen for m in names])}
+        for part, mask in of_part.items():
             if mask.any() and not (part and mask.all()):
                 samples = recall_samples(recalled[mask], known[mask], len(names), resamples, evaluation.seed)
-                label = f"bootstrap over {len(names)} perturbations"
-                name = "relation_recall" + (f"_{part}" if part else "")
-                value = float(recalled[mask].mean())
-                scores[name if relation == "moa" else f"{name}:{relation}", POOLED] = Score(
-                    value,
-                    *percentiles(samples),
-                    *maps.n,
-                    {"interval": label, "pairs": int(mask.sum()), "relation": relation},
-                )
+                name = "relation_recall" + (f"_{part}" if part else "") + ("" if relation == "moa" else f":{relation}")
+                detail: dict[str, Any] = {"interval": f"bootstrap over {len(names)} perturbations"}
+                detail |= {"pairs": int(mask.sum()), "relation": relation}
+                bounds = percentiles(samples)
+                scores[name, POOLED] = Score(float(recalled[mask].mean()), *bounds, *maps.n, detail)
     return scores
 
 
@@ -110,20 +105,17 @@ def on_target(candidate: Candidate, space: FeatureSpace, *, known: str | Path) -
         return {}
     targets, seed = read_targets(known, maps.names), candidate.evaluation.seed
     precision = compound_gene_ap(maps.generated, maps.generated, targets, seed)
-    detail = {
-        "pairs": len(targets),
-        "chance": float(np.nanmean(precision.chance)) if np.isfinite(precision.chance).any() else None,
-    }
+    chance = float(np.nanmean(precision.chance)) if np.isfinite(precision.chance).any() else None
+    detail = {"pairs": len(targets), "chance": chance}
     values = {"compound_gene_ap": precision.ap, "compound_gene_auc": precision.auc}
     return {(metric, POOLED): candidate.pooled(v, maps.names, n=maps.n, detail=detail) for metric, v in values.items()}
 
 
 def _maps(candidate: Candidate, space: FeatureSpace) -> Maps | None:
     """Both maps, aligned together; None where real images, controls or perturbations are too few for any."""
-    controls = [
-        (b, np.concatenate([parts.real, parts.generated])) for b, parts in candidate.evaluation.controls[0].items()
-    ]
-    controls = [(b, rows) for b, rows in controls if b in {s.batch for s in candidate.evaluation.strata}]
+    batches = {s.batch for s in candidate.evaluation.strata}
+    divided = [(b, parts) for b, parts in candidate.evaluation.controls[0].items() if b in batches]
+    controls = [(b, np.concatenate([parts.real, parts.generated])) for b, parts in divided]
     real, generated = (candidate.rows(side) for side in ("reference", "generated"))
     sizes = [sum(len(rows) for _, rows in controls), len(real), len(generated)]
     batch = [b for b, rows in controls for _ in rows.tolist()]

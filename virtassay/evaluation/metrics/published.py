@@ -86,10 +86,8 @@ def cellflux2025(candidate: Candidate, space: FeatureSpace) -> Scores:
 
 def _pools(draw: Assignment) -> tuple[Rows, Rows]:
     """All real and all generated images, in the order of their tables; a repeated image stays so."""
-    return (
-        np.sort(np.concatenate([sides.reference for sides in draw.values()])),
-        np.sort(np.concatenate([sides.generated for sides in draw.values()])),
-    )
+    real = np.sort(np.concatenate([sides.reference for sides in draw.values()]))
+    return real, np.sort(np.concatenate([sides.generated for sides in draw.values()]))
 
 
 def _measurable(space: FeatureSpace, *pools: Rows) -> bool:

@@ -54,16 +54,8 @@ PDS_UNSEEN = Description(
     "The same among perturbations that were never trained on. 0.5: chance.",
 )  # fmt: skip
 TREATMENT_METRICS = (
-    EFFECT_SLOPE,
-    PEARSON_DELTA,
-    PEARSON_DELTA_CENTRED,
-    PDS,
-    NSC,
-    NSCB,
-    PDS_L2,
-    PDS_WITHIN_MOA,
-    PDS_UNSEEN,
-)
+    EFFECT_SLOPE, PEARSON_DELTA, PEARSON_DELTA_CENTRED, PDS, NSC, NSCB, PDS_L2, PDS_WITHIN_MOA, PDS_UNSEEN,
+)  # fmt: skip
 
 
 def finite_mean(values: Sequence[Sequence[float]] | Array) -> Array:

@@ -22,18 +22,9 @@ from virtassay.evaluation.strata import build_evaluation_set
 from virtassay.evaluation.verdict import anchored, verdict
 
 METRICS: tuple[Metric, ...] = (
-    ours.distances,
-    ours.extrapolated,
-    ours.published_kernel,
-    ours.manifolds,
-    ours.memorised,
-    ours.spread,
-    ours.told_apart,
-    ours.recognised,
-    ours.batches_shown,
-    ours.retrieved,
-    partial(ours.related, pairs={"moa": None}),
-)
+    ours.distances, ours.extrapolated, ours.published_kernel, ours.manifolds, ours.memorised, ours.spread,
+    ours.told_apart, ours.recognised, ours.batches_shown, ours.retrieved, partial(ours.related, pairs={"moa": None}),
+)  # fmt: skip
 ALL = 10**9  # images of a kind: as many as there are
 
 

@@ -52,7 +52,7 @@ def kd_dense(x: Array, y: Array) -> float:
 
 def manifold_scores(x: Array, y: Array) -> tuple[float, ...]:
     """Ours, as a tuple."""
-    return astuple(manifold(x, y))
+    return tuple(float(share.mean()) for share in astuple(manifold(x, y)))
 
 
 def manifold_prdc(x: Array, y: Array) -> tuple[float, ...]:

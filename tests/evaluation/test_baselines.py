@@ -15,24 +15,6 @@ def world_of(real, generated):
     return build_evaluation_set(real, generated, limits)
 
 
-def test_no_real_control_stands_on_two_sides_and_wells_are_whole(real, tmp_path):
-    evaluation = world_of(real, open_dataset(toy.write(tmp_path / "g", toy.generated_plan())))
-    for division in evaluation.controls:
-        for parts in division.values():
-            wells = [set(evaluation.well[p].tolist()) for p in (parts.real, parts.generated, parts.copy)]
-            assert not (wells[0] & wells[1] or wells[0] & wells[2] or wells[1] & wells[2])
-    assert any(
-        set(a.real.tolist()) != set(b.real.tolist())
-        for a, b in zip(evaluation.controls[0].values(), evaluation.controls[1].values(), strict=True)
-    )
-    draws = [f(evaluation, 0) for f in (baselines.control_copy, baselines.unconditional, baselines.mean_treated)]
-    for draw in draws:
-        for name, sides in draw.items():
-            used = set(sides.control.tolist()) | set(sides.generated_control.tolist()) | set(sides.reference.tolist())
-            assert not used & set(sides.generated.tolist()), name
-            assert len(sides.generated) == 20
-
-
 def test_baselines_draw_what_they_say(real, tmp_path):
     evaluation = world_of(real, open_dataset(toy.write(tmp_path / "g", toy.generated_plan())))
     index = real.index.with_row_index()

@@ -103,3 +103,19 @@ def test_a_scores_samples_are_not_part_of_what_it_says():
     one, other = (intervals.jackknifed(1.0, np.array([2.0, 0.0]), (1, 1), 5, seed) for seed in (0, 1))
     assert one == other and "samples" not in repr(one)
     assert one.detail == {"repeats": 1, "interval": "± 1.96 jackknife standard errors over perturbations"}
+
+
+def test_resamples_of_a_jackknife_have_its_variance():
+    left_out = np.random.default_rng(1).normal(size=12)
+    samples = intervals.jackknife_samples(3.0, left_out, 20000, 0)
+    assert samples.mean() == pytest.approx(3.0, abs=0.05)
+    assert samples.var() == pytest.approx(11 * left_out.var(), rel=0.05)
+    assert len(intervals.jackknife_samples(3.0, left_out[:1], 10, 0)) == 0
+
+
+def test_the_mean_has_its_own_bootstrap_to_first_order():
+    x = np.random.default_rng(2).normal(size=30)
+    left_out = np.array([np.delete(x, i).mean() for i in range(30)])
+    linear = intervals.jackknife_samples(x.mean(), left_out, 50, 3)
+    exact = intervals.ratio_samples(x, np.ones(30), np.arange(30), 50, 3)
+    assert (linear - x.mean()) == pytest.approx((exact - x.mean()) * np.sqrt(30 / 29), abs=1e-12)

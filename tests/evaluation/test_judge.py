@@ -1,7 +1,6 @@
 """The judgement of generators with a known answer, and of input that does not fit."""
 
 import json
-import math
 from dataclasses import replace
 from functools import partial
 
@@ -282,15 +281,6 @@ def test_numbers_measured_differently_are_not_put_side_by_side(judged):
         comparable(rows[0]["fingerprint"], rows[0]["fingerprint"] | {"split": "val"})
     with pytest.raises(IncomparableScores, match=r"resize.*absent"):
         comparable({"resize": "none"}, {})
-
-
-def test_a_batch_outside_training_is_served_by_the_others(tmp_path):
-    plan = [(p, b, w, "train" if b == "week1" else "test", n) for p, b, w, _, n in toy.real_plan(6)]
-    real = open_dataset(toy.write(tmp_path / "real", plan))
-    generated = [(p, "week2", 200 + i, "generated", 12) for i, p in enumerate(toy.PERTURBATIONS)]
-    judgement = assess(real, open_dataset(toy.write(tmp_path / "g", generated, 1)), CRITERIA)
-    assert "not in training" in " ".join(judgement.verdict["warnings"])
-    assert all(math.isfinite(r["value"]) for r in pooled(judgement, "effect_explained", "mean_treated").values())
 
 
 def test_judge_writes_its_files(real, tmp_path):

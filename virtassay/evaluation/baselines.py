@@ -32,24 +32,6 @@ from virtassay.evaluation.evaluation_set import (
 )
 from virtassay.flow.traits import having, trait
 
-__all__ = [
-    "BASELINES",
-    "Baseline",
-    "control_copy",
-    "floors_of",
-    "informed_of",
-    "label_shuffled",
-    "mean_shift",
-    "mean_treated",
-    "memoriser",
-    "moa_mean",
-    "model",
-    "nearest_seen",
-    "noise",
-    "real_replicate",
-    "unconditional",
-]
-
 
 class Baseline(Protocol):
     """Which images stand on which side of each stratum, in one seeded draw."""
@@ -59,17 +41,12 @@ class Baseline(Protocol):
 
 def model(evaluation: EvaluationSet, draw: int) -> Assignment:
     """The generated images themselves."""
-    return {s.name: _assigned(evaluation, draw, s, s.generated) for s in evaluation.strata}
+    return evaluation.assigned(draw, lambda s: s.generated)
 
 
 def control_copy(evaluation: EvaluationSet, draw: int) -> Assignment:
     """Real controls of the same batch, from wells that serve nowhere else: effect explained is 0."""
-    return {
-        s.name: _assigned(
-            evaluation, draw, s, _sample(evaluation, draw, s, evaluation.controls[draw][s.batch].copy, "control_copy")
-        )
-        for s in evaluation.strata
-    }
+    return _sampled(evaluation, draw, "control_copy", lambda s: evaluation.controls[draw][s.batch].copy)
 
 
 def unconditional(evaluation: EvaluationSet, draw: int) -> Assignment:
@@ -78,16 +55,15 @@ def unconditional(evaluation: EvaluationSet, draw: int) -> Assignment:
     Controls come from the wells kept for copying, so that no control stands on two sides. A batch that is not in
     training is served by other training batches.
     """
-    assignment: Assignment = {}
-    for s in evaluation.strata:
+
+    def rows(s: Stratum) -> Rows:
         n = _size(s)
         n_control = round(n * evaluation.control_share[s.batch])
-        treated = np.setdiff1d(evaluation.treated_training[s.batch], s.real)
-        controls = evaluation.controls[draw][s.batch].copy
         rng = generator_for(evaluation.seed, s.name, "unconditional", draw)
-        rows = np.concatenate([at_most(treated, n - n_control, rng), at_most(controls, n_control, rng)])
-        assignment[s.name] = _assigned(evaluation, draw, s, rows)
-    return assignment
+        treated = at_most(_treated(evaluation, s), n - n_control, rng)
+        return np.concatenate([treated, at_most(evaluation.controls[draw][s.batch].copy, n_control, rng)])
+
+    return evaluation.assigned(draw, rows)
 
 
 @having(repeated=True, of_generated=True)  # how labels fall is chance
@@ -99,13 +75,12 @@ def label_shuffled(evaluation: EvaluationSet, draw: int) -> Assignment:
     rows = {s.name: NO_ROWS for s in evaluation.strata}
     for batch in sorted({s.batch for s in evaluation.strata}):
         inside = [s for s in evaluation.strata if s.batch == batch and len(s.generated)]
-        order: list[int] = (
-            generator_for(evaluation.seed, batch, "label_shuffled", draw).permutation(len(inside)).tolist()
-        )
+        rng = generator_for(evaluation.seed, batch, "label_shuffled", draw)
+        order: list[int] = rng.permutation(len(inside)).tolist()
         if len(inside) > 1:  # a cycle through a random order moves everybody
             for to, origin in zip(order, order[-1:] + order[:-1], strict=True):
                 rows[inside[to].name] = inside[origin].generated
-    return {s.name: _assigned(evaluation, draw, s, rows[s.name]) for s in evaluation.strata}
+    return evaluation.assigned(draw, lambda s: rows[s.name])
 
 
 def mean_treated(evaluation: EvaluationSet, draw: int) -> Assignment:
@@ -113,15 +88,7 @@ def mean_treated(evaluation: EvaluationSet, draw: int) -> Assignment:
 
     A batch that is not in training is served by other training batches.
     """
-    return {
-        s.name: _assigned(
-            evaluation,
-            draw,
-            s,
-            _sample(evaluation, draw, s, np.setdiff1d(evaluation.treated_training[s.batch], s.real), "mean_treated"),
-        )
-        for s in evaluation.strata
-    }
+    return _sampled(evaluation, draw, "mean_treated", lambda s: _treated(evaluation, s))
 
 
 def mean_shift(evaluation: EvaluationSet, draw: int) -> Assignment:
@@ -130,31 +97,29 @@ def mean_shift(evaluation: EvaluationSet, draw: int) -> Assignment:
     x + mean(treated) − mean(controls), clipped and rounded to the images' type: the brightness of a treatment, and no
     more.
     """
-    assignment: Assignment = {}
-    for s in evaluation.strata:
+
+    def shifted(s: Stratum) -> Rows:
         controls = evaluation.controls[draw][s.batch].copy
         rows = _sample(evaluation, draw, s, controls, "mean_shift")
         treated = evaluation.treated_training[s.batch]
         if len(rows) == 0 or len(treated) == 0:
-            assignment[s.name] = _assigned(evaluation, draw, s, NO_ROWS)
-            continue
+            return NO_ROWS
         level, zero = (evaluation.images(r).mean((0, 2, 3), dtype=np.float64) for r in (treated, controls))
-        moved = evaluation.images(rows) + (level - zero)[:, None, None]
-        assignment[s.name] = _assigned(evaluation, draw, s, evaluation.add(_as_stored(moved, evaluation)))
-    return assignment
+        return evaluation.add(_as_stored(evaluation.images(rows) + (level - zero)[:, None, None], evaluation))
+
+    return evaluation.assigned(draw, shifted)
 
 
 def noise(evaluation: EvaluationSet, draw: int) -> Assignment:
     """The pixel values of the batch's controls in random places: the right brightness, and no picture."""
-    assignment: Assignment = {}
-    for s in evaluation.strata:
-        rows = _sample(evaluation, draw, s, evaluation.controls[draw][s.batch].copy, "noise")
-        by_channel = evaluation.images(rows).swapaxes(0, 1)
+
+    def mixed(s: Stratum) -> Rows:
+        images = evaluation.images(_sample(evaluation, draw, s, evaluation.controls[draw][s.batch].copy, "noise"))
         rng = generator_for(evaluation.seed, s.name, "pixels", draw)
-        mixed = [rng.permutation(channel.ravel()).reshape(channel.shape) for channel in by_channel]
-        noisy = np.stack(mixed, 1) if len(rows) else by_channel.swapaxes(0, 1)
-        assignment[s.name] = _assigned(evaluation, draw, s, evaluation.add(noisy))
-    return assignment
+        channels = [rng.permutation(channel.ravel()).reshape(channel.shape) for channel in images.swapaxes(0, 1)]
+        return evaluation.add(np.stack(channels, 1) if len(images) else images)
+
+    return evaluation.assigned(draw, mixed)
 
 
 def nearest_seen(evaluation: EvaluationSet, draw: int) -> Assignment:
@@ -166,21 +131,20 @@ def nearest_seen(evaluation: EvaluationSet, draw: int) -> Assignment:
     judged = {s.smiles for s in evaluation.strata if s.smiles is not None}
     texts = sorted({*evaluation.training["smiles"].drop_nulls(), *judged})
     prints = dict(zip(texts, fingerprints(texts), strict=True))
-    assignment: Assignment = {}
-    for s in evaluation.strata:
+
+    def nearest(s: Stratum) -> Rows:
         training = evaluation.training.filter(_serving(evaluation, s) & ~_own(s))
         known = training.select("treatment", "smiles", "dose_sum").unique().filter(pl.col("smiles").is_not_null())
         if s.smiles is None or known.is_empty():
-            rows = np.setdiff1d(evaluation.treated_training[s.batch], s.real)
-        else:
-            alike = tanimoto(prints[s.smiles], [prints[smiles] for smiles in known["smiles"]])
-            nearest = min(
-                (-similarity, _decades(s.dose_um, dose), treatment)
-                for similarity, (treatment, _, dose) in zip(alike.tolist(), known.iter_rows(), strict=True)
-            )
-            rows = training.filter(pl.col("treatment") == nearest[-1])["row"].to_numpy()
-        assignment[s.name] = _assigned(evaluation, draw, s, _sample(evaluation, draw, s, rows, "nearest_seen"))
-    return assignment
+            return _treated(evaluation, s)
+        alike = tanimoto(prints[s.smiles], [prints[smiles] for smiles in known["smiles"]])
+        first = min(
+            (-similarity, _decades(s.dose_um, dose), treatment)
+            for similarity, (treatment, _, dose) in zip(alike.tolist(), known.iter_rows(), strict=True)
+        )
+        return training.filter(pl.col("treatment") == first[-1])["row"].to_numpy()
+
+    return _sampled(evaluation, draw, "nearest_seen", nearest)
 
 
 @having(informed=True)
@@ -216,17 +180,10 @@ def real_replicate(evaluation: EvaluationSet, draw: int) -> Assignment:
     return assignment
 
 
-BASELINES: dict[str, Baseline] = {  # all of ours
-    "control_copy": control_copy,
-    "unconditional": unconditional,
-    "label_shuffled": label_shuffled,
-    "mean_treated": mean_treated,
-    "mean_shift": mean_shift,
-    "noise": noise,
-    "nearest_seen": nearest_seen,
-    "moa_mean": moa_mean,
-    "memoriser": memoriser,
-}
+_OURS = (
+    control_copy, unconditional, label_shuffled, mean_treated, mean_shift, noise, nearest_seen, moa_mean, memoriser,
+)  # fmt: skip
+BASELINES: dict[str, Baseline] = {baseline.__name__: baseline for baseline in _OURS}
 
 
 def floors_of(baselines: Mapping[str, Baseline]) -> tuple[str, ...]:
@@ -247,9 +204,13 @@ def _sample(evaluation: EvaluationSet, draw: int, s: Stratum, pool: Rows, name: 
     return at_most(pool, _size(s), generator_for(evaluation.seed, s.name, name, draw))
 
 
-def _assigned(evaluation: EvaluationSet, draw: int, s: Stratum, generated: Rows) -> StratumImages:
-    controls = evaluation.controls[draw][s.batch]
-    return StratumImages(s.real, generated, controls.real, controls.generated)
+def _sampled(evaluation: EvaluationSet, draw: int, name: str, pool: Callable[[Stratum], Rows]) -> Assignment:
+    """As many images of the pool of each stratum as the model has."""
+    return evaluation.assigned(draw, lambda s: _sample(evaluation, draw, s, pool(s), name))
+
+
+def _treated(evaluation: EvaluationSet, s: Stratum) -> Rows:
+    return np.setdiff1d(evaluation.treated_training[s.batch], s.real)
 
 
 def _serving(evaluation: EvaluationSet, s: Stratum) -> pl.Expr:
@@ -263,13 +224,11 @@ def _own(s: Stratum) -> pl.Expr:
 def _of_training(
     evaluation: EvaluationSet, draw: int, name: str, condition: Callable[[Stratum], pl.Expr]
 ) -> Assignment:
-    assignment: Assignment = {}
-    for s in evaluation.strata:
-        rows = evaluation.training.filter(_serving(evaluation, s) & condition(s))["row"].to_numpy()
-        assignment[s.name] = _assigned(
-            evaluation, draw, s, _sample(evaluation, draw, s, np.setdiff1d(rows, s.real), name)
-        )
-    return assignment
+    def rows(s: Stratum) -> Rows:
+        fitting = evaluation.training.filter(_serving(evaluation, s) & condition(s))["row"].to_numpy()
+        return np.setdiff1d(fitting, s.real)
+
+    return _sampled(evaluation, draw, name, rows)
 
 
 def _decades(a: float | None, b: float | None) -> float:

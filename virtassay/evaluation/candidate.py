@@ -4,14 +4,14 @@ A metric is a function with a description beside it (`glossary`); one's own is n
 path, as ours are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from virtassay.evaluation.evaluation_set import Assignment, EvaluationSet, Rows
-from virtassay.evaluation.intervals import Scores
+from virtassay.evaluation.intervals import Array, Score, Scores, over_perturbations
 from virtassay.evaluation.space import FeatureSpace
 
 
@@ -44,6 +44,19 @@ class Candidate:
         """The batch, perturbation … of each of `rows`."""
         counts = [len(getattr(self.draws[0][s.name], side)) for s in self.evaluation.strata]
         return [str(getattr(s, what)) for s, n in zip(self.evaluation.strata, counts, strict=True) for _ in range(n)]
+
+    def pooled(
+        self,
+        values: Array,
+        names: Sequence[str],
+        below: Array | None = None,
+        n: tuple[int, int] | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> Score:
+        """The mean of `values`, or Σ values / Σ below, with a bootstrap over the perturbations called by `names`."""
+        total = np.ones(len(values)) if below is None else below
+        again = n or self.counts, self.resamples, self.evaluation.seed
+        return over_perturbations(values, total, names, *again, **(detail or {}))
 
     @property
     def counts(self) -> tuple[int, int]:

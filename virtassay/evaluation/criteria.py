@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
 
+from virtassay.data.dataset.store import Dataset
 from virtassay.evaluation.baselines import Baseline
 from virtassay.evaluation.candidate import Candidate, Metric
 from virtassay.evaluation.evaluation_set import EvaluationSet, Limits
@@ -40,6 +43,33 @@ class Criteria(Limits):
         draws = [generator(evaluation, k) for k in range(self.repeats if trait(generator, "repeated") else 1)]
         return Candidate(evaluation, draws, self.resamples, is_model, tuple(self.metrics.values()))
 
+    def fingerprint(self, featurizer: Featurizer, real: Dataset) -> dict[str, Any]:
+        """How the numbers of one featurizer are measured; each score adds what is its own.
+
+        Two numbers whose fingerprints differ are not put side by side.
+        """
+        return {
+            "featurizer": featurizer.name,
+            **featurizer.fingerprint(),
+            "features": "in units of the real controls' s.d. within a batch, at least half the s.d. and a tenth of the "
+            "range of all real images",
+            "quantisation": real.info.dtype,
+            "image_shape": list(real.info.image_shape),
+            "split": self.split,
+            "controls": "real, of the batch, every split; disjoint thirds for real effect, generated effect and copy",
+            "seed": self.seed,
+            "resamples": self.resamples,
+            "version": version(),
+        }
+
     def glossary(self) -> Glossary:
         """What the effects and the metrics mean."""
         return Glossary.of([effects, *self.metrics.values()])
+
+
+def version() -> str:
+    """The version of the installed package."""
+    try:
+        return metadata.version("virtassay")
+    except metadata.PackageNotFoundError:
+        return "checkout, not installed"

@@ -3,8 +3,9 @@
 Images have one row number: real images come first, then generated ones, and then those that baselines make.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -15,6 +16,7 @@ from virtassay.data.dataset.store import Dataset
 
 Rows = NDArray[np.int64]
 Images = NDArray[Any]
+Entry = TypeVar("Entry", bound=np.generic)  # row numbers, names
 NO_ROWS: Rows = np.zeros(0, np.int64)
 
 
@@ -64,6 +66,7 @@ class ControlParts:
 
     @property
     def all(self) -> Rows:
+        """The three together."""
         return np.concatenate([self.real, self.generated, self.copy])
 
 
@@ -116,11 +119,20 @@ class EvaluationSet:
                 images[inside] = read(rows[inside] - start)
         return images
 
+    def assigned(self, draw: int, rows: Callable[[Stratum], Rows]) -> Assignment:
+        """Put `rows` of each stratum in the place of its generated images, beside the controls of one division."""
+        assignment: Assignment = {}
+        for s in self.strata:
+            controls = self.controls[draw][s.batch]
+            assignment[s.name] = StratumImages(s.real, rows(s), controls.real, controls.generated)
+        return assignment
+
     def _made(self, rows: Rows) -> Images:
         return np.concatenate(self.made)[rows]
 
     @property
     def n_images(self) -> int:
+        """How many images there are of all kinds."""
         return len(self.real) + len(self.generated) + sum(map(len, self.made))
 
     def add(self, images: Images) -> Rows:
@@ -135,7 +147,7 @@ def generator_for(seed: int, *parts: object) -> np.random.Generator:
     return np.random.default_rng([seed, *(crc32(str(part).encode()) for part in parts)])
 
 
-def at_most(rows: Rows, n: int, rng: np.random.Generator) -> Rows:
+def at_most(rows: NDArray[Entry], n: int, rng: np.random.Generator) -> NDArray[Entry]:
     """`rows`, or n of them drawn without replacement, in their order."""
     return rows if len(rows) <= n else np.sort(rng.choice(rows, n, replace=False))
 

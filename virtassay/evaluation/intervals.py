@@ -5,12 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 FEWEST_PERTURBATIONS = 5  # with fewer, resampling them says nothing: the images are resampled instead
-
-
 NO_SAMPLES: Array = np.zeros(0)
 
 
@@ -31,6 +29,18 @@ class Score:
     samples: Array = field(default_factory=lambda: NO_SAMPLES, repr=False, compare=False)
 
 
+def plain(value: float, counts: tuple[int, int], **detail: Any) -> Score:
+    """A score without an interval; counts: images on either side."""
+    return Score(value, float("nan"), float("nan"), *counts, {"interval": "none", **detail})
+
+
+def with_error(
+    value: float, error: float, n: tuple[int, int], detail: dict[str, Any], samples: Array = NO_SAMPLES
+) -> Score:
+    """A score ± 1.96 standard errors; n: images on either side."""
+    return Score(value, value - 1.96 * error, value + 1.96 * error, *n, detail, samples)
+
+
 Scores = dict[tuple[str, str], Score]  # by metric and stratum
 
 
@@ -41,6 +51,11 @@ def percentiles(samples: Array) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.percentile(finite, [2.5, 97.5])
     return float(low), float(high)
+
+
+def numbered(labels: ArrayLike) -> NDArray[np.int64]:
+    """Number the labels 0…k−1, in their order, (n,)."""
+    return np.unique(np.asarray(labels), return_inverse=True)[1].astype(np.int64)
 
 
 def multinomial(n: int, resamples: int, seed: int) -> Array:
@@ -75,8 +90,7 @@ def jackknifed(value: float, left_out: Array, n: tuple[int, int], resamples: int
     g = len(left_out)
     error = float(np.sqrt((g - 1) * np.var(left_out))) if g > 1 else float("nan")
     detail = {"repeats": 1, "interval": "± 1.96 jackknife standard errors over perturbations"}
-    samples = jackknife_samples(value, left_out, resamples, seed)
-    return Score(value, value - 1.96 * error, value + 1.96 * error, *n, detail, samples)
+    return with_error(value, error, n, detail, jackknife_samples(value, left_out, resamples, seed))
 
 
 def over_perturbations(
@@ -86,8 +100,8 @@ def over_perturbations(
     kept = np.flatnonzero(np.isfinite(above) & np.isfinite(below))
     total = below[kept].sum()
     if not total > 0:
-        return Score(float("nan"), float("nan"), float("nan"), *n, {"interval": "none", "n": len(kept), **detail})
-    cluster = np.unique(np.array(names)[kept], return_inverse=True)[1].astype(np.int64)
+        return plain(float("nan"), n, **{"n": len(kept), **detail})
+    cluster = numbered(np.array(names)[kept])
     samples = NO_SAMPLES  # one thing resampled is always itself
     if cluster.max() > 0:
         samples = ratio_samples(above[kept], below[kept], cluster, resamples, seed)

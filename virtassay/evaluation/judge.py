@@ -10,9 +10,8 @@ import polars as pl
 
 from virtassay.data.dataset.store import Dataset
 from virtassay.evaluation.baselines import floors_of, informed_of, model, real_replicate
-from virtassay.evaluation.criteria import Criteria
+from virtassay.evaluation.criteria import Criteria, version
 from virtassay.evaluation.evaluation_set import Assignment, named
-from virtassay.evaluation.fingerprint import fingerprint, version
 from virtassay.evaluation.judgement import CEILING, MODEL, Judgement, Row
 from virtassay.evaluation.metrics.effects import effects_table
 from virtassay.evaluation.metrics.explained import contrasts_of, explained
@@ -56,16 +55,11 @@ def assess(real: Dataset, generated: Dataset, criteria: Criteria) -> Judgement:
     tables: list[tuple[pl.DataFrame, ...]] = []
     for featurizer, space, measured in score(candidates, featurizers):
         scores = {name: measurement.scores for name, measurement in measured.items()}
-        warnings += _about_features(space) + _about_unmeasured(measured, space)
-        rows += anchored(scores, criteria.baselines, glossary, fingerprint(featurizer, real, criteria))
-        tables.append(
-            (
-                effects_table(evaluation, draw, space, scores[MODEL]),
-                findings(evaluation, draw, space),
-                single_cells(evaluation, draw, space),
-                explained(contrasts, space),
-            )
-        )
+        warnings += _about_scores(measured, space)
+        rows += anchored(scores, criteria.baselines, glossary, criteria.fingerprint(featurizer, real))
+        of_effects = effects_table(evaluation, draw, space, scores[MODEL])
+        of_treatments, of_cells = findings(evaluation, draw, space), single_cells(evaluation, draw, space)
+        tables.append((of_effects, of_treatments, of_cells, explained(contrasts, space)))
     effects, treatments, cells, confounders = (pl.concat(parts) for parts in zip(*tables, strict=True))
     floors = floors_of(criteria.baselines)
     return Judgement(
@@ -101,22 +95,15 @@ def _about_replicates(replicate: Assignment) -> list[str]:
     return [f"{len(names)} strata have {reasons[how]}: {named(names)}." for how, names in strata.items() if names]
 
 
-def _about_features(space: FeatureSpace) -> list[str]:
-    if not space.n_constant:
-        return []
-    return [f"{space.featurizer}: {space.n_constant} of {space.raw.shape[1]} features are constant."]
-
-
-def _about_unmeasured(measured: Mapping[str, Measurement], space: FeatureSpace) -> list[str]:
+def _about_scores(measured: Mapping[str, Measurement], space: FeatureSpace) -> list[str]:
     warnings: list[str] = []
+    if space.n_constant:
+        warnings.append(f"{space.featurizer}: {space.n_constant} of {space.raw.shape[1]} features are constant.")
     for generator, measurement in measured.items():
         verb = "count as worst" if generator == MODEL else "are left out"
         warnings += measurement.warnings(f"{space.featurizer}, {generator}", verb)
-    silent = [
-        name
-        for (metric, name), value in measured[MODEL].scores.items()
-        if metric == "effect_explained" and not np.isfinite(value.value)
-    ]
+    shares = {name: s.value for (metric, name), s in measured[MODEL].scores.items() if metric == "effect_explained"}
+    silent = [name for name, value in shares.items() if not np.isfinite(value)]
     if silent:
         warnings.append(
             f"{space.featurizer}: no real effect can be told from noise in {len(silent)} strata: {named(silent)}."

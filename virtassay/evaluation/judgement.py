@@ -4,6 +4,7 @@ A **row** is one number: generator, metric, featurizer, stratum, value with its 
 the number of images on either side, and the fingerprint of how it was measured.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,11 @@ Row = dict[str, Any]
 MODEL = "model"  # names of generators that every judgement has
 CEILING = "real_replicate"
 POOLED = "all"
+
+
+def pooled(rows: Iterable[Row]) -> dict[tuple[str, str, str], Row]:
+    """The rows of all strata together, by (featurizer, metric, generator)."""
+    return {(r["featurizer"], r["metric"], r["generator"]): r for r in rows if r["stratum"] == POOLED}
 
 
 @dataclass(frozen=True)

@@ -38,11 +38,7 @@ class Reservation:
 RESERVATIONS = (
     Reservation(EFFECT_SLOPE, 0.75, 1.33, "Effects are too weak", "Effects are exaggerated"),
     Reservation(
-        PDS,
-        0.5,
-        math.inf,
-        "Treatments cannot be told apart by what is generated for them",
-        better_than_chance=True,
+        PDS, 0.5, math.inf, "Treatments cannot be told apart by what is generated for them", better_than_chance=True
     ),
     Reservation(
         PDS_WITHIN_MOA,
@@ -52,27 +48,14 @@ RESERVATIONS = (
         better_than_chance=True,
     ),
     Reservation(
-        VARIANCE_RATIO,
-        0.8,
-        1.3,
-        "The cells of a treatment are too uniform",
-        "The cells of a treatment differ too much",
+        VARIANCE_RATIO, 0.8, 1.3, "The cells of a treatment are too uniform", "The cells of a treatment differ too much"
     ),
     Reservation(
-        RARE_FRACTION_ERROR,
-        -0.05,
-        1.0,
-        "Rare cells are missing",
-        "Odd cells are too many",
-        share="real_share",
+        RARE_FRACTION_ERROR, -0.05, 1.0, "Rare cells are missing", "Odd cells are too many", share="real_share"
     ),
     Reservation(MEMORISATION, 0.8, math.inf, "Images are near copies of training images"),
     Reservation(
-        BATCH_LEAK,
-        -0.25,
-        math.inf,
-        "Images do not look like the batch that was asked for",
-        share="accuracy_on_real",
+        BATCH_LEAK, -0.25, math.inf, "Images do not look like the batch that was asked for", share="accuracy_on_real"
     ),
 )
 

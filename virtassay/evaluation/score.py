@@ -26,13 +26,10 @@ class Measurement:
 
     def warnings(self, where: str, verb: str) -> list[str]:
         """A sentence for each reason why strata could not be measured."""
-        by_reason = {
-            reason: [name for name, why in self.unmeasured.items() if why == reason]
-            for reason in sorted(set(self.unmeasured.values()))
-        }
-        return [
-            f"{where}: {len(names)} strata {verb} ({reason}): {named(names)}." for reason, names in by_reason.items()
-        ]
+        of: dict[str, list[str]] = {}  # reason → strata
+        for name, reason in self.unmeasured.items():
+            of.setdefault(reason, []).append(name)
+        return [f"{where}: {len(of[why])} strata {verb} ({why}): {named(of[why])}." for why in sorted(of)]
 
 
 def features_of(featurizer: Featurizer, rows: Rows, evaluation: EvaluationSet) -> Features:

@@ -32,7 +32,11 @@ class FeatureSpace:
 
     def of(self, rows: Rows) -> Array:
         """Features in units of the controls' s.d.: scaled here, for a second copy of all would double the memory."""
-        return self.raw[self.position[rows]] / self.scale
+        return self.raw_of(rows) / self.scale
+
+    def raw_of(self, rows: Rows) -> Array:
+        """Features as they are."""
+        return self.raw[self.position[rows]]
 
     def side(self, rows: Rows, resamples: int, keep: bool) -> intervals.Side:
         """One side ready for resampling; equal rows get equal resamples. References and controls recur: `keep` them."""

@@ -63,13 +63,11 @@ def build_evaluation_set(real: Dataset, generated: Dataset, limits: Limits) -> E
             moa=first["moa"],
             smiles=first["smiles"],
             seen=first["perturbation_name"] in seen_names,
-            real=at_most(rows, limits.max_images, generator_for(seed, name, "real")),
-            generated=at_most(
-                rows_generated.get(name, NO_ROWS), limits.max_images, generator_for(seed, name, "generated")
-            ),
+            real=at_most(real_rows, limits.max_images, generator_for(seed, name, "real")),
+            generated=at_most(rows, limits.max_images, generator_for(seed, name, "generated")),
         )
-        for name, rows in sorted(_by_stratum(judged).items())
-        for first in [table.row(int(rows[0]), named=True)]
+        for name, real_rows in sorted(_by_stratum(judged).items())
+        for first, rows in [(table.row(int(real_rows[0]), named=True), rows_generated.get(name, NO_ROWS))]
     ]
     warnings: list[str] = []
     if not strata:
@@ -93,15 +91,16 @@ def build_evaluation_set(real: Dataset, generated: Dataset, limits: Limits) -> E
         training = table.filter(pl.col("split") == split)
         warnings.append(f"{real.root} has no treated training images: baselines draw from split {split!r} instead.")
     batches = sorted({s.batch for s in strata})
-    pools = {b: _rows(t.filter(~pl.col("is_control"))) for b, t in _partition(training, "batch").items()}
+    by_batch = _partition(training, "batch")
+    pools = {b: _rows(t.filter(~pl.col("is_control"))) for b, t in by_batch.items()}
     seen = {b: len(pools.get(b, NO_ROWS)) > 0 for b in batches}
     stand_in: list[str] = []
     if not all(seen.values()):
         all_training = np.array(sorted(b for b, rows in pools.items() if len(rows)))
-        stand_in = at_most_names(all_training, POOLED_BATCHES, generator_for(seed, "pooled"))
+        stand_in = at_most(all_training, POOLED_BATCHES, generator_for(seed, "pooled")).tolist()
         unseen = [b for b in batches if not seen[b]]
         warnings.append(f"batch(es) not in training, pooled training images stand in: {named(unseen)}.")
-    share = {b: int(t["is_control"].sum()) / t.height for b, t in _partition(training, "batch").items()}
+    share = {b: int(t["is_control"].sum()) / t.height for b, t in by_batch.items()}
     pooled = np.concatenate([pools[b] for b in stand_in]) if stand_in else NO_ROWS
     pooled_share = float(np.mean([share[b] for b in stand_in])) if stand_in else 0.0
     treated_training = {
@@ -111,22 +110,19 @@ def build_evaluation_set(real: Dataset, generated: Dataset, limits: Limits) -> E
     controls, by_image = _controls(table, sorted(treated_training), well, limits)
     if by_image:
         warnings.append(f"fewer than three control wells, divided by image instead, in batch(es) {named(by_image)}.")
-    treated_in = training.filter(~pl.col("is_control"))
-    serves = {b: [b] if seen.get(b, True) else stand_in for b in treated_training}
     in_other_splits = _by_stratum(treated.filter((pl.col("split") != split).fill_null(True)))
     memory = at_most(_rows(table.filter(pl.col("split") == "train")), limits.max_memory, generator_for(seed, "memory"))
     other_splits = {
         s.name: at_most(in_other_splits.get(s.name, NO_ROWS), len(s.real), generator_for(seed, s.name, "others"))
         for s in strata
     }
-    shares = {b: share[b] if seen.get(b, True) else pooled_share for b in treated_training}
     return EvaluationSet(
         strata=strata,
         controls=controls,
         treated_training=treated_training,
-        training=treated_in,
-        serves=serves,
-        control_share=shares,
+        training=training.filter(~pl.col("is_control")),
+        serves={b: [b] if seen.get(b, True) else stand_in for b in treated_training},
+        control_share={b: share[b] if seen.get(b, True) else pooled_share for b in treated_training},
         memory=memory,
         begun_at=_begun_at(real, generated, strata),
         other_splits=other_splits,
@@ -146,12 +142,6 @@ def _begun_at(real: Dataset, generated: Dataset, strata: list[Stratum]) -> dict[
     judged = np.concatenate([s.generated for s in strata]).tolist()
     pairs = {row: row_of.get(control_of[row - len(real)]) for row in judged}
     return {row: control for row, control in pairs.items() if control is not None}
-
-
-def at_most_names(names: NDArray[np.str_], n: int, rng: np.random.Generator) -> list[str]:
-    """All names, or n of them drawn without replacement, sorted."""
-    chosen = names if len(names) <= n else rng.choice(names, n, replace=False)
-    return sorted(str(name) for name in chosen)
 
 
 def _controls(
@@ -178,8 +168,10 @@ _one_smiles = pl.when(_parts.drop_nulls().list.len() == pl.col("perturbation").l
 
 def _facts(index: pl.DataFrame, start: int) -> pl.DataFrame:
     """The columns that the evaluation needs, with row numbers over both folders from `start`."""
-    nothing = pl.lit(None)
-    has = set(index.columns)
+
+    def where_known(column: str, value: pl.Expr, dtype: type[pl.DataType]) -> pl.Expr:
+        return value if column in index.columns else pl.lit(None).cast(dtype)
+
     dose = pl.when(pl.col("dose_um").list.drop_nulls().list.len() > 0).then(pl.col("dose_um").list.sum())
     return index.select(
         pl.int_range(start, start + pl.len()).alias("row"),
@@ -188,10 +180,10 @@ def _facts(index: pl.DataFrame, start: int) -> pl.DataFrame:
         "is_control",
         pl.concat_str("batch", pl.lit(" | "), "treatment").alias("stratum"),
         pl.col("perturbation").list.sort().list.join(" + ").alias("perturbation_name"),
-        (dose if "dose_um" in has else nothing.cast(pl.Float64)).alias("dose_sum"),
-        (pl.col("moa") if "moa" in has else nothing.cast(pl.String)).alias("moa"),
-        (_one_smiles if "smiles" in has else nothing.cast(pl.String)).alias("smiles"),
-        (pl.col("split") if "split" in has else nothing.cast(pl.String)).alias("split"),
+        where_known("dose_um", dose, pl.Float64).alias("dose_sum"),
+        where_known("moa", pl.col("moa"), pl.String).alias("moa"),
+        where_known("smiles", _one_smiles, pl.String).alias("smiles"),
+        where_known("split", pl.col("split"), pl.String).alias("split"),
         pl.struct("plate", "well").rank("dense").cast(pl.Int64).alias("well_number"),
     )
 

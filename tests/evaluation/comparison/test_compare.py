@@ -11,9 +11,8 @@ import pytest
 
 from tests.evaluation import toy
 from virtassay.data.dataset.store import open_dataset, write_dataset
-from virtassay.evaluation import baselines, intervals
+from virtassay.evaluation import baselines
 from virtassay.evaluation.comparison.compare import compare, difference, names_of
-from virtassay.evaluation.comparison.record import Comparison
 from virtassay.evaluation.criteria import Criteria
 from virtassay.evaluation.featurizers import features
 from virtassay.evaluation.intervals import Score
@@ -187,37 +186,8 @@ def test_the_better_one_has_the_smaller_distance_and_chance_is_no_answer():
     assert nothing["better"] is nothing["value"] is nothing["lower"] is None
 
 
-def test_a_claim_of_some_featurizers_is_told_as_such():
-    def told(*winners):
-        pairs = [
-            {"metric": "pds", "featurizer": f"f{i}", "first": "a", "second": "b", "better": winner, "lower": 0.1}
-            for i, winner in enumerate(winners)
-        ]
-        return Comparison({"a": {}, "b": {}}, "real", "test", [], pairs, []).sentences[0].partition(": ")[2]
-
-    assert told("a", "a") == "a is better than b."
-    assert told("b", None) == "b is better than a in f0 only, of 2 featurizers."
-    assert told("a", "b") == "it depends on the featurizer: a is better in f0 and b is better in f1."
-
-
 def test_paths_are_called_by_what_tells_them_apart():
     assert names_of(["runs/a/generated", "runs/b/generated"]) == ["a", "b"]
     assert names_of(["runs/a/x", "other/a/y"]) == ["runs/a/x", "other/a/y"]
     with pytest.raises(ValueError, match="given twice"):
         names_of(["runs/a", "runs/b", "runs/../runs/a/"])
-
-
-def test_resamples_of_a_jackknife_have_its_variance():
-    left_out = np.random.default_rng(1).normal(size=12)
-    samples = intervals.jackknife_samples(3.0, left_out, 20000, 0)
-    assert samples.mean() == pytest.approx(3.0, abs=0.05)
-    assert samples.var() == pytest.approx(11 * left_out.var(), rel=0.05)
-    assert len(intervals.jackknife_samples(3.0, left_out[:1], 10, 0)) == 0
-
-
-def test_the_mean_has_its_own_bootstrap_to_first_order():
-    x = np.random.default_rng(2).normal(size=30)
-    left_out = np.array([np.delete(x, i).mean() for i in range(30)])
-    linear = intervals.jackknife_samples(x.mean(), left_out, 50, 3)
-    exact = intervals.ratio_samples(x, np.ones(30), np.arange(30), 50, 3)
-    assert (linear - x.mean()) == pytest.approx((exact - x.mean()) * np.sqrt(30 / 29), abs=1e-12)

@@ -113,14 +113,6 @@ def test_a_fingerprint_says_everything_that_changes_the_numbers(featurizer):
         assert replace(featurizer, **{name: OTHER[name]}).fingerprint() != own
 
 
-def test_seeds_stand_side_by_side_and_differ():
-    both, first, second = (UntrainedNetwork(seeds=seeds)(noise()) for seeds in ((3, 7), (3,), (7,)))
-    np.testing.assert_allclose(both, np.concatenate([first, second], 1), atol=1e-6)
-    assert np.abs(first - second).max() > 0.01
-    with pytest.raises(ValueError, match="each once"):
-        UntrainedNetwork(seeds=(1, 1))
-
-
 def test_a_training_in_the_same_process_changes_no_feature():
     exact = UntrainedNetwork()(noise())
     try:

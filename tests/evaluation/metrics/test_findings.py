@@ -8,9 +8,6 @@ from tests.evaluation import toy
 from virtassay.data.dataset.store import open_dataset
 from virtassay.evaluation import baselines
 from virtassay.evaluation.evaluation_set import Limits
-from virtassay.evaluation.featurizers.cells import CellStatistics
-from virtassay.evaluation.featurizers.features import PixelStatistics
-from virtassay.evaluation.metrics import explained, single_cells
 from virtassay.evaluation.metrics.findings import findings
 from virtassay.evaluation.space import feature_space
 from virtassay.evaluation.strata import build_evaluation_set
@@ -95,93 +92,3 @@ def test_features_that_are_no_numbers_and_missing_images_are_not_measured(evalua
     assert table.filter(bad)["clear"].item()
     assert np.isnan(table.filter(bad).select("slope", "direction").to_numpy()).all()
     assert np.isfinite(table.filter(~bad).select("slope", "direction", "pds").to_numpy()).all()
-
-
-def places(evaluation, there):
-    """Place of every cell by treatment and side."""
-    table = single_cells.single_cells(evaluation, baselines.model(evaluation, 0), there)
-    parts = table.partition_by("treatment", "side", as_dict=True)
-    return {key: part["place"].to_numpy() for key, part in parts.items()}
-
-
-@pytest.mark.parametrize("strength", [0.0, 4.0])
-def test_single_cells_lie_where_they_were_planted_and_real_ones_no_farther(evaluation, strength):
-    """With every real image along a direction that it had a hand in, inactive treatments would lie at √(d/n), not 0."""
-    cells = places(evaluation, planted(evaluation, strength=strength))
-    assert len(cells) == 3 * len(toy.PERTURBATIONS)
-    for side, expected in (("real", strength), ("generated", strength), ("control", 0.0)):
-        each = [values.mean() for (_, of), values in cells.items() if of == side]
-        assert np.mean(each) == pytest.approx(expected, abs=0.25 + 0.1 * expected)
-    assert np.std(np.concatenate([v for (_, side), v in cells.items() if side == "control"])) == pytest.approx(
-        1, abs=0.05
-    )
-
-
-def test_a_well_takes_no_part_in_the_direction_along_which_it_is_placed(evaluation):
-    """Two wells that are shifted at random, each its own way, agree on no effect: they must not lie along one."""
-    there = planted(evaluation, strength=0.0)
-    rng = np.random.default_rng(1)
-    for s in evaluation.strata:
-        for well in np.unique(evaluation.well[s.real]):
-            there.raw[s.real[evaluation.well[s.real] == well]] += rng.normal(size=D) * 2
-    real = [values.mean() for (_, side), values in places(evaluation, there).items() if side == "real"]
-    assert abs(np.mean(real)) < 1.5  # √8 · 2 / √2 = 4 if they took part
-
-
-def test_cells_without_a_place_have_no_rows(evaluation):
-    there = planted(evaluation)
-    there.raw[evaluation.strata[0].generated[0]] = np.nan
-    assert (evaluation.strata[0].treatment, "real") not in places(evaluation, there)
-    there.raw[:] = 1.0
-    assert places(evaluation, there) == {}
-
-
-def asked(evaluation, featurizers=()):
-    return explained.contrasts_of(evaluation, baselines.model(evaluation, 0), featurizers)
-
-
-def test_contrasts_hold_both_sides_and_controls_of_their_batches(evaluation):
-    contrasts = asked(evaluation)
-    assert [c.side for c in contrasts] == ["real", "generated"] * len(toy.PERTURBATIONS)
-    for c in contrasts:
-        assert c.treated.sum() <= explained.IMAGES and (~c.treated).sum() <= explained.IMAGES
-        assert set(c.batch[c.treated]) == set(c.batch[~c.treated]) == {0, 1}
-        theirs = c.rows >= len(evaluation.real)
-        assert (theirs == (c.treated & (c.side == "generated"))).all()
-        assert len(np.unique(c.well[theirs])) == theirs.sum()
-        images = evaluation.images(c.rows)
-        np.testing.assert_allclose(c.confounders["brightness"], images.mean((2, 3)), rtol=1e-12)
-        assert list(c.confounders) == ["brightness"]
-
-
-def test_nuclei_are_counted_where_a_featurizer_counts_them(evaluation):
-    counter = CellStatistics(diameter_px=4.0)
-    for c in asked(evaluation, [PixelStatistics(), counter])[:2]:
-        np.testing.assert_array_equal(c.confounders["cell count"][:, 0], counter(evaluation.images(c.rows))[:, 0])
-
-
-def test_an_effect_that_is_brightness_is_explained_by_it_and_another_is_not(evaluation):
-    contrasts = asked(evaluation)[:4]
-    position = np.arange(evaluation.n_images)
-    levels = evaluation.images(position).mean((2, 3))
-    rng = np.random.default_rng(0)
-    noise = rng.normal(size=(len(position), D))
-    bright = noise.copy()
-    bright[:, :2] += levels / levels.std(0) * 5
-    treated = np.isin(position, np.concatenate([np.concatenate([s.real, s.generated]) for s in evaluation.strata]))
-    own = noise + 3 * treated[:, None] * np.eye(D)[0]
-    for features in (bright, own):
-        table = explained.explained(contrasts, feature_space("planted", evaluation, position, features))
-        assert table.columns == list(explained.SCHEMA) and table.height == 4
-        if features is bright:
-            assert ((table["without"] - 0.5).abs() < 4 * table["null_sd"]).all()
-            assert max(table["all"]) > 0.8 and (table["alone"] > table["all"] - 0.1).all()
-        else:
-            assert min(table["without"]) > 0.9 and min(table["all"]) > 0.9
-
-
-def test_features_that_are_no_numbers_leave_the_question_open(evaluation):
-    there = planted(evaluation)
-    there.raw[:] = np.nan
-    table = explained.explained(asked(evaluation)[:1], there)
-    assert np.isnan(table["all"].item()) and np.isnan(table["without"].item())

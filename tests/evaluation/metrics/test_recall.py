@@ -270,3 +270,55 @@ def test_average_precision_of_nothing_right_is_no_number():
     row = np.zeros((1, 3), bool)
     assert np.isnan(recall.average_precision(np.zeros((1, 3)), row, ~row)).all()
     assert np.isnan(recall.average_precision(np.zeros((1, 3)), ~row, row)).all()
+
+
+def test_pds_by_hand():
+    real = np.eye(3)
+    assert recall.pds(real, real) == pytest.approx([1, 1, 1])
+    # the first points at the second's effect, then its own, then the third: one of two others is closer
+    generated = np.array([[0.5, 1.0, 0.1], [0, 1, 0], [1, 0.9, 0.5]])
+    assert recall.pds(generated, real) == pytest.approx([0.5, 1, 0])
+
+
+def test_pds_of_ties_is_exactly_chance():
+    assert recall.pds(np.ones((4, 4)), np.eye(4)) == pytest.approx([0.5] * 4, abs=0)
+    assert recall.pds(np.zeros((4, 3)), rng.normal(size=(4, 3))) == pytest.approx([0.5] * 4, abs=0)
+
+
+def test_pds_of_noise_averages_to_a_half():
+    values = [recall.pds(rng.normal(size=(7, 5)), rng.normal(size=(7, 5))).mean() for _ in range(400)]
+    assert np.mean(values) == pytest.approx(0.5, abs=0.02)
+
+
+def test_pds_subtracts_what_is_shared():
+    real, shared = np.eye(3), np.array([5.0, 5.0, 5.0])
+    assert recall.pds(real + shared, real + shared, shared) == pytest.approx([1, 1, 1])
+
+
+def test_pds_of_one_treatment_is_no_number():
+    assert np.isnan(recall.pds(np.ones((1, 2)), np.ones((1, 2)))).all()
+
+
+def test_nsc_by_hand():
+    real = np.array([[1, 0.1], [1, 0.0], [0, 1.0], [0.1, 1], [1, 1]])
+    moa, compound = ["a", "a", "b", "b", None], ["p", "q", "r", "s", "t"]
+    assert recall.nsc(real, real, moa, compound)[:4] == pytest.approx([1, 1, 1, 1])
+    assert np.isnan(recall.nsc(real, real, moa, compound)[4])
+    swapped = real[[2, 3, 0, 1, 4]]
+    assert recall.nsc(swapped, real, moa, compound)[:4] == pytest.approx([0, 0, 0, 0])
+
+
+def test_nsc_never_matches_a_dose_of_the_same_compound_nor_a_mechanism_without_another():
+    real = np.array([[1, 0.0], [1, 0.01], [0, 1.0], [-1, 0.2]])
+    moa, compound = ["a", "a", "b", "a"], ["p", "p", "r", "s"]
+    answers = recall.nsc(real, real, moa, compound)
+    assert answers[[0, 1]] == pytest.approx([0, 0])  # its own other dose is excluded, "r" is nearer than "s"
+    assert np.isnan(answers[2])  # "b" has no other compound: not asked
+
+
+def test_nscb_excludes_the_batch():
+    real = np.array([[1, 0.0], [1, 0.01], [0, 1.0], [0.2, 1]])
+    moa, compound, batch = ["a", "a", "b", "b"], ["p", "q", "r", "s"], ["1", "1", "1", "2"]
+    answers = recall.nsc(real, real, moa, compound, batch)
+    assert np.isnan(answers[:2]).all()  # the only other "a" is in the same batch
+    assert answers[2:] == pytest.approx([1, 1])

@@ -21,10 +21,9 @@ from virtassay.evaluation.baselines import model, real_replicate
 from virtassay.evaluation.comparison.record import HEADLINES, Comparison, write_comparison
 from virtassay.evaluation.criteria import Criteria
 from virtassay.evaluation.evaluation_set import EvaluationSet, named
-from virtassay.evaluation.fingerprint import fingerprint
 from virtassay.evaluation.glossary import HIGHER, Description
 from virtassay.evaluation.intervals import Score, Scores, percentiles
-from virtassay.evaluation.judgement import CEILING, MODEL, POOLED, Row
+from virtassay.evaluation.judgement import CEILING, MODEL, POOLED, Row, pooled
 from virtassay.evaluation.score import score
 from virtassay.evaluation.strata import build_evaluation_set
 from virtassay.evaluation.verdict import IncomparableScores, anchored, comparable
@@ -58,7 +57,7 @@ def compare(real: Dataset, generated: Mapping[str, Dataset], out: Path | str, cr
     differences: list[dict[str, Any]] = []
     for featurizer, _, measured in score(candidates, featurizers):
         scores = {name: measurement.scores for name, measurement in measured.items()}
-        anchors = anchored(scores, baselines, glossary, fingerprint(featurizer, real, criteria))
+        anchors = anchored(scores, baselines, glossary, criteria.fingerprint(featurizer, real))
         differences += _differences(list(sets), scores, anchors)
         rows += anchors
         for name in sets:
@@ -126,12 +125,12 @@ def _joined(folders: Sequence[Dataset]) -> Dataset:
 
 def _differences(names: Sequence[str], scores: Mapping[str, Scores], rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Every pair of folders in every headline metric of one featurizer."""
-    pooled = {(row["generator"], row["metric"]): row for row in rows if row["stratum"] == POOLED}
+    of = {(metric, generator): row for (_, metric, generator), row in pooled(rows).items()}
     differences: list[dict[str, Any]] = []
     for first, second in combinations(names, 2):
         for metric in HEADLINES:
-            if (first, metric.name) in pooled and (second, metric.name) in pooled:
-                a, b = pooled[first, metric.name], pooled[second, metric.name]
+            if (metric.name, first) in of and (metric.name, second) in of:
+                a, b = of[metric.name, first], of[metric.name, second]
                 _require_comparable(first, second, a["fingerprint"], b["fingerprint"])
                 pair = scores[first][metric.name, POOLED], scores[second][metric.name, POOLED]
                 differences.append(difference(metric, a["featurizer"], (first, second), *pair))

@@ -10,15 +10,8 @@ import numpy as np
 from virtassay.evaluation.report.plots import Estimate
 from virtassay.report.figures import BAND, BASELINE, REAL, new_figure, style, svg_uri
 
-COLOURS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#56b4e9",
-    "#e69f00",
-    "#000000",
-)  # Okabe and Ito, distinct for all
+# Okabe and Ito, distinct for all
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LOWEST, HIGHEST = -1.5, 2.5  # what lies beyond is an arrow at the edge
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from virtassay.evaluation.comparison.dot_plot import Lane, dot_plot
 from virtassay.evaluation.glossary import Description, Glossary
-from virtassay.evaluation.judgement import CEILING, POOLED, Row
+from virtassay.evaluation.judgement import CEILING, POOLED, Row, pooled
 from virtassay.evaluation.metrics.effects import EFFECT_EXPLAINED
 from virtassay.evaluation.metrics.pools import FD
 from virtassay.evaluation.metrics.treatments import PDS
@@ -92,10 +92,8 @@ def _markdown(comparison: Comparison) -> str:
     head = ["metric", "featurizer", *comparison.folders, "best trivial baseline", "real replicate"]
     lines: list[list[str]] = []
     for metric, featurizer in _headlines(comparison):
-        cells = [
-            _text(_cell(comparison, generator, metric, featurizer)) for generator in (*comparison.folders, CEILING)
-        ]
-        lines.append([metric, featurizer, *cells[:-1], number(_floor(comparison, metric, featurizer)), cells[-1]])
+        *cells, ceiling = (_text(_cell(comparison, g, metric, featurizer)) for g in (*comparison.folders, CEILING))
+        lines.append([metric, featurizer, *cells, number(_floor(comparison, metric, featurizer)), ceiling])
     parts = [f"# {', '.join(comparison.folders)} on the {comparison.split} split of {comparison.real}", ""]
     parts += [*(f"- {text}" for text in comparison.sentences), "", *markdown_table(head, lines), ""]
     return "\n".join([*parts, *(f"- {text}" for text in comparison.warnings), ""])
@@ -109,15 +107,7 @@ def _headlines(comparison: Comparison) -> list[tuple[str, str]]:
 
 
 def _row(comparison: Comparison, generator: str, metric: str, featurizer: str) -> Row:
-    for row in comparison.rows:
-        if (row["generator"], row["metric"], row["featurizer"], row["stratum"]) == (
-            generator,
-            metric,
-            featurizer,
-            POOLED,
-        ):
-            return row
-    return {}
+    return pooled(comparison.rows).get((featurizer, metric, generator), {})
 
 
 def _cell(comparison: Comparison, generator: str, metric: str, featurizer: str) -> Estimate:
@@ -138,6 +128,10 @@ def _content(comparison: Comparison) -> dict[str, Any]:
     featurizers = tables.in_order(featurizer for _, featurizer in _headlines(comparison))
     metrics = tables.in_order(row["metric"] for row in comparison.rows if row["stratum"] == POOLED)
     shown = tables.in_order([*comparison.folders, *(row["generator"] for row in comparison.rows)])
+
+    def lines(m: str, f: str) -> tuple[Description, list[Estimate], float]:
+        return comparison.glossary[m], [_cell(comparison, g, m, f) for g in shown], _floor(comparison, m, f)
+
     return {
         "comparison": comparison,
         "figures": [(metric, _figure(comparison, metric, featurizers)) for metric in PLOTTED],
@@ -148,16 +142,7 @@ def _content(comparison: Comparison) -> dict[str, Any]:
             if d["metric"] == metric.name
         ],
         "shown": shown,
-        "tables": [
-            (
-                f,
-                [
-                    (comparison.glossary[m], [_cell(comparison, g, m, f) for g in shown], _floor(comparison, m, f))
-                    for m in metrics
-                ],
-            )
-            for f in featurizers
-        ],
+        "tables": [(f, [lines(m, f) for m in metrics]) for f in featurizers],
         "fingerprints": [(f, tables.fingerprint(comparison.rows, f)) for f in featurizers],
         "origins": [(folder, flat(origin)) for folder, origin in comparison.folders.items()],
     }

@@ -9,21 +9,7 @@ from virtassay.evaluation.featurizers.torch_module import TorchModule, View, cel
 from virtassay.evaluation.featurizers.untrained import UntrainedNetwork
 
 __all__ = [
-    "Cached",
-    "CellStatistics",
-    "DINOv2",
-    "EfficientNetLite0",
-    "Features",
-    "Featurizer",
-    "InceptionFID",
-    "MinkowskiFunctionals",
-    "PixelStatistics",
-    "Texture",
-    "TorchModule",
-    "UntrainedNetwork",
-    "Vectors",
-    "View",
-    "cellflux_rgb",
-    "rgb_or_grey",
-    "unchanged",
-]
+    "Cached", "CellStatistics", "DINOv2", "EfficientNetLite0", "Features", "Featurizer", "InceptionFID",
+    "MinkowskiFunctionals", "PixelStatistics", "Texture", "TorchModule", "UntrainedNetwork", "Vectors", "View",
+    "cellflux_rgb", "rgb_or_grey", "unchanged",
+]  # fmt: skip

@@ -43,6 +43,7 @@ class Cached:
 
     @property
     def name(self) -> str:
+        """The featurizer's own."""
         return self.featurizer.name
 
     def fingerprint(self) -> dict[str, Any]:

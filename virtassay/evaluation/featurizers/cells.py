@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from virtassay.data.prepare.fields.nuclei import CONTRAST, dna_channel, foreground, label_nuclei
-from virtassay.evaluation.featurizers.features import Features, Images, in_minibatches
+from virtassay.evaluation.featurizers.features import Features, Images, in_minibatches, way_of_looking
 from virtassay.evaluation.featurizers.structure import blurred
 
 NUCLEUS_UM = 15.0  # usual diameter in cultured cells
@@ -48,15 +48,12 @@ class CellStatistics:
         return cls(dna=dna) if pixel_size_um is None else cls(dna=dna, diameter_px=max(3.0, NUCLEUS_UM / pixel_size_um))
 
     def fingerprint(self) -> dict[str, Any]:
-        return {
-            "channel_mapping": f"channel {self.dna} alone",
-            "resize": "none",
-            "value_range": "0 or 1: above Otsu's threshold of the channel's image",
-            "weights": "none",
-            "trained": False,
-            "diameter_px": self.diameter_px,
-            "contrast": self.contrast,
-        }
+        return way_of_looking(
+            f"channel {self.dna} alone",
+            "0 or 1: above Otsu's threshold of the channel's image",
+            diameter_px=self.diameter_px,
+            contrast=self.contrast,
+        )
 
     def __call__(self, images: Images) -> Features:
         if images.ndim == 4 and not 0 <= self.dna < images.shape[1]:

@@ -38,6 +38,17 @@ class Featurizer(Protocol):
     def __call__(self, images: Images) -> Features: ...
 
 
+def way_of_looking(
+    channels: str, values: str, *, resize: str = "none", weights: str = "none", trained: bool | str = False, **own: Any
+) -> dict[str, Any]:
+    """The fingerprint of a featurizer: which channels, resized how, in which range of values, by which weights.
+
+    own: what else changes its numbers.
+    """
+    known = {"channel_mapping": channels, "resize": resize, "value_range": values, "weights": weights}
+    return {**known, "trained": trained, **own}
+
+
 def check_images(images: Images) -> None:
     """Raise ValueError unless `images` is (n, C, H, W), uint8 or uint16, with 1 to 12 channels."""
     if images.ndim != 4 or images.dtype.name not in ("uint8", "uint16") or not 1 <= images.shape[1] <= 12:
@@ -45,6 +56,12 @@ def check_images(images: Images) -> None:
             f"images have shape {images.shape} and type {images.dtype}; featurizers take (n, C, H, W) of uint8 or "
             "uint16 with 1 to 12 channels, as a dataset folder stores them. Vectors: choose evaluation=profiles."
         )
+
+
+def check_size(images: Images, name: str) -> None:
+    """Raise ValueError unless images have 8 pixels or more a side, as the featurizer `name` needs them."""
+    if min(images.shape[2:]) < 8:
+        raise ValueError(f"images of {images.shape[2:]} pixels are too small for {name}; it needs 8 or more a side.")
 
 
 def in_minibatches(images: Images, function: Callable[[Tensor], Tensor], label: str) -> Features:
@@ -94,13 +111,10 @@ class Vectors:
     name: str = "vectors"
 
     def fingerprint(self) -> dict[str, Any]:
-        return {
-            "channel_mapping": "each channel is a feature; sets of K > 1 vectors give mean and s.d. over the set",
-            "resize": "none",
-            "value_range": "as stored: control_units where dataset.json says so",
-            "weights": "none",
-            "trained": False,
-        }
+        return way_of_looking(
+            "each channel is a feature; sets of K > 1 vectors give mean and s.d. over the set",
+            "as stored: control_units where dataset.json says so",
+        )
 
     def __call__(self, images: Images) -> Features:
         if images.ndim != 4 or images.shape[3] != 1 or images.dtype != np.float32:
@@ -122,14 +136,7 @@ class PixelStatistics:
     quantiles: tuple[float, ...] = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
     def fingerprint(self) -> dict[str, Any]:
-        return {
-            "channel_mapping": "each channel, and each pair of channels",
-            "resize": "none",
-            "value_range": "[0, 1]",
-            "weights": "none",
-            "trained": False,
-            "quantiles": list(self.quantiles),
-        }
+        return way_of_looking("each channel, and each pair of channels", "[0, 1]", quantiles=list(self.quantiles))
 
     def __call__(self, images: Images) -> Features:
         return in_minibatches(images, self._features, self.name)
@@ -159,21 +166,10 @@ class Texture:
     annuli: int = 10
 
     def fingerprint(self) -> dict[str, Any]:
-        return {
-            "channel_mapping": "each channel, and each pair of channels",
-            "resize": "none",
-            "value_range": "[0, 1]",
-            "weights": "none",
-            "trained": False,
-            "window": "hann",
-            "annuli": self.annuli,
-        }
+        return way_of_looking("each channel, and each pair of channels", "[0, 1]", window="hann", annuli=self.annuli)
 
     def __call__(self, images: Images) -> Features:
-        if min(images.shape[2:]) < 8:
-            raise ValueError(
-                f"images of {images.shape[2:]} pixels are too small for texture; it needs 8 or more a side."
-            )
+        check_size(images, self.name)
         return in_minibatches(images, self._features, self.name)
 
     def _features(self, x: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ same checksum: a number may bear a network's name only if it is that network's.
 """
 
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,8 +15,8 @@ from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariable
 from torch import Tensor
 from torch.nn import functional
 
-from virtassay.evaluation.featurizers.features import Features, Images, digest, in_minibatches
-from virtassay.evaluation.featurizers.torch_module import View, rgb_or_grey
+from virtassay.evaluation.featurizers.features import Features, Images, digest, way_of_looking
+from virtassay.evaluation.featurizers.torch_module import View, in_views, rgb_or_grey
 from virtassay.files import RemoteFile, fetch
 from virtassay.precision import best_device
 
@@ -52,16 +51,16 @@ class EfficientNetLite0:
         _efficientnet()  # a missing extra is an error now, not after an hour of sampling
 
     def fingerprint(self) -> dict[str, Any]:
-        return {
-            "channel_mapping": self.view.__name__,
-            "resize": f"bilinear, antialias, {self.size}x{self.size}",
-            "value_range": "(255 x - 127) / 128",
-            "weights": f"sha256 {_efficientnet()[1]}",
-            "trained": True,
-        }
+        return way_of_looking(
+            self.view.__name__,
+            "(255 x - 127) / 128",
+            resize=f"bilinear, antialias, {self.size}x{self.size}",
+            weights=f"sha256 {_efficientnet()[1]}",
+            trained=True,
+        )
 
     def __call__(self, images: Images) -> Features:
-        return in_minibatches(images, lambda x: _side_by_side(self._ask, self.view(x)), self.name)
+        return in_views(images, self.view, self._ask, self.name)
 
     def _ask(self, x: Tensor) -> Tensor:
         x = functional.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
@@ -87,19 +86,17 @@ class InceptionFID:
         _inception(self.path)
 
     def fingerprint(self) -> dict[str, Any]:
-        return {
-            "channel_mapping": self.view.__name__,
-            "resize": "bilinear as in TensorFlow 1, no antialias, 299x299",
-            "value_range": "8 bits, (x - 128) / 128",
-            "weights": f"sha256 {INCEPTION.sha256[:16]}",
-            "trained": True,
-        }
+        return way_of_looking(
+            self.view.__name__,
+            "8 bits, (x - 128) / 128",
+            resize="bilinear as in TensorFlow 1, no antialias, 299x299",
+            weights=f"sha256 {INCEPTION.sha256[:16]}",
+            trained=True,
+        )
 
     def __call__(self, images: Images) -> Features:
         network = _inception(self.path)
-        return in_minibatches(
-            images, lambda x: _side_by_side(lambda v: network((255 * v).round().byte())[0], self.view(x)), self.name
-        )
+        return in_views(images, self.view, lambda x: network((255 * x).round().byte())[0], self.name)
 
 
 @dataclass(frozen=True)
@@ -122,25 +119,21 @@ class DINOv2:
         _dinov2(self.path)
 
     def fingerprint(self) -> dict[str, Any]:
-        return {
-            "channel_mapping": self.view.__name__,
-            "resize": f"bicubic, antialias, {self.size}x{self.size}",
-            "value_range": "(x - ImageNet's mean) / ImageNet's s.d.",
-            "weights": f"sha256 {DINOV2_SMALL.sha256[:16]}",
-            "trained": True,
-        }
+        return way_of_looking(
+            self.view.__name__,
+            "(x - ImageNet's mean) / ImageNet's s.d.",
+            resize=f"bicubic, antialias, {self.size}x{self.size}",
+            weights=f"sha256 {DINOV2_SMALL.sha256[:16]}",
+            trained=True,
+        )
 
     def __call__(self, images: Images) -> Features:
-        return in_minibatches(images, lambda x: _side_by_side(self._ask, self.view(x)), self.name)
+        return in_views(images, self.view, self._ask, self.name)
 
     def _ask(self, x: Tensor) -> Tensor:
         mean, sd = (torch.tensor(v, device=x.device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_SD))
         x = functional.interpolate(x, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
         return _dinov2(self.path)(pixel_values=(x - mean) / sd).last_hidden_state[:, 0]
-
-
-def _side_by_side(ask: Callable[[Tensor], Tensor], views: list[Tensor]) -> Tensor:
-    return torch.cat([ask(view) for view in views], 1)
 
 
 def _library(module: str, featurizer: str, extra: str, hint: str = "") -> Any:

@@ -8,7 +8,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from virtassay.data.prepare.fields.nuclei import otsu
-from virtassay.evaluation.featurizers.features import Features, Images, in_minibatches, spectra
+from virtassay.evaluation.featurizers.features import (
+    Features,
+    Images,
+    check_size,
+    in_minibatches,
+    spectra,
+    way_of_looking,
+)
 
 
 def minkowski(mask: Tensor) -> Tensor:
@@ -69,21 +76,15 @@ class MinkowskiFunctionals:
             raise ValueError(f"blur is {self.blur} pixels; give more than 0 (1 is customary).")
 
     def fingerprint(self) -> dict[str, Any]:
-        return {
-            "channel_mapping": "each channel, and each pair of channels",
-            "resize": "none",
-            "value_range": "0 or 1: above Otsu's threshold of the channel's image",
-            "weights": "none",
-            "trained": False,
-            "blur": self.blur,
-            "annuli": self.annuli,
-        }
+        return way_of_looking(
+            "each channel, and each pair of channels",
+            "0 or 1: above Otsu's threshold of the channel's image",
+            blur=self.blur,
+            annuli=self.annuli,
+        )
 
     def __call__(self, images: Images) -> Features:
-        if min(images.shape[2:]) < 8:
-            raise ValueError(
-                f"images of {images.shape[2:]} pixels are too small for {self.name}; it needs 8 or more a side."
-            )
+        check_size(images, self.name)
         return in_minibatches(images, self._features, self.name)
 
     def _features(self, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.export.passes import move_to_device_pass
 from torch.nn import functional
 
-from virtassay.evaluation.featurizers.features import Features, Images, digest, in_minibatches
+from virtassay.evaluation.featurizers.features import Features, Images, digest, in_minibatches, way_of_looking
 from virtassay.precision import best_device
 
 View = Callable[[Tensor], list[Tensor]]
@@ -52,6 +52,11 @@ def cellflux_rgb(x: Tensor) -> list[Tensor]:
 def unchanged(x: Tensor) -> list[Tensor]:
     """All channels at once, for a network of as many."""
     return [x]
+
+
+def in_views(images: Images, view: View, network: Callable[[Tensor], Tensor], label: str) -> Features:
+    """The features of each view of the images, side by side, a minibatch at a time: (n, d) for each view."""
+    return in_minibatches(images, lambda x: torch.cat([network(shown) for shown in view(x)], 1), label)
 
 
 @dataclass(frozen=True)
@@ -92,16 +97,16 @@ class TorchModule:
         return _load(path), weights
 
     def fingerprint(self) -> dict[str, Any]:
-        return {
-            "channel_mapping": self.view.__name__,
-            "resize": "none" if self.size is None else f"bilinear, antialias, {self.size}x{self.size}",
-            "value_range": f"(x - {list(self.mean)}) / {list(self.sd)}",
-            "weights": self._loaded[1],
-            "trained": "as the user says",
-        }
+        return way_of_looking(
+            self.view.__name__,
+            f"(x - {list(self.mean)}) / {list(self.sd)}",
+            resize="none" if self.size is None else f"bilinear, antialias, {self.size}x{self.size}",
+            weights=self._loaded[1],
+            trained="as the user says",
+        )
 
     def __call__(self, images: Images) -> Features:
-        return in_minibatches(images, lambda x: torch.cat([self._ask(v) for v in self.view(x)], 1), self.name)
+        return in_views(images, self.view, self._ask, self.name)
 
     def _ask(self, x: Tensor) -> Tensor:
         if self.size is not None:

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from virtassay.evaluation.featurizers.features import Features, Images, check_images, digest, in_minibatches
+from virtassay.evaluation.featurizers.features import (
+    Features,
+    Images,
+    check_images,
+    digest,
+    in_minibatches,
+    way_of_looking,
+)
 
 
 @dataclass(frozen=True)
@@ -30,14 +37,12 @@ class UntrainedNetwork:
 
     def fingerprint(self) -> dict[str, Any]:
         weights = [weight for seed in self.seeds for weight in self._weights(3, seed)]
-        return {
-            "channel_mapping": "all channels into the first convolution",
-            "resize": "none",
-            "value_range": "[-1, 1]",
-            "weights": f"seeds {list(self.seeds)}, sha256 (3 channels) {digest(weights)}",
-            "trained": False,
-            "widths": list(self.widths),
-        }
+        return way_of_looking(
+            "all channels into the first convolution",
+            "[-1, 1]",
+            weights=f"seeds {list(self.seeds)}, sha256 (3 channels) {digest(weights)}",
+            widths=list(self.widths),
+        )
 
     def __call__(self, images: Images) -> Features:
         check_images(images)

@@ -12,19 +12,6 @@ from virtassay.evaluation.metrics.recall import retrieved
 from virtassay.evaluation.metrics.spread import spread
 
 __all__ = [
-    "batches_shown",
-    "cellflux2025",
-    "distances",
-    "extrapolated",
-    "jones2026",
-    "manifolds",
-    "memorised",
-    "moved",
-    "on_target",
-    "published_kernel",
-    "recognised",
-    "related",
-    "retrieved",
-    "spread",
-    "told_apart",
-]
+    "batches_shown", "cellflux2025", "distances", "extrapolated", "jones2026", "manifolds", "memorised", "moved",
+    "on_target", "published_kernel", "recognised", "related", "retrieved", "spread", "told_apart",
+]  # fmt: skip

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from virtassay.evaluation.candidate import Candidate
 from virtassay.evaluation.glossary import Description, near
-from virtassay.evaluation.intervals import Scores, over_perturbations
+from virtassay.evaluation.intervals import Scores
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.checks import check_same_width, image_features
 from virtassay.evaluation.metrics.classifier import NAN, Array, Auc, Labels, cross_validated_auc
@@ -83,11 +83,9 @@ def _stratum_auc(real: Array, well: Labels, generated: Array, seed: int) -> Auc:
 
 
 C2ST = Description(
-    "c2st",
-    "Told from real (C2ST)",
-    near(0.5),
+    "c2st", "Told from real (C2ST)", near(0.5),
     "Can a classifier tell generated from real images of one treatment and batch? AUC: 0.5 is guessing, 1 always.",
-)
+)  # fmt: skip
 
 
 @having(describes=(C2ST,))
@@ -107,5 +105,4 @@ def told_apart(candidate: Candidate, space: FeatureSpace) -> Scores:
     missing = [s.name for s in evaluation.strata if not candidate.is_model and len(draw[s.name].generated) == 0]
     auc = np.where(np.isin(test.strata, missing), NAN, test.auc)
     names = [owner[str(name)] for name in test.strata]
-    score = over_perturbations(auc, np.ones(len(auc)), names, candidate.counts, candidate.resamples, evaluation.seed)
-    return {("c2st", POOLED): score}
+    return {("c2st", POOLED): candidate.pooled(auc, names)}

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from virtassay.evaluation.candidate import Candidate
 from virtassay.evaluation.glossary import HIGHER, Description, near
-from virtassay.evaluation.intervals import Score, Scores, over_perturbations
+from virtassay.evaluation.intervals import Scores, plain
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.checks import check_same_width, image_features
 from virtassay.evaluation.metrics.classifier import FOLDS, NAN, Array, Labels, fit, folds
@@ -221,34 +221,25 @@ def _at_most_each(labels: Labels, usable: NDArray[np.bool_], limit: Labels, rng:
 
 
 CAS = Description(
-    "cas",
-    "Teaches as real images do (CAS)",
-    HIGHER,
-    "Accuracy on real images of a classifier of treatments taught by generated ones, over that of one taught by "
-    "real ones.",
-)
+    "cas", "Teaches as real images do (CAS)", HIGHER,
+    "Accuracy on real images of a classifier of treatments taught by generated ones, over that of one taught by real "
+    "ones.",
+)  # fmt: skip
 ACCURACY_ON_GENERATED = Description(
-    "accuracy_on_generated",
-    "Recognised as real images are",
-    near(1),
+    "accuracy_on_generated", "Recognised as real images are", near(1),
     "Accuracy on generated images of a classifier taught by real ones, over that on real images. Above 1: the "
     "generated images are easier, exaggerated or too uniform.",
-)
+)  # fmt: skip
 BATCH_LEAK = Description(
-    "batch_leak",
-    "Batch shown",
-    near(0),
+    "batch_leak", "Batch shown", near(0),
     "Accuracy of a classifier of batches, taught by real controls, on generated less that on real images. Below 0: "
-    "the generated images do not look like their batch.",
-    pooled=True,
-)
+    "the generated images do not look like their batch.", pooled=True,
+)  # fmt: skip
 BATCH_LEAK_ALIGNED = Description(
-    "batch_leak_aligned",
-    "Batch shown after alignment",
-    near(0),
+    "batch_leak_aligned", "Batch shown after alignment", near(0),
     "The same once the mean of the batch's controls is subtracted: what a comparison across batches would suffer.",
     pooled=True,
-)
+)  # fmt: skip
 
 
 @having(describes=(CAS, ACCURACY_ON_GENERATED))
@@ -263,16 +254,9 @@ def recognised(candidate: Candidate, space: FeatureSpace) -> Scores:
     names = [owner[str(label)] for label in accuracy.labels]
     teachable = len(names) > 1 and float(accuracy.real_to_real.mean()) > accuracy.chance
     below = accuracy.real_to_real if teachable else np.full(len(names), NAN)
-    n, chance = (len(real), len(generated)), accuracy.chance if len(names) else None
-    return {
-        (metric, POOLED): over_perturbations(
-            above, below, names, n, candidate.resamples, evaluation.seed, chance=chance
-        )
-        for metric, above in (
-            ("cas", accuracy.generated_to_real),
-            ("accuracy_on_generated", accuracy.real_to_generated),
-        )
-    }
+    detail = {"chance": accuracy.chance if len(names) else None}
+    shares = {"cas": accuracy.generated_to_real, "accuracy_on_generated": accuracy.real_to_generated}
+    return {(metric, POOLED): candidate.pooled(above, names, below, detail=detail) for metric, above in shares.items()}
 
 
 @having(describes=(BATCH_LEAK, BATCH_LEAK_ALIGNED))
@@ -287,12 +271,10 @@ def batches_shown(candidate: Candidate, space: FeatureSpace) -> Scores:
     leak = batch_leak(space.of(controls), of_controls, space.of(real), labels, space.of(generated), of)
     several = len(leak.batches) > 1
     return {
-        (metric, POOLED): Score(
+        (metric, POOLED): plain(
             float(np.mean(on_generated - on_real)) if several else NAN,
-            NAN,
-            NAN,
-            *candidate.counts,
-            {"interval": "none", "accuracy_on_real": float(np.mean(on_real)) if several else None},
+            candidate.counts,
+            accuracy_on_real=float(np.mean(on_real)) if several else None,
         )
         for metric, on_generated, on_real in (
             ("batch_leak", leak.generated, leak.real),

@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from virtassay.evaluation.metrics.checks import image_features
-from virtassay.evaluation.metrics.classifier import NAN, Auc, cross_validated_auc
+from virtassay.evaluation.metrics.classifier import NAN, Array, Auc, cross_validated_auc
 
-Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 

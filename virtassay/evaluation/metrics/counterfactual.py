@@ -13,13 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from virtassay.evaluation.candidate import Candidate
 from virtassay.evaluation.glossary import HIGHER, NEITHER, Description
-from virtassay.evaluation.intervals import Scores, over_perturbations
+from virtassay.evaluation.intervals import Scores
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.checks import image_features
-from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.evaluation.space import NAN, Array, FeatureSpace
 from virtassay.flow.traits import having
 
-Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Names = NDArray[np.str_]
 
@@ -69,16 +68,11 @@ def paired_effect(
     treated = treated[np.argsort(stratum[treated], kind="stable")]
     strata = np.split(treated, np.flatnonzero(np.diff(stratum[treated])) + 1) if len(treated) else []
     owner = np.array([rows[0] for rows in strata], np.int64)
-    effects = PairedEffect(
-        batch=of_batch[owner],
-        treatment=of_treatment[owner],
-        mean=np.full((len(strata), x.shape[1]), NAN),
-        standard_error=np.full((len(strata), x.shape[1]), NAN),
-        variance_reduction=np.full(len(strata), NAN),
-        response=np.full(len(strata), NAN),
-        n_pairs=np.zeros(len(strata), np.int64),
-        n_unpaired=np.zeros(len(strata), np.int64),
-    )
+    mean, standard_error = np.full((2, len(strata), x.shape[1]), NAN)
+    variance_reduction, response = np.full((2, len(strata)), NAN)
+    counts = np.zeros((2, len(strata)), np.int64)
+    facts = of_batch[owner], of_treatment[owner]
+    effects = PairedEffect(*facts, mean, standard_error, variance_reduction, response, *counts)
     for s, rows in enumerate(strata):
         paired = rows[partner[key[rows]] >= 0]
         effects.n_pairs[s], effects.n_unpaired[s] = len(paired), len(rows) - len(paired)
@@ -128,19 +122,15 @@ def _check_unique(request: Counts, seeds: NDArray[Any], batch: Names, treatment:
 
 
 RESPONSE = Description(
-    "response",
-    "How far given cells move",
-    NEITHER,
-    "Distance of each generated cell from the control that it began at, in units of the spread of controls. Asked "
-    "for no treatment it should be 0; about 1.4 is what unrelated controls have.",
-)
+    "response", "How far given cells move", NEITHER,
+    "Distance of each generated cell from the control that it began at, in units of the spread of controls. Asked for "
+    "no treatment it should be 0; about 1.4 is what unrelated controls have.",
+)  # fmt: skip
 PAIRING = Description(
-    "pairing",
-    "What pairing saves",
-    HIGHER,
+    "pairing", "What pairing saves", HIGHER,
     "Share of the variance of an effect that is gone when each treated cell is compared with the control that it "
     "began at.",
-)
+)  # fmt: skip
 
 
 @having(describes=(RESPONSE, PAIRING))
@@ -162,9 +152,6 @@ def moved(candidate: Candidate, space: FeatureSpace) -> Scores:
         np.repeat([False, True], len(pairs)),
     )
     owner = {s.treatment: s.perturbation for s in evaluation.strata}
-    names, ones = [owner[str(t)] for t in effect.treatment], np.ones(len(effect.treatment))
-    n = (len(set(rows[len(pairs) :].tolist())), len(pairs))
-    return {
-        (metric, POOLED): over_perturbations(values, ones, names, n, candidate.resamples, evaluation.seed)
-        for metric, values in (("response", effect.response), ("pairing", effect.variance_reduction))
-    }
+    names, n = [owner[str(t)] for t in effect.treatment], (len(set(rows[len(pairs) :].tolist())), len(pairs))
+    values = {"response": effect.response, "pairing": effect.variance_reduction}
+    return {(metric, POOLED): candidate.pooled(each, names, n=n) for metric, each in values.items()}

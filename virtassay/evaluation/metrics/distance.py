@@ -15,9 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from virtassay.evaluation.intervals import pairwise
+from virtassay.evaluation.intervals import Array, pairwise
 
-Array = NDArray[np.float64]
 BLOCK = 2048
 SIZES = 15  # of the subsets that fd_inf extrapolates from, evenly spaced from a tenth of the images to all
 

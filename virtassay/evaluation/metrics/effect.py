@@ -7,16 +7,15 @@ averaged over batches. C and C′ are different wells: a control shared by both 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from virtassay.evaluation.evaluation_set import StratumImages
 from virtassay.evaluation.intervals import energy_samples
-from virtassay.evaluation.space import NAN, FeatureSpace
-
-Array = NDArray[np.float64]
+from virtassay.evaluation.space import NAN, Array, FeatureSpace
 
 
-def _rows(generated: ArrayLike, real: ArrayLike) -> tuple[Array, Array]:
+def both_sides(generated: ArrayLike, real: ArrayLike) -> tuple[Array, Array]:
+    """Both effects (treatments, features) as float64; ValueError for other shapes."""
     g, r = np.asarray(generated, np.float64), np.asarray(real, np.float64)
     if g.ndim != 2 or g.shape != r.shape:
         raise ValueError(f"effects have shapes {g.shape} and {r.shape}; expected both (treatments, features).")
@@ -29,7 +28,7 @@ def pearson_delta(generated: ArrayLike, real: ArrayLike) -> Array:
     corr(δ̂_p, δ_p). Source: Roohani et al. 2023, Nat. Biotechnol. (GEARS). −1 to 1. It is fooled by an effect that
     all treatments share; `pearson_delta_centred` is not.
     """
-    g, r = _rows(generated, real)
+    g, r = both_sides(generated, real)
     g, r = g - g.mean(1, keepdims=True), r - r.mean(1, keepdims=True)
     norm = np.linalg.norm(g, axis=1) * np.linalg.norm(r, axis=1)
     return np.divide((g * r).sum(1), norm, out=np.full(len(g), np.nan), where=norm > 0)
@@ -37,7 +36,7 @@ def pearson_delta(generated: ArrayLike, real: ArrayLike) -> Array:
 
 def pearson_delta_centred(generated: ArrayLike, real: ArrayLike, shared: ArrayLike) -> Array:
     """Correlation of what is specific to each treatment, (p,): corr(δ̂_p − c, δ_p − c), c the mean training effect."""
-    g, r = _rows(generated, real)
+    g, r = both_sides(generated, real)
     c = np.asarray(shared, np.float64)
     return pearson_delta(g - c, r - c)
 
@@ -57,7 +56,7 @@ def effect_slope(generated: ArrayLike, real: ArrayLike, noise: ArrayLike) -> Slo
     `noise` = tr cov(R)/n_R + tr cov(C)/n_C for each treatment, which is subtracted. The two parts are returned, so that
     treatments are summed before the division: a single inactive treatment would divide by nothing.
     """
-    g, r = _rows(generated, real)
+    g, r = both_sides(generated, real)
     return Slope((g * r).sum(1), np.square(r).sum(1) - np.asarray(noise, np.float64))
 
 

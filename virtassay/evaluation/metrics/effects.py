@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from virtassay.evaluation import intervals
 from virtassay.evaluation.candidate import Candidate
@@ -14,29 +13,23 @@ from virtassay.evaluation.glossary import HIGHER, LOWER, Description
 from virtassay.evaluation.intervals import Score, Scores
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.effect import stratum_effect
-from virtassay.evaluation.metrics.treatments import TREATMENT_METRICS, dense, effect_scores, finite_mean
-from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.evaluation.metrics.treatments import TREATMENT_METRICS, effect_scores, finite_mean
+from virtassay.evaluation.space import NAN, Array, FeatureSpace
 from virtassay.flow.traits import having
 
-Array = NDArray[np.float64]
 WORST_EXPLAINED = -1.0  # of a stratum that cannot be measured: an effect of the right size the wrong way
 
 EFFECT_EXPLAINED = Description(
-    "effect_explained",
-    "Effect explained",
-    HIGHER,
-    "The share of the treatment's effect that the generated images show: 1 − energy(real, generated) / "
-    "energy(real, control), per treatment and batch. 1: distributed as the real images are. 0: as far from "
-    "them as untreated controls. Negative: further away than doing nothing. The verdict rests on it. No unit.",
-)
+    "effect_explained", "Effect explained", HIGHER,
+    "The share of the treatment's effect that the generated images show: 1 − energy(real, generated) / energy(real, "
+    "control), per treatment and batch. 1: distributed as the real images are. 0: as far from them as untreated "
+    "controls. Negative: further away than doing nothing. The verdict rests on it. No unit.",
+)  # fmt: skip
 ENERGY = Description(
-    "energy",
-    "Energy distance",
-    LOWER,
-    "How different the real and the generated images of a treatment are, over the whole distribution and not "
-    "the mean alone. 0 if they do not differ; small negative values are sampling noise. Unit: s.d. of the "
-    "controls.",
-)
+    "energy", "Energy distance", LOWER,
+    "How different the real and the generated images of a treatment are, over the whole distribution and not the mean "
+    "alone. 0 if they do not differ; small negative values are sampling noise. Unit: s.d. of the controls.",
+)  # fmt: skip
 
 
 @having(describes=(EFFECT_EXPLAINED, ENERGY, *TREATMENT_METRICS))
@@ -104,21 +97,16 @@ def _pooled(
     names = sorted({s.perturbation for s in strata})
     if len(names) >= intervals.FEWEST_PERTURBATIONS:
         label = f"bootstrap over {len(names)} perturbations"
-        cluster = dense([strata[i].perturbation for i in kept])
-        ratios = intervals.ratio_samples(
-            above[kept], below[kept], cluster, candidate.resamples, candidate.evaluation.seed
-        )
+        cluster = intervals.numbered([strata[i].perturbation for i in kept])
+        again = candidate.resamples, candidate.evaluation.seed
+        ratios = intervals.ratio_samples(above[kept], below[kept], cluster, *again)
     else:  # two perturbations resampled say nothing: their images do
         label = "bootstrap over images"
         bottom = below_samples[kept].sum(0)
         ratios = np.full(len(bottom), NAN)
         np.divide(above_samples[kept].sum(0), bottom, out=ratios, where=bottom > 0)
-    detail = {
-        "repeats": len(candidate.draws),
-        "interval": label,
-        "n_strata": len(kept),
-        "pooled": "ratio of sums over strata",
-    }
+    detail = {"repeats": len(candidate.draws), "interval": label, "n_strata": len(kept)}
+    detail |= {"pooled": "ratio of sums over strata"}
     return Score(value, *intervals.percentiles(ratios), *n, detail, ratios)
 
 
@@ -140,18 +128,11 @@ def effects_table(evaluation: EvaluationSet, draw: Assignment, space: FeatureSpa
             {
                 "featurizer": space.featurizer,
                 "stratum": s.name,
-                "batch": s.batch,
-                "treatment": s.treatment,
-                "perturbation": s.perturbation,
-                "dose_um": s.dose_um,
-                "moa": s.moa,
+                **{key: getattr(s, key) for key in ("batch", "treatment", "perturbation", "dose_um", "moa")},
                 "true_effect": true,
                 "generated_effect": generated,
                 "effect_explained": score.value,
-                "lower": score.lower,
-                "upper": score.upper,
-                "n_real": score.n_real,
-                "n_generated": score.n_generated,
+                **{key: getattr(score, key) for key in ("lower", "upper", "n_real", "n_generated")},
             }
         )
     text = dict.fromkeys(("featurizer", "stratum", "batch", "treatment", "perturbation", "moa"), pl.String)

@@ -12,10 +12,9 @@ from virtassay.evaluation.featurizers.cells import CellStatistics
 from virtassay.evaluation.featurizers.features import Featurizer
 from virtassay.evaluation.metrics.confounders import explained_by
 from virtassay.evaluation.metrics.single_cells import one_a_treatment
-from virtassay.evaluation.space import FeatureSpace
+from virtassay.evaluation.space import Array, FeatureSpace
 from virtassay.report.heatmaps import are_vectors
 
-Array = NDArray[np.float64]
 TREATMENTS, BATCHES, IMAGES = 12, 4, 100  # of a treatment at most four batches, of those together 100 images a side
 BRIGHTNESS, CELL_COUNT = "brightness", "cell count"
 TEXT, NUMBERS = ("featurizer", "treatment", "side", "confounder"), ("all", "alone", "without", "null_sd")

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from virtassay.evaluation.evaluation_set import Assignment, EvaluationSet, StratumImages
 from virtassay.evaluation.metrics import effect, recall
-from virtassay.evaluation.metrics.spread import FEWEST, ControlTail, control_tail, variance_ratio
+from virtassay.evaluation.metrics.spread import FEWEST, control_tails, variance_ratio
 from virtassay.evaluation.metrics.treatments import finite_mean
-from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.evaluation.space import NAN, Array, FeatureSpace
 
-Array = NDArray[np.float64]
 NUMBERS = ("slope", "direction", "pds", "variance_ratio", "real_rare", "generated_rare")
 
 
@@ -97,15 +95,12 @@ def _mean(moves: Sequence[_Moves]) -> _Moves:
 
 def _inside(evaluation: EvaluationSet, draw: Assignment, space: FeatureSpace) -> Array:
     """variance_ratio, and the real and generated share of rare cells, of each stratum, (strata, 3)."""
-    tails: dict[str, ControlTail] = {}
+    tails = control_tails(evaluation, space)
     inside = np.full((len(evaluation.strata), 3), NAN)
     for i, s in enumerate(evaluation.strata):
         real, generated = space.of(draw[s.name].reference), space.of(draw[s.name].generated)
         if len(real) < FEWEST:
             continue
-        if s.batch not in tails:
-            rows = evaluation.controls[0][s.batch].all
-            tails[s.batch] = control_tail(space.of(rows), evaluation.well[rows], seed=evaluation.seed)
         inside[i, 0] = variance_ratio(real, generated)
         if np.isfinite(tails[s.batch].threshold) and len(generated):
             inside[i, 1:] = [tails[s.batch].share_beyond(side) for side in (real, generated)]

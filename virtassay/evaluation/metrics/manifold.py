@@ -9,19 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.neighbors import NearestNeighbors  # pyright: ignore[reportMissingTypeStubs]
 
 from virtassay.evaluation.candidate import Candidate
 from virtassay.evaluation.glossary import HIGHER, Description, near
-from virtassay.evaluation.intervals import Score, Scores, over_perturbations, pairwise
+from virtassay.evaluation.intervals import Scores, pairwise, plain
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.distance import blocks, finite, pair
 from virtassay.evaluation.metrics.pools import pools
-from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.evaluation.space import NAN, Array, FeatureSpace
 from virtassay.flow.traits import having
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -32,26 +30,10 @@ class Manifold:
     score needs does not exist (k images or fewer), or a feature is no finite number.
     """
 
-    realistic: Array  # (m,) generated images that lie in the real manifold
-    recalled: Array  # (n,) real images that lie in the generated manifold
-    holders: Array  # (m,) real balls that hold a generated image, over k
-    covered: Array  # (n,) real images whose own ball holds a generated image
-
-    @property
-    def precision(self) -> float:
-        return float(self.realistic.mean())
-
-    @property
-    def recall(self) -> float:
-        return float(self.recalled.mean())
-
-    @property
-    def density(self) -> float:
-        return float(self.holders.mean())
-
-    @property
-    def coverage(self) -> float:
-        return float(self.covered.mean())
+    precision: Array  # (m,) generated images that lie in the real manifold
+    recall: Array  # (n,) real images that lie in the generated manifold
+    density: Array  # (m,) real balls that hold a generated image, over k
+    coverage: Array  # (n,) real images whose own ball holds a generated image
 
 
 def manifold(real: ArrayLike, generated: ArrayLike, k: int = 5) -> Manifold:
@@ -85,10 +67,10 @@ def manifold(real: ArrayLike, generated: ArrayLike, k: int = 5) -> Manifold:
             recalled[i] |= (distance <= of_generated[j]).any(1)
     real_one, generated_one = (1.0 if len(side) > k else NAN for side in (x, y))
     return Manifold(
-        realistic=np.where(holders > 0, real_one, 0.0 * real_one),
-        recalled=np.where(recalled, generated_one, 0.0 * generated_one),
-        holders=holders / k * real_one,
-        covered=np.where(covered, real_one, 0.0 * real_one),
+        precision=np.where(holders > 0, real_one, 0.0 * real_one),
+        recall=np.where(recalled, generated_one, 0.0 * generated_one),
+        density=holders / k * real_one,
+        coverage=np.where(covered, real_one, 0.0 * real_one),
     )
 
 
@@ -102,34 +84,24 @@ def _radii(x: Array, k: int) -> Array:
 
 
 PRECISION = Description(
-    "precision",
-    "Precision",
-    HIGHER,
+    "precision", "Precision", HIGHER,
     "Share of generated images that lie among the real ones: nearer to a real image than its fifth neighbour is.",
     pooled=True,
-)
+)  # fmt: skip
 RECALL = Description(
-    "recall",
-    "Recall",
-    HIGHER,
+    "recall", "Recall", HIGHER,
     "Share of real images that lie among the generated ones: low where the generated images lack variety.",
     pooled=True,
-)
+)  # fmt: skip
 DENSITY = Description(
-    "density",
-    "Density",
-    near(1),
+    "density", "Density", near(1),
     "How many real neighbourhoods a generated image lies in. For information: it rewards collapse to the typical.",
     pooled=True,
-)
+)  # fmt: skip
 COVERAGE = Description(
-    "coverage",
-    "Coverage",
-    HIGHER,
-    "Share of real images that have a generated one nearer than their fifth real neighbour.",
-    pooled=True,
-)
-MANIFOLDS = ("precision", "recall", "density", "coverage")
+    "coverage", "Coverage", HIGHER,
+    "Share of real images that have a generated one nearer than their fifth real neighbour.", pooled=True,
+)  # fmt: skip
 
 
 @having(describes=(PRECISION, RECALL, DENSITY, COVERAGE))
@@ -137,17 +109,12 @@ def manifolds(candidate: Candidate, space: FeatureSpace, *, k: int = 5) -> Score
     """Precision, recall, density and coverage of one generator's first draw, features in the controls' s.d."""
     (r, of_r), (g, of_g) = pools(candidate)
     x, y, n = space.of(r), space.of(g), (len(r), len(g))
+    owners = {"precision": of_g, "recall": of_r, "density": of_g, "coverage": of_r}
     if min(n) < 2:
-        return {(name, POOLED): Score(NAN, NAN, NAN, *n, {"interval": "none"}) for name in MANIFOLDS}
+        return {(name, POOLED): plain(NAN, n) for name in owners}
     shares = manifold(x, y, k)
-    again = candidate.resamples, candidate.evaluation.seed
-    kept = {"neighbours": k, "resampled": "the manifolds stay as they are"}
+    detail = {"neighbours": k, "resampled": "the manifolds stay as they are"}
     return {
-        (name, POOLED): over_perturbations(
-            values, np.ones(len(values)), of.astype(str).tolist(), n, *again, **kept
-        )
-        for name, values, of in zip(
-            MANIFOLDS, (shares.realistic, shares.recalled, shares.holders, shares.covered), (of_g, of_r, of_g, of_r),
-            strict=True,
-        )
-    }  # fmt: skip
+        (name, POOLED): candidate.pooled(getattr(shares, name), of.astype(str).tolist(), n=n, detail=detail)
+        for name, of in owners.items()
+    }

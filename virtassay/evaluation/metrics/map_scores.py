@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from virtassay.evaluation.candidate import Candidate
 from virtassay.evaluation.evaluation_set import Stratum
 from virtassay.evaluation.glossary import HIGHER, Description
-from virtassay.evaluation.intervals import Score, Scores, jackknifed, over_perturbations, percentiles
+from virtassay.evaluation.intervals import Score, Scores, jackknifed, percentiles
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.alignment import align
 from virtassay.evaluation.metrics.maps import (
@@ -20,20 +20,16 @@ from virtassay.evaluation.metrics.maps import (
     recall_samples,
     relation_recall,
 )
+from virtassay.evaluation.metrics.pools import JACKKNIFE_GROUPS
 from virtassay.evaluation.metrics.relations import Pairs, pairs_by_seen, pairs_of_label, read_pairs, read_targets
-from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.evaluation.space import NAN, Array, FeatureSpace
 from virtassay.flow.traits import having
 
-Array = NDArray[np.float64]
-JACKKNIFE_GROUPS = 20
-
 RELATION_RECALL = Description(
-    "relation_recall",
-    "Relations found",
-    HIGHER,
-    "Share of pairs known to be related that are among the 5 % most alike or 5 % most opposite pairs of the "
-    "generated map. Chance is 10 %.",
-)
+    "relation_recall", "Relations found", HIGHER,
+    "Share of pairs known to be related that are among the 5 % most alike or 5 % most opposite pairs of the generated "
+    "map. Chance is 10 %.",
+)  # fmt: skip
 BY_SEEN = tuple(
     replace(RELATION_RECALL, name=f"relation_recall_{part}", label=f"Relations found, {words}")
     for part, words in (
@@ -44,24 +40,18 @@ BY_SEEN = tuple(
 )
 
 MAP_CONCORDANCE = Description(
-    "map_concordance",
-    "Concordance of maps",
-    HIGHER,
+    "map_concordance", "Concordance of maps", HIGHER,
     "Rank correlation of all pairwise likenesses of perturbations, generated and real.",
-)
+)  # fmt: skip
 COMPOUND_GENE_AP = Description(
-    "compound_gene_ap",
-    "Compounds find their genes (AP)",
-    HIGHER,
-    "Average precision with which a compound's generated effect, by its absolute cosine, ranks the knock-outs of "
-    "the genes that it acts on among other targets. Chance is the share of targets, given in the fingerprint.",
-)
+    "compound_gene_ap", "Compounds find their genes (AP)", HIGHER,
+    "Average precision with which a compound's generated effect, by its absolute cosine, ranks the knock-outs of the "
+    "genes that it acts on among other targets. Chance is the share of targets, given in the fingerprint.",
+)  # fmt: skip
 COMPOUND_GENE_AUC = Description(
-    "compound_gene_auc",
-    "Compounds find their genes (AUC)",
-    HIGHER,
+    "compound_gene_auc", "Compounds find their genes (AUC)", HIGHER,
     "The same as the chance that a gene that it acts on ranks above one that it does not. 0.5: chance.",
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -92,21 +82,15 @@ def related(candidate: Candidate, space: FeatureSpace, *, pairs: Mapping[str, st
         if known is None:
             continue
         recalled = relation_recall(maps.generated, known)
-        for part, mask in {
-            "": np.ones(len(known), np.bool_),
-            **pairs_by_seen(known, [facts[m].seen for m in names]),
-        }.items():
+        of_part = {"": np.ones(len(known), np.bool_), **pairs_by_seen(known, [facts[m].seen for m in names])}
+        for part, mask in of_part.items():
             if mask.any() and not (part and mask.all()):
                 samples = recall_samples(recalled[mask], known[mask], len(names), resamples, evaluation.seed)
-                label = f"bootstrap over {len(names)} perturbations"
-                name = "relation_recall" + (f"_{part}" if part else "")
-                value = float(recalled[mask].mean())
-                scores[name if relation == "moa" else f"{name}:{relation}", POOLED] = Score(
-                    value,
-                    *percentiles(samples),
-                    *maps.n,
-                    {"interval": label, "pairs": int(mask.sum()), "relation": relation},
-                )
+                name = "relation_recall" + (f"_{part}" if part else "") + ("" if relation == "moa" else f":{relation}")
+                detail: dict[str, Any] = {"interval": f"bootstrap over {len(names)} perturbations"}
+                detail |= {"pairs": int(mask.sum()), "relation": relation}
+                bounds = percentiles(samples)
+                scores[name, POOLED] = Score(float(recalled[mask].mean()), *bounds, *maps.n, detail)
     return scores
 
 
@@ -121,30 +105,23 @@ def on_target(candidate: Candidate, space: FeatureSpace, *, known: str | Path) -
         return {}
     targets, seed = read_targets(known, maps.names), candidate.evaluation.seed
     precision = compound_gene_ap(maps.generated, maps.generated, targets, seed)
-    detail = {
-        "pairs": len(targets),
-        "chance": float(np.nanmean(precision.chance)) if np.isfinite(precision.chance).any() else None,
-    }
-    return {
-        (metric, POOLED): over_perturbations(
-            values, np.ones(len(values)), maps.names, maps.n, candidate.resamples, seed, **detail
-        )
-        for metric, values in (("compound_gene_ap", precision.ap), ("compound_gene_auc", precision.auc))
-    }
+    chance = float(np.nanmean(precision.chance)) if np.isfinite(precision.chance).any() else None
+    detail = {"pairs": len(targets), "chance": chance}
+    values = {"compound_gene_ap": precision.ap, "compound_gene_auc": precision.auc}
+    return {(metric, POOLED): candidate.pooled(v, maps.names, n=maps.n, detail=detail) for metric, v in values.items()}
 
 
 def _maps(candidate: Candidate, space: FeatureSpace) -> Maps | None:
     """Both maps, aligned together; None where real images, controls or perturbations are too few for any."""
-    controls = [
-        (b, np.concatenate([parts.real, parts.generated])) for b, parts in candidate.evaluation.controls[0].items()
-    ]
-    controls = [(b, rows) for b, rows in controls if b in {s.batch for s in candidate.evaluation.strata}]
+    batches = {s.batch for s in candidate.evaluation.strata}
+    divided = [(b, parts) for b, parts in candidate.evaluation.controls[0].items() if b in batches]
+    controls = [(b, np.concatenate([parts.real, parts.generated])) for b, parts in divided]
     real, generated = (candidate.rows(side) for side in ("reference", "generated"))
     sizes = [sum(len(rows) for _, rows in controls), len(real), len(generated)]
     batch = [b for b, rows in controls for _ in rows.tolist()]
     batch += candidate.labels("reference", "batch") + candidate.labels("generated", "batch")
     kind = np.repeat([0, 1, 2], sizes)
-    x = space.raw[space.position[np.concatenate([*(rows for _, rows in controls), real, generated])]]
+    x = space.raw_of(np.concatenate([*(rows for _, rows in controls), real, generated]))
     usable = np.asarray(np.isfinite(x).all(1), np.bool_)
     if not usable[kind < 2].all() or min(len(rows) for _, rows in controls) < 2:
         return None

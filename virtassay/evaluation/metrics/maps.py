@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array  # pyright: ignore[reportMissingTypeStubs]
 
-from virtassay.evaluation.intervals import multinomial
+from virtassay.evaluation.intervals import Array, multinomial
 from virtassay.evaluation.metrics.checks import image_features
 from virtassay.evaluation.metrics.recall import TIE, average_precision, cosines
 from virtassay.evaluation.metrics.relations import Pairs, check_pairs
 
-Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 BLOCK = 512  # perturbations whose cosines with all others are held at once
 PAIRS = 1 << 12  # known pairs whose vectors are held at once

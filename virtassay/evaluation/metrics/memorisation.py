@@ -10,14 +10,13 @@ from sklearn.neighbors import NearestNeighbors  # pyright: ignore[reportMissingT
 
 from virtassay.evaluation.candidate import Candidate
 from virtassay.evaluation.glossary import Description, near
-from virtassay.evaluation.intervals import Score, Scores, over_perturbations
+from virtassay.evaluation.intervals import Scores, plain
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.distance import blocks, finite
 from virtassay.evaluation.metrics.pools import pools
-from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.evaluation.space import NAN, Array, FeatureSpace
 from virtassay.flow.traits import having
 
-Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 
@@ -75,9 +74,8 @@ def _nearest(x: Array, train: Array) -> tuple[Array, Array]:
     for rows in blocks(len(measurable)):
         images = x[measurable[rows]] - centre
         t: Rows = search.kneighbors(images, 1, return_distance=False)[:, 0]
-        two: Rows = search.kneighbors(
-            centred[t], 2, return_distance=False
-        )  # one of them is t, unless t is there thrice
+        # one of the two is t, unless t is there thrice
+        two: Rows = search.kneighbors(centred[t], 2, return_distance=False)
         other = np.where(two[:, 0] == t, two[:, 1], two[:, 0])
         near[measurable[rows]] = np.linalg.norm(images - centred[t], axis=1)
         spread[measurable[rows]] = np.linalg.norm(centred[t] - centred[other], axis=1)
@@ -94,39 +92,27 @@ def _authpct(near: Array, spread: Array) -> float:
 
 
 MEMORISATION = Description(
-    "memorisation",
-    "Distance to training images",
-    near(1),
-    "How near generated images are to training images, in units of how near unseen real images are. 1 is right; "
-    "far below it the model copies what it was trained on.",
-    pooled=True,
-)
+    "memorisation", "Distance to training images", near(1),
+    "How near generated images are to training images, in units of how near unseen real images are. 1 is right; far "
+    "below it the model copies what it was trained on.", pooled=True,
+)  # fmt: skip
 AUTHENTICITY = Description(
-    "authenticity",
-    "Authentic images",
-    near(1),
+    "authenticity", "Authentic images", near(1),
     "Share of generated images that are no near copy of a training image, over that share of unseen real images.",
     pooled=True,
-)
+)  # fmt: skip
 
 
 @having(describes=(MEMORISATION, AUTHENTICITY))
 def memorised(candidate: Candidate, space: FeatureSpace) -> Scores:
     """How near generated images of the first draw are to training images, beside held-out real ones of the wells."""
     (r, _), (g, of_g) = pools(candidate)
-    copies = memorisation(
-        space.of(g), space.of(r), space.of(candidate.evaluation.memory), [str(label) for label in of_g.tolist()]
-    )
+    train = space.of(candidate.evaluation.memory)
+    copies = memorisation(space.of(g), space.of(r), train, [str(label) for label in of_g.tolist()])
     shares = np.array(list(copies.authpct.values())) / 100
+    held_out = np.full(len(shares), copies.authpct_held_out / 100)
     n = (len(r), len(g))
     return {
-        ("memorisation", POOLED): Score(copies.distance_ratio, NAN, NAN, *n, {"interval": "none"}),
-        ("authenticity", POOLED): over_perturbations(
-            shares,
-            np.full(len(shares), copies.authpct_held_out / 100),
-            list(copies.authpct),
-            n,
-            candidate.resamples,
-            candidate.evaluation.seed,
-        ),
+        ("memorisation", POOLED): plain(copies.distance_ratio, n),
+        ("authenticity", POOLED): candidate.pooled(shares, list(copies.authpct), held_out, n),
     }

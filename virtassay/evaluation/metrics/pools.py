@@ -8,52 +8,37 @@ from numpy.typing import NDArray
 from virtassay.evaluation.candidate import Candidate
 from virtassay.evaluation.evaluation_set import Rows
 from virtassay.evaluation.glossary import LOWER, Description
-from virtassay.evaluation.intervals import Score, Scores, jackknifed
+from virtassay.evaluation.intervals import Scores, jackknifed, plain, with_error
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics import distance
-from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.evaluation.space import NAN, Array, FeatureSpace
 from virtassay.flow.traits import having
 
-Array = NDArray[np.float64]
 JACKKNIFE_GROUPS = 20
 
 FD = Description(
-    "fd",
-    "Fréchet distance (FD)",
-    LOWER,
-    "Distance between two Gaussians fitted to all images. Never the verdict: a model that ignores the drug, or "
-    "copies controls, can score well because most cells look alike whatever the treatment. It also falls with "
-    "the number of images: compare equal n only. Unit: features squared; it is called FID only with the "
-    "Inception features.",
-    pooled=True,
-    raw=True,
-)
+    "fd", "Fréchet distance (FD)", LOWER,
+    "Distance between two Gaussians fitted to all images. Never the verdict: a model that ignores the drug, or copies "
+    "controls, can score well because most cells look alike whatever the treatment. It also falls with the number of "
+    "images: compare equal n only. Unit: features squared; it is called FID only with the Inception features.",
+    pooled=True, raw=True,
+)  # fmt: skip
 KD = Description(
-    "kd",
-    "Kernel distance (KD)",
-    LOWER,
-    "A distance of the same kind that does not depend on n (squared maximum mean discrepancy, cubic kernel). "
-    "Never the verdict. Not multiplied by 1,000 here; papers often do. Small negative values are sampling "
-    "noise.",
-    pooled=True,
-    raw=True,
-)
+    "kd", "Kernel distance (KD)", LOWER,
+    "A distance of the same kind that does not depend on n (squared maximum mean discrepancy, cubic kernel). Never "
+    "the verdict. Not multiplied by 1,000 here; papers often do. Small negative values are sampling noise.",
+    pooled=True, raw=True,
+)  # fmt: skip
 FD_INF = Description(
-    "fd_inf",
-    "Fréchet distance, infinite n",
-    LOWER,
+    "fd_inf", "Fréchet distance, infinite n", LOWER,
     "The Fréchet distance extrapolated to infinitely many images. Never the verdict, for the same reasons.",
-    pooled=True,
-    raw=True,
-)
+    pooled=True, raw=True,
+)  # fmt: skip
 KD_SUBSETS = Description(
-    "kd_subsets",
-    "Kernel distance (KD), as published",
-    LOWER,
+    "kd_subsets", "Kernel distance (KD), as published", LOWER,
     "The mean over 100 subsets of 100 images on either side, the protocol of published tables; not × 1,000 here.",
-    pooled=True,
-    raw=True,
-)
+    pooled=True, raw=True,
+)  # fmt: skip
 
 
 @having(describes=(FD, KD))
@@ -66,18 +51,17 @@ def distances(candidate: Candidate, space: FeatureSpace, *, fd_intervals: bool =
     """
     names = sorted({s.perturbation for s in candidate.evaluation.strata})
     (r, of_r), (g, of_g) = pools(candidate)
-    x, y = space.raw[space.position[r]], space.raw[space.position[g]]
+    x, y = space.raw_of(r), space.raw_of(g)
+    n = len(r), len(g)
     if not _measurable(x, y):
-        return {("kd", POOLED): _plain(NAN, x, y), ("fd", POOLED): _plain(NAN, x, y)}
+        return {("kd", POOLED): plain(NAN, n), ("fd", POOLED): plain(NAN, n)}
     key = r.tobytes() + b"|" + g.tobytes()
     if key not in space.pools:  # shuffling labels leaves the pool as it is
         sums = distance.kernel_sums(x, y, of_r, of_g, len(names))
-        fd, n, again = distance.fd(x, y), (len(r), len(g)), (candidate.resamples, candidate.evaluation.seed)
+        fd, again = distance.fd(x, y), (n, candidate.resamples, candidate.evaluation.seed)
         space.pools[key] = {
-            ("kd", POOLED): jackknifed(distance.kd_of_sums(*sums), _kd_left_out(sums), n, *again),
-            ("fd", POOLED): jackknifed(fd, _fd_left_out(x, y, of_r, of_g), n, *again)
-            if fd_intervals
-            else _plain(fd, x, y),
+            ("kd", POOLED): jackknifed(distance.kd_of_sums(*sums), _kd_left_out(sums), *again),
+            ("fd", POOLED): jackknifed(fd, _fd_left_out(x, y, of_r, of_g), *again) if fd_intervals else plain(fd, n),
         }
     return space.pools[key]
 
@@ -86,34 +70,30 @@ def distances(candidate: Candidate, space: FeatureSpace, *, fd_intervals: bool =
 def extrapolated(candidate: Candidate, space: FeatureSpace) -> Scores:
     """fd_inf of one generator's first draw."""
     x, y = _features(candidate, space)
-    value = (
-        distance.fd_inf(x, y, candidate.evaluation.seed) if _measurable(x, y) and min(len(x), len(y)) >= 100 else NAN
-    )
-    return {("fd_inf", POOLED): _plain(value, x, y)}
+    enough = _measurable(x, y) and min(len(x), len(y)) >= 100
+    value = distance.fd_inf(x, y, candidate.evaluation.seed) if enough else NAN
+    return {("fd_inf", POOLED): plain(value, (len(x), len(y)))}
 
 
 @having(describes=(KD_SUBSETS,))
 def published_kernel(candidate: Candidate, space: FeatureSpace, *, subset: int = 100) -> Scores:
     """kd as it is published, over 100 subsets, of one generator's first draw; the interval is its standard error's."""
     x, y = _features(candidate, space)
-    if not _measurable(x, y) or min(len(x), len(y)) < subset:
-        return {("kd_subsets", POOLED): _plain(NAN, x, y)}
+    n = len(x), len(y)
+    if not _measurable(x, y) or min(n) < subset:
+        return {("kd_subsets", POOLED): plain(NAN, n)}
     subsets = distance.kd_subsets(x, y, size=subset)
     label = f"± 1.96 standard errors over 100 subsets of {subset}"
-    return {("kd_subsets", POOLED): _score(subsets.mean, subsets.sd / 10, (len(x), len(y)), label)}
+    return {("kd_subsets", POOLED): with_error(subsets.mean, subsets.sd / 10, n, {"repeats": 1, "interval": label})}
 
 
 def _features(candidate: Candidate, space: FeatureSpace) -> tuple[Array, Array]:
     (r, _), (g, _) = pools(candidate)
-    return space.raw[space.position[r]], space.raw[space.position[g]]
+    return space.raw_of(r), space.raw_of(g)
 
 
 def _measurable(x: Array, y: Array) -> bool:
     return min(len(x), len(y)) > 1 and bool(np.isfinite(x).all() and np.isfinite(y).all())
-
-
-def _plain(value: float, x: Array, y: Array) -> Score:
-    return Score(value, NAN, NAN, len(x), len(y), {"interval": "none"})
 
 
 def pools(candidate: Candidate) -> tuple[tuple[Rows, NDArray[np.int64]], tuple[Rows, NDArray[np.int64]]]:
@@ -121,14 +101,8 @@ def pools(candidate: Candidate) -> tuple[tuple[Rows, NDArray[np.int64]], tuple[R
     strata, draw = candidate.evaluation.strata, candidate.draws[0]
     names = sorted({s.perturbation for s in strata})
     number = {s.name: names.index(s.perturbation) for s in strata}
-    return (
-        _unique([(sides.reference, number[name]) for name, sides in draw.items()]),
-        _unique([(sides.generated, number[name]) for name, sides in draw.items()]),
-    )
-
-
-def _score(value: float, error: float, counts: tuple[int, int], label: str) -> Score:
-    return Score(value, value - 1.96 * error, value + 1.96 * error, *counts, {"repeats": 1, "interval": label})
+    real = _unique([(sides.reference, number[name]) for name, sides in draw.items()])
+    return real, _unique([(sides.generated, number[name]) for name, sides in draw.items()])
 
 
 def _unique(parts: list[tuple[Rows, int]]) -> tuple[Rows, NDArray[np.int64]]:

@@ -7,7 +7,6 @@ They are given beside the judgement and have no vote in it. Both are of one gene
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier  # pyright: ignore[reportMissingTypeStubs]
 from sklearn.pipeline import Pipeline  # pyright: ignore[reportMissingTypeStubs]
 from sklearn.preprocessing import StandardScaler  # pyright: ignore[reportMissingTypeStubs]
@@ -15,45 +14,40 @@ from sklearn.preprocessing import StandardScaler  # pyright: ignore[reportMissin
 from virtassay.evaluation.candidate import Candidate
 from virtassay.evaluation.evaluation_set import NO_ROWS, Assignment, Rows
 from virtassay.evaluation.glossary import HIGHER, LOWER, Description
-from virtassay.evaluation.intervals import Score, Scores, over_perturbations
+from virtassay.evaluation.intervals import Score, Scores, plain
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics import distance
 from virtassay.evaluation.space import NAN, FeatureSpace
 from virtassay.flow.traits import having
 
-Array = NDArray[np.float64]
 INCEPTION = "inception"  # the featurizer; in any other one these protocols say nothing
 SUBSETS = 100  # images of each of 100 subsets
 CELLFLUX_IMAGES = 5120
 
 FID = Description(
-    "fid",
-    "FID",
-    LOWER,
-    "The Fréchet distance in Inception's features, as published tables have it. Never the verdict.",
-    pooled=True,
-)
+    "fid", "FID", LOWER,
+    "The Fréchet distance in Inception's features, as published tables have it. Never the verdict.", pooled=True,
+)  # fmt: skip
 FID_C = Description(
-    "fid_c",
-    "FID of each perturbation",
-    LOWER,
+    "fid_c", "FID of each perturbation", LOWER,
     "The mean over perturbations of their own FID. Biased upwards, as perturbations have few images.",
-)
+)  # fmt: skip
 KID_X1000 = Description(
-    "kid_x1000", "KID × 1,000", LOWER, "The kernel distance in Inception's features, quoted so.", pooled=True
-)
+    "kid_x1000", "KID × 1,000", LOWER,
+    "The kernel distance in Inception's features, quoted so.", pooled=True,
+)  # fmt: skip
 KID_X100 = Description(
-    "kid_x100", "KID × 100", LOWER, "The kernel distance in Inception's features, quoted so.", pooled=True
-)
+    "kid_x100", "KID × 100", LOWER,
+    "The kernel distance in Inception's features, quoted so.", pooled=True,
+)  # fmt: skip
 KID_C_X100 = Description(
-    "kid_c_x100", "KID of each perturbation × 100", LOWER, "The mean over perturbations of their own KID."
-)
+    "kid_c_x100", "KID of each perturbation × 100", LOWER,
+    "The mean over perturbations of their own KID.",
+)  # fmt: skip
 MOA_ACCURACY = Description(
-    "moa_accuracy",
-    "Mechanism recognised",
-    HIGHER,
+    "moa_accuracy", "Mechanism recognised", HIGHER,
     "Share of generated images whose mechanism a classifier taught by real training images names.",
-)
+)  # fmt: skip
 
 
 @having(describes=(FID, KID_X1000))
@@ -81,43 +75,36 @@ def cellflux2025(candidate: Candidate, space: FeatureSpace) -> Scores:
     names = sorted({s.perturbation for s in strata})
     parts = [_pools({s.name: draw[s.name] for s in strata if s.perturbation == name}) for name in names]
     parts = [(np.intersect1d(r, real), np.intersect1d(g, generated)) for r, g in parts]
-    n, ones = (len(real), len(generated)), np.ones(len(names))
-    for metric, each in (
-        ("fid_c", [_fid(space, r, g).value for r, g in parts]),
-        ("kid_c_x100", [_kid(space, r, g, 100).value for r, g in parts]),
-    ):
-        scores[metric, POOLED] = over_perturbations(
-            np.array(each), ones, names, n, candidate.resamples, candidate.evaluation.seed
-        )
-    scores["moa_accuracy", POOLED] = Score(_moa_accuracy(candidate, space), NAN, NAN, *n, {"interval": "none"})
+    n = len(real), len(generated)
+    fids = np.array([_fid(space, r, g).value for r, g in parts])
+    kids = np.array([_kid(space, r, g, 100).value for r, g in parts])
+    scores["fid_c", POOLED] = candidate.pooled(fids, names, n=n)
+    scores["kid_c_x100", POOLED] = candidate.pooled(kids, names, n=n)
+    scores["moa_accuracy", POOLED] = plain(_moa_accuracy(candidate, space), n)
     return scores
 
 
 def _pools(draw: Assignment) -> tuple[Rows, Rows]:
     """All real and all generated images, in the order of their tables; a repeated image stays so."""
-    return (
-        np.sort(np.concatenate([sides.reference for sides in draw.values()])),
-        np.sort(np.concatenate([sides.generated for sides in draw.values()])),
-    )
+    real = np.sort(np.concatenate([sides.reference for sides in draw.values()]))
+    return real, np.sort(np.concatenate([sides.generated for sides in draw.values()]))
 
 
 def _measurable(space: FeatureSpace, *pools: Rows) -> bool:
-    return all(len(rows) > 1 and np.isfinite(space.raw[space.position[rows]]).all() for rows in pools)
+    return all(len(rows) > 1 and np.isfinite(space.raw_of(rows)).all() for rows in pools)
 
 
 def _fid(space: FeatureSpace, real: Rows, generated: Rows) -> Score:
-    value = NAN
-    if _measurable(space, real, generated):
-        value = distance.fd(space.raw[space.position[real]], space.raw[space.position[generated]])
-    return Score(value, NAN, NAN, len(real), len(generated), {"interval": "none"})
+    measurable = _measurable(space, real, generated)
+    value = distance.fd(space.raw_of(real), space.raw_of(generated)) if measurable else NAN
+    return plain(value, (len(real), len(generated)))
 
 
 def _kid(space: FeatureSpace, real: Rows, generated: Rows, times: float) -> Score:
     size = min(SUBSETS, len(real), len(generated))
     subsets = distance.Subsets(NAN, NAN)
     if _measurable(space, real, generated):
-        x, y = space.raw[space.position[real]], space.raw[space.position[generated]]
-        subsets = distance.kd_subsets(x, y, size=size)
+        subsets = distance.kd_subsets(space.raw_of(real), space.raw_of(generated), size=size)
     half = 1.96 * times * subsets.sd / 10
     detail = {"interval": f"± 1.96 standard errors over 100 subsets of {size}"}
     value = times * subsets.mean
@@ -136,7 +123,7 @@ def _moa_accuracy(candidate: Candidate, space: FeatureSpace) -> float:
         return NAN
     layer = MLPClassifier((512,), early_stopping=True, max_iter=500, random_state=evaluation.seed)
     head: Any = Pipeline([("scale", StandardScaler()), ("layer", layer)])
-    head.fit(space.raw[space.position[taught]], labels)
-    answers: list[str] = head.predict(space.raw[space.position[generated]]).tolist()
+    head.fit(space.raw_of(taught), labels)
+    answers: list[str] = head.predict(space.raw_of(generated)).tolist()
     right = [moa for rows, moa in questions for _ in rows.tolist()]
     return float(np.mean([a == b for a, b in zip(answers, right, strict=True)]))

@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from virtassay.evaluation.candidate import Candidate
 from virtassay.evaluation.evaluation_set import Stratum
 from virtassay.evaluation.glossary import HIGHER, Description
-from virtassay.evaluation.intervals import Scores, over_perturbations
+from virtassay.evaluation.intervals import Scores, numbered
 from virtassay.evaluation.judgement import POOLED
-from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.evaluation.metrics.effect import both_sides
+from virtassay.evaluation.space import NAN, Array, FeatureSpace
 from virtassay.flow.traits import having
 
-Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 TIE = 1e-12
 BLOCK = 1 << 22  # closenesses held at once
@@ -65,9 +65,7 @@ def pds(
     NaN for a treatment without another candidate (nothing to discriminate), and where its own effect or a candidate's
     is not finite. Raises ValueError for effects or candidates of other shapes.
     """
-    g, r = np.asarray(generated, np.float64), np.asarray(real, np.float64)
-    if g.ndim != 2 or g.shape != r.shape:
-        raise ValueError(f"effects have shapes {g.shape} and {r.shape}; expected both (treatments, features).")
+    g, r = both_sides(generated, real)
     among = np.ones((len(g), len(g)), bool) if candidates is None else np.array(candidates, bool)
     if among.shape != (len(g), len(g)):
         raise ValueError(f"candidates have shape {among.shape}; expected (treatments, treatments) = {(len(g),) * 2}.")
@@ -98,8 +96,8 @@ def nsc(
     """
     g, r = np.asarray(generated, np.float64), np.asarray(real, np.float64)
     known = np.array([m is not None for m in moa], bool)
-    mechanism, of_compound = _numbered([m or "" for m in moa]), _numbered(compound)
-    of_batch = None if batch is None else _numbered(batch)
+    mechanism, of_compound = numbered([m or "" for m in moa]), numbered(compound)
+    of_batch = None if batch is None else numbered(batch)
     answers = np.full(len(g), np.nan)
     for rows in _runs(len(g), len(r)):
         close = cosines(g[rows], r)
@@ -131,15 +129,18 @@ def retrieval_map(
     """
     g, r = np.asarray(generated, np.float64), np.asarray(real, np.float64)
     for labels in (treatment, batch):
-        if g.ndim != 2 or r.ndim != 2 or g.shape[1] != r.shape[1] or [len(one) for one in labels] != [len(g), len(r)]:
+        sizes = list(map(len, labels))
+        if g.ndim != 2 or r.ndim != 2 or g.shape[1] != r.shape[1] or sizes != [len(g), len(r)]:
             raise ValueError(
-                f"profiles have shapes {g.shape} and {r.shape}, labels {[len(one) for one in labels]}; expected (n, d) "
+                f"profiles have shapes {g.shape} and {r.shape}, labels {sizes}; expected (n, d) "
                 "and (m, d) with the same d, and labels (n,) and (m,)."
             )
     lost = np.flatnonzero(~np.isfinite(r).all(1))
     if len(lost):
         raise ValueError(f"{len(lost)} real profiles are not finite (rows {lost[:5].tolist()}); leave them out.")
-    of_treatment, of_batch = (np.split(_numbered([*one, *other]), [len(g)]) for one, other in (treatment, batch))
+    of_treatment, of_batch = (
+        np.split(numbered([*queries, *gallery]), [len(g)]) for queries, gallery in (treatment, batch)
+    )
     precisions = np.full(len(g), np.nan)
     for rows in _runs(len(g), len(r)):
         right = of_treatment[0][rows, None] == of_treatment[1]
@@ -169,10 +170,6 @@ def average_precision(scores: Array, right: Mask, ranked: Mask) -> Array:
     return np.divide((hit * precision).sum(1), n, out=np.full(len(n), np.nan), where=n > 0)
 
 
-def _numbered(labels: Sequence[str]) -> NDArray[np.int64]:
-    return np.unique(np.array(labels), return_inverse=True)[1].astype(np.int64)
-
-
 def _runs(n: int, width: int) -> list[slice]:
     """Rows 0…n−1 in runs whose closenesses with `width` others fit a block."""
     step = max(BLOCK // max(width, 1), 1)
@@ -180,11 +177,9 @@ def _runs(n: int, width: int) -> list[slice]:
 
 
 RETRIEVAL_MAP = Description(
-    "retrieval_map",
-    "Retrieval of replicates (mAP)",
-    HIGHER,
+    "retrieval_map", "Retrieval of replicates (mAP)", HIGHER,
     "How high the real wells of a treatment rank when its generated effect searches the wells of the batch.",
-)
+)  # fmt: skip
 
 
 @having(describes=(RETRIEVAL_MAP,))
@@ -211,12 +206,4 @@ def retrieved(candidate: Candidate, space: FeatureSpace) -> Scores:
     )
     if not candidate.is_model:
         precision[[len(draw[s.name].generated) == 0 for s in strata]] = NAN
-    score = over_perturbations(
-        precision,
-        np.ones(len(precision)),
-        [s.perturbation for s in strata],
-        candidate.counts,
-        candidate.resamples,
-        evaluation.seed,
-    )
-    return {("retrieval_map", POOLED): score}
+    return {("retrieval_map", POOLED): candidate.pooled(precision, [s.perturbation for s in strata])}

@@ -5,9 +5,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from virtassay.evaluation.evaluation_set import Assignment, EvaluationSet, Stratum, at_most, generator_for
-from virtassay.evaluation.space import FeatureSpace
+from virtassay.evaluation.space import Array, FeatureSpace
 
-Array = NDArray[np.float64]
 TREATMENTS = 60
 CELLS = 200  # of each side
 LEAST = 1e-9  # s.d. of the controls: less is rounding

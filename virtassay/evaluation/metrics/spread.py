@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.covariance import (  # pyright: ignore[reportMissingTypeStubs]
     ledoit_wolf_shrinkage,  # pyright: ignore[reportUnknownVariableType]
 )
 
 from virtassay.evaluation.candidate import Candidate
+from virtassay.evaluation.evaluation_set import EvaluationSet
 from virtassay.evaluation.glossary import Description, near
-from virtassay.evaluation.intervals import Scores, over_perturbations
+from virtassay.evaluation.intervals import Scores
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.checks import check_same_width, image_features
-from virtassay.evaluation.space import NAN, FeatureSpace
+from virtassay.evaluation.space import NAN, Array, FeatureSpace
 from virtassay.flow.traits import having
 
-Array = NDArray[np.float64]
 TAIL = 0.01
 FEWEST = 10  # images on either side: fewer say nothing about a spread
 
@@ -94,6 +94,12 @@ def control_tail(controls: ArrayLike, wells: ArrayLike, *, seed: int = 0) -> Con
     return ControlTail(mean, axes, tail.precision, tail.rest, threshold)
 
 
+def control_tails(evaluation: EvaluationSet, space: FeatureSpace) -> dict[str, ControlTail]:
+    """The tail of each batch that has controls."""
+    rows = {batch: parts.all for batch, parts in evaluation.controls[0].items() if len(parts.all)}
+    return {b: control_tail(space.of(r), evaluation.well[r], seed=evaluation.seed) for b, r in rows.items()}
+
+
 def rare_fraction_error(tail: ControlTail, real: ArrayLike, generated: ArrayLike) -> float:
     """Share of one stratum's cells beyond the controls' 1 % tail, generated less real.
 
@@ -112,17 +118,13 @@ def rare_fraction_error(tail: ControlTail, real: ArrayLike, generated: ArrayLike
 
 
 VARIANCE_RATIO = Description(
-    "variance_ratio",
-    "Spread",
-    near(1),
+    "variance_ratio", "Spread", near(1),
     "Variance among the generated cells of a treatment over that among the real ones. Below 1: too uniform.",
-)
+)  # fmt: skip
 RARE_FRACTION_ERROR = Description(
-    "rare_fraction_error",
-    "Rare cells",
-    near(0),
+    "rare_fraction_error", "Rare cells", near(0),
     "Share of cells that are rarer than 1 in 100 controls, generated less real. Below 0: rare cells are missing.",
-)
+)  # fmt: skip
 
 
 @having(describes=(VARIANCE_RATIO, RARE_FRACTION_ERROR))
@@ -134,11 +136,7 @@ def spread(candidate: Candidate, space: FeatureSpace) -> Scores:
     """
     evaluation, draw = candidate.evaluation, candidate.draws[0]
     names = [s.perturbation for s in evaluation.strata]
-    tails = {
-        batch: control_tail(space.of(parts.all), evaluation.well[parts.all], seed=evaluation.seed)
-        for batch, parts in evaluation.controls[0].items()
-        if len(parts.all)
-    }
+    tails = control_tails(evaluation, space)
     ratio, error, share = (np.full(len(names), NAN) for _ in range(3))
     for i, s in enumerate(evaluation.strata):
         real, generated = space.of(draw[s.name].reference), space.of(draw[s.name].generated)
@@ -147,10 +145,9 @@ def spread(candidate: Candidate, space: FeatureSpace) -> Scores:
         ratio[i] = variance_ratio(real, generated)
         error[i] = rare_fraction_error(tails[s.batch], real, generated)
         share[i] = tails[s.batch].share_beyond(real)
-    ones, known = np.ones(len(names)), np.isfinite(error)
-    real_share = float(share[known].mean()) if known.any() else None
-    again = (names, candidate.counts, candidate.resamples, evaluation.seed)
+    known = np.isfinite(error)
+    detail = {"real_share": float(share[known].mean()) if known.any() else None}
     return {
-        ("variance_ratio", POOLED): over_perturbations(ratio, ones, *again),
-        ("rare_fraction_error", POOLED): over_perturbations(error, ones, *again, real_share=real_share),
+        ("variance_ratio", POOLED): candidate.pooled(ratio, names),
+        ("rare_fraction_error", POOLED): candidate.pooled(error, names, detail=detail),
     }

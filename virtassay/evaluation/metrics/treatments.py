@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from virtassay.evaluation import intervals
 from virtassay.evaluation.candidate import Candidate
@@ -13,79 +12,50 @@ from virtassay.evaluation.intervals import Score, Scores
 from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics import effect, recall
 from virtassay.evaluation.metrics.effect import StratumEffect
-from virtassay.evaluation.space import NAN, FeatureSpace
-
-Array = NDArray[np.float64]
+from virtassay.evaluation.space import NAN, Array, FeatureSpace
 
 EFFECT_SLOPE = Description(
-    "effect_slope",
-    "Effect slope",
-    near(1),
-    "How strong the generated effect is along the real one. 1: right strength. 0: no effect. 2: twice "
-    "exaggerated. It does not see effects in a wrong direction: read it together with the correlation.",
-)
+    "effect_slope", "Effect slope", near(1),
+    "How strong the generated effect is along the real one. 1: right strength. 0: no effect. 2: twice exaggerated. It "
+    "does not see effects in a wrong direction: read it together with the correlation.",
+)  # fmt: skip
 PEARSON_DELTA = Description(
-    "pearson_delta",
-    "Correlation of effects",
-    HIGHER,
-    "Correlation, over features, of the generated and the real mean shift from the controls. Flattering when "
-    "all treatments share one shift (toxicity, for instance): a model that knows only that shift scores high.",
-)
+    "pearson_delta", "Correlation of effects", HIGHER,
+    "Correlation, over features, of the generated and the real mean shift from the controls. Flattering when all "
+    "treatments share one shift (toxicity, for instance): a model that knows only that shift scores high.",
+)  # fmt: skip
 PEARSON_DELTA_CENTRED = Description(
-    "pearson_delta_centred",
-    "Correlation of effects, centred",
-    HIGHER,
+    "pearson_delta_centred", "Correlation of effects, centred", HIGHER,
     "The same after the shift that all treatments share is taken away: only what is specific to a treatment counts.",
-)
+)  # fmt: skip
 PDS = Description(
-    "pds",
-    "Treatment discrimination (PDS)",
-    HIGHER,
+    "pds", "Treatment discrimination (PDS)", HIGHER,
     "Is the generated effect nearest to the real effect of its own treatment? 1: always. 0.5: chance.",
-)
+)  # fmt: skip
 NSC = Description(
-    "nsc",
-    "Mechanism, not same compound (NSC)",
-    HIGHER,
-    "Share of generated treatments whose nearest real treatment of another compound has the same mechanism of "
-    "action. Compare it with the real replicate, which does not reach 1 either; with few compounds it is "
-    "coarse.",
-)
+    "nsc", "Mechanism, not same compound (NSC)", HIGHER,
+    "Share of generated treatments whose nearest real treatment of another compound has the same mechanism of action. "
+    "Compare it with the real replicate, which does not reach 1 either; with few compounds it is coarse.",
+)  # fmt: skip
 NSCB = Description(
-    "nscb",
-    "Mechanism, not same compound or batch (NSCB)",
-    HIGHER,
+    "nscb", "Mechanism, not same compound or batch (NSCB)", HIGHER,
     "As NSC, with the nearest treatment taken from another batch as well: no help from batch effects.",
-)
+)  # fmt: skip
 PDS_L2 = Description(
-    "pds_l2",
-    "Treatment discrimination by distance",
-    HIGHER,
+    "pds_l2", "Treatment discrimination by distance", HIGHER,
     "As treatment discrimination, by Euclidean distance after both sides are brought to equal size. 0.5: chance.",
-)
+)  # fmt: skip
 PDS_WITHIN_MOA = Description(
-    "pds_within_moa",
-    "Treatment discrimination within a mechanism",
-    HIGHER,
+    "pds_within_moa", "Treatment discrimination within a mechanism", HIGHER,
     "The same among treatments of one mechanism only: knowing the mechanism alone gives 0.5.",
-)
+)  # fmt: skip
 PDS_UNSEEN = Description(
-    "pds_unseen",
-    "Treatment discrimination of unseen perturbations",
-    HIGHER,
+    "pds_unseen", "Treatment discrimination of unseen perturbations", HIGHER,
     "The same among perturbations that were never trained on. 0.5: chance.",
-)
+)  # fmt: skip
 TREATMENT_METRICS = (
-    EFFECT_SLOPE,
-    PEARSON_DELTA,
-    PEARSON_DELTA_CENTRED,
-    PDS,
-    NSC,
-    NSCB,
-    PDS_L2,
-    PDS_WITHIN_MOA,
-    PDS_UNSEEN,
-)
+    EFFECT_SLOPE, PEARSON_DELTA, PEARSON_DELTA_CENTRED, PDS, NSC, NSCB, PDS_L2, PDS_WITHIN_MOA, PDS_UNSEEN,
+)  # fmt: skip
 
 
 def finite_mean(values: Sequence[Sequence[float]] | Array) -> Array:
@@ -95,11 +65,6 @@ def finite_mean(values: Sequence[Sequence[float]] | Array) -> Array:
     total = np.where(finite, x, 0.0).sum(0)
     count = finite.sum(0)
     return np.divide(total, count, out=np.full(x.shape[1:], NAN), where=count > 0)
-
-
-def dense(labels: Sequence[str]) -> NDArray[np.int64]:
-    """Number the labels 0…k−1."""
-    return np.unique(np.array(labels), return_inverse=True)[1].astype(np.int64)
 
 
 def effect_scores(
@@ -122,7 +87,7 @@ def effect_scores(
         kept = np.flatnonzero(np.isfinite(top) & np.isfinite(bottom)).tolist()
         if len(kept) == 0:
             continue
-        cluster = dense([owner[i].perturbation if by_perturbation else owner[i].treatment for i in kept])
+        cluster = intervals.numbered([owner[i].perturbation if by_perturbation else owner[i].treatment for i in kept])
         total = bottom[kept].sum()
         value = float(top[kept].sum() / total) if total > 0 else NAN
         label = f"bootstrap over {cluster.max() + 1} {'perturbations' if by_perturbation else 'treatments'}"

@@ -19,8 +19,8 @@ class LastRun:
 
 def last_run() -> LastRun:
     """Read what was written last."""
-    made = CAUGHT.read_text("utf-8").partition("\n")[0].removeprefix("# ")
-    return LastRun(made, *(pl.read_csv(path, comment_prefix="#") for path in (CAUGHT, DIALS)))
+    origin = CAUGHT.read_text("utf-8").partition("\n")[0].removeprefix("# ")
+    return LastRun(origin, *(pl.read_csv(path, comment_prefix="#") for path in (CAUGHT, DIALS)))
 
 
 def keep(run: LastRun) -> None:

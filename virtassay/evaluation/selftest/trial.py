@@ -10,7 +10,7 @@ from virtassay.evaluation import metrics as ours
 from virtassay.evaluation.baselines import BASELINES, floors_of, real_replicate
 from virtassay.evaluation.candidate import Candidate, Metric
 from virtassay.evaluation.criteria import Criteria
-from virtassay.evaluation.evaluation_set import Assignment, EvaluationSet, StratumImages
+from virtassay.evaluation.evaluation_set import Assignment, EvaluationSet
 from virtassay.evaluation.featurizers.features import Featurizer
 from virtassay.evaluation.glossary import Glossary
 from virtassay.evaluation.judgement import CEILING, MODEL, POOLED, Row
@@ -22,18 +22,9 @@ from virtassay.evaluation.strata import build_evaluation_set
 from virtassay.evaluation.verdict import anchored, verdict
 
 METRICS: tuple[Metric, ...] = (
-    ours.distances,
-    ours.extrapolated,
-    ours.published_kernel,
-    ours.manifolds,
-    ours.memorised,
-    ours.spread,
-    ours.told_apart,
-    ours.recognised,
-    ours.batches_shown,
-    ours.retrieved,
-    partial(ours.related, pairs={"moa": None}),
-)
+    ours.distances, ours.extrapolated, ours.published_kernel, ours.manifolds, ours.memorised, ours.spread,
+    ours.told_apart, ours.recognised, ours.batches_shown, ours.retrieved, partial(ours.related, pairs={"moa": None}),
+)  # fmt: skip
 ALL = 10**9  # images of a kind: as many as there are
 
 
@@ -98,9 +89,4 @@ def trial(
 def _draw(evaluation: EvaluationSet, screen: SimulatedScreen, generator: Generator) -> Assignment:
     """The answers to all requests in the place of the model's images."""
     requests = {(w.batch, drug_of(w)): w for w in screen.requests}
-    draw: Assignment = {}
-    for s in evaluation.strata:
-        controls = evaluation.controls[0][s.batch]
-        rows = evaluation.add(generator(screen, requests[s.batch, s.perturbation]))
-        draw[s.name] = StratumImages(s.real, rows, controls.real, controls.generated)
-    return draw
+    return evaluation.assigned(0, lambda s: evaluation.add(generator(screen, requests[s.batch, s.perturbation])))

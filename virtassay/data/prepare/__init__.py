@@ -15,25 +15,7 @@ from virtassay.data.prepare.sources import FilePerChannel, FilePerCrop, Stack
 from virtassay.data.prepare.table import prepare_table
 
 __all__ = [
-    "Annotation",
-    "CellCrops",
-    "Centres",
-    "FilePerChannel",
-    "FilePerCrop",
-    "Fixed",
-    "Illumination",
-    "LabelMasks",
-    "Nuclei",
-    "OmeTiff",
-    "OmeZarr",
-    "OutlineMasks",
-    "ParquetImages",
-    "Percentile",
-    "Quality",
-    "Stack",
-    "Tiles",
-    "open_image_folder",
-    "plate_table",
-    "prepare_profiles",
-    "prepare_table",
-]
+    "Annotation", "CellCrops", "Centres", "FilePerChannel", "FilePerCrop", "Fixed", "Illumination", "LabelMasks",
+    "Nuclei", "OmeTiff", "OmeZarr", "OutlineMasks", "ParquetImages", "Percentile", "Quality", "Stack", "Tiles",
+    "open_image_folder", "plate_table", "prepare_profiles", "prepare_table",
+]  # fmt: skip

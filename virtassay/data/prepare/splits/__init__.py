@@ -16,14 +16,6 @@ from virtassay.data.prepare.splits.compounds import by_cluster, by_scaffold
 from virtassay.data.prepare.splits.file import split_from_file, write_split
 
 __all__ = [
-    "WELL",
-    "by_cluster",
-    "by_scaffold",
-    "split_by_values",
-    "split_by_well",
-    "split_from_file",
-    "split_unseen",
-    "split_unseen_batch",
-    "split_unseen_perturbation",
-    "write_split",
-]
+    "WELL", "by_cluster", "by_scaffold", "split_by_values", "split_by_well", "split_from_file", "split_unseen",
+    "split_unseen_batch", "split_unseen_perturbation", "write_split",
+]  # fmt: skip

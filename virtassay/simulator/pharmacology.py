@@ -23,24 +23,10 @@ from rdkit import Chem, rdBase
 from virtassay.data.molecules.descriptors import Morgan
 
 AXES = (
-    "nucleus_size",
-    "nucleus_irregularity",
-    "chromatin_clumping",
-    "nucleoli",
-    "cell_area",
-    "elongation",
-    "protrusions",
-    "tubulin_bundling",
-    "tubulin_loss",
-    "perinuclear",
-    "actin_rim",
-    "actin_fibres",
-    "actin_clumps",
-    "granularity",
-    "mitosis",
-    "spindle_collapse",
-    "multinucleation",
-)
+    "nucleus_size", "nucleus_irregularity", "chromatin_clumping", "nucleoli", "cell_area", "elongation", "protrusions",
+    "tubulin_bundling", "tubulin_loss", "perinuclear", "actin_rim", "actin_fibres", "actin_clumps", "granularity",
+    "mitosis", "spindle_collapse", "multinucleation",
+)  # fmt: skip
 # The direction a_m of each mechanism class, from what its best known members do to adherent epithelial cells.
 CLASSES: dict[str, dict[str, float]] = {
     "tubulin destabiliser": dict(
@@ -81,33 +67,17 @@ CLASSES: dict[str, dict[str, float]] = {
     "inactive": {},
 }
 TOXICITY = {  # the part of the cells that is gone at a saturating dose
-    "tubulin destabiliser": 0.45,
-    "tubulin stabiliser": 0.45,
-    "actin disruptor": 0.3,
-    "Eg5 inhibitor": 0.35,
-    "Aurora kinase inhibitor": 0.5,
-    "cholesterol-lowering": 0.4,
-    "HDAC inhibitor": 0.5,
-    "lysosomotropic": 0.25,
-    "protein synthesis inhibitor": 0.55,
-    "proteasome inhibitor": 0.65,
-    "DNA damage": 0.6,
-    "PI3K/mTOR inhibitor": 0.35,
+    "tubulin destabiliser": 0.45, "tubulin stabiliser": 0.45, "actin disruptor": 0.3, "Eg5 inhibitor": 0.35,
+    "Aurora kinase inhibitor": 0.5, "cholesterol-lowering": 0.4, "HDAC inhibitor": 0.5, "lysosomotropic": 0.25,
+    "protein synthesis inhibitor": 0.55, "proteasome inhibitor": 0.65, "DNA damage": 0.6, "PI3K/mTOR inhibitor": 0.35,
     "inactive": 0.0,
-}
+}  # fmt: skip
 GENES = {  # gene knocked out -> the class of the drugs that hit its product; AAVS1 is the usual harmless site
-    "KIF11": "Eg5 inhibitor",
-    "TUBB": "tubulin destabiliser",
-    "AURKB": "Aurora kinase inhibitor",
-    "ACTB": "actin disruptor",
-    "HMGCR": "cholesterol-lowering",
-    "PSMB5": "proteasome inhibitor",
-    "HDAC1": "HDAC inhibitor",
-    "EEF2": "protein synthesis inhibitor",
-    "MTOR": "PI3K/mTOR inhibitor",
-    "TOP2A": "DNA damage",
-    "AAVS1": "inactive",
-}
+    "KIF11": "Eg5 inhibitor", "TUBB": "tubulin destabiliser", "AURKB": "Aurora kinase inhibitor",
+    "ACTB": "actin disruptor", "HMGCR": "cholesterol-lowering", "PSMB5": "proteasome inhibitor",
+    "HDAC1": "HDAC inhibitor", "EEF2": "protein synthesis inhibitor", "MTOR": "PI3K/mTOR inhibitor",
+    "TOP2A": "DNA damage", "AAVS1": "inactive",
+}  # fmt: skip
 KNOCK_OUT_RESPONSE = 0.8  # a knock-out resembles a drug near saturation, but cells adapt to it
 SPECIFIC = 0.3  # standard deviation of the compound-specific part, in each axis
 LENGTH = 0.8  # of that smooth function; unrelated fingerprints lie about 1.3 apart, analogues 0.5

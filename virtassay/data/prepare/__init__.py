@@ -2,9 +2,8 @@
 
 from virtassay.data.prepare.annotation import Annotation
 from virtassay.data.prepare.fields.cells import CellCrops
-from virtassay.data.prepare.fields.find import Nuclei, Tiles
+from virtassay.data.prepare.fields.find import Centres, LabelMasks, Nuclei, OutlineMasks, Tiles
 from virtassay.data.prepare.fields.illumination import Illumination
-from virtassay.data.prepare.fields.masks import Centres, LabelMasks, OutlineMasks
 from virtassay.data.prepare.fields.ome import OmeTiff, OmeZarr, plate_table
 from virtassay.data.prepare.fields.quality import Quality
 from virtassay.data.prepare.image_folder import open_image_folder

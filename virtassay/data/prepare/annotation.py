@@ -3,13 +3,14 @@
 import hashlib
 import logging
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from virtassay import schema
 from virtassay.data.molecules.descriptors import canonical_column, inchikey_column
 from virtassay.data.prepare.sources import fill
 from virtassay.schema import COLUMNS, COMBINED, REQUIRED, InvalidIndex, offenders, require_controls, treatment, validate
@@ -63,10 +64,9 @@ def read_table(path: Path, annotation: Annotation = UNMAPPED) -> pl.DataFrame:
         header = pl.read_csv(path, separator=separator, n_rows=0).columns
         columns = annotation.columns
         text = {columns.get(name, name) for name, dtype in COLUMNS.items() if dtype in (pl.String, pl.List(pl.String))}
-        text |= {part for of in columns.values() for _, part, _, _ in string.Formatter().parse(of) if part}
-        text -= {columns.get(name, name) for name in ("dose_um", "x_px", "y_px", "is_control")} | set(
-            annotation.constants
-        )
+        text |= named_in(columns.values())
+        text -= {columns.get(name, name) for name in ("dose_um", "x_px", "y_px", "is_control")}
+        text -= set(annotation.constants)
         return pl.read_csv(
             path,
             separator=separator,
@@ -76,6 +76,11 @@ def read_table(path: Path, annotation: Annotation = UNMAPPED) -> pl.DataFrame:
         )
     except pl.exceptions.PolarsError as error:
         raise InvalidIndex(f"{path} cannot be read as a table: {error}.") from error
+
+
+def named_in(patterns: Iterable[str]) -> set[str]:
+    """Return the columns that patterns such as "{experiment}_{plate}" name."""
+    return {part for pattern in patterns for _, part, _, _ in string.Formatter().parse(pattern) if part}
 
 
 def make_index(raw: pl.DataFrame, source: str, annotation: Annotation) -> pl.DataFrame:
@@ -241,12 +246,12 @@ def one_pixel_size(index: pl.DataFrame, pixel_size_um: float | None, source: str
 
 def _warn_of_bare_plates(index: pl.DataFrame, source: str) -> None:
     """Controls are those of the batch: a plate without any is usable, and may be a slip."""
-    bare = index.group_by("plate").agg(pl.col("is_control").any()).filter(~pl.col("is_control"))["plate"].sort()
-    if len(bare):
+    bare = schema.without_control(index, "plate")
+    if bare:
         log.warning(
-            "%s: no control images on %d plate(s): %s%s. Their wells are held against their batch's other "
+            "%s: no control images on %d plate(s): %s. Their wells are held against their batch's other "
             "controls; leave them out by keep, or map batch to the plate, if plates differ.",
-            source, len(bare), ", ".join(bare.head(5)), ", …" if len(bare) > 5 else "",
+            source, len(bare), schema.some(bare),
         )  # fmt: skip
 
 

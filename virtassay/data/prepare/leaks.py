@@ -23,7 +23,7 @@ from virtassay.data.dataset.store import Dataset
 from virtassay.data.molecules import similarity
 from virtassay.data.prepare.duplicates import find_duplicates
 from virtassay.files import write_text
-from virtassay.schema import InvalidIndex
+from virtassay.schema import InvalidIndex, some, without_control
 
 log = logging.getLogger(__name__)
 SHOWN = 5  # offenders named in an error
@@ -61,15 +61,16 @@ class LeakCheck:
 
     @property
     def passed(self) -> bool:
+        """Whether no more offenders were found than are allowed."""
         return self.n <= self.allowed
 
     @property
     def leak(self) -> bool:
+        """Whether offenders are a leak into what is judged, not only worth a note."""
         return self.name in LEAKS
 
     def __str__(self) -> str:
-        shown = ", ".join(self.offenders[:SHOWN])
-        return f"{self.n} {MEANING[self.name]} ({self.name}: {shown}{', …' if self.n > SHOWN else ''})"
+        return f"{self.n} {MEANING[self.name]} ({self.name}: {some(self.offenders, SHOWN)})"
 
 
 def audit_index(index: pl.DataFrame) -> list[LeakCheck]:
@@ -79,14 +80,13 @@ def audit_index(index: pl.DataFrame) -> list[LeakCheck]:
     treated = _shared(seen.filter(~control), test.filter(~control), well)
     fields = _shared(seen, test, [*well, "site"]) if "site" in index.columns else []
     watched = _shared(index.filter(split="train"), index.filter(split="val"), well)
-    lonely = test.group_by("batch").agg(control.any()).filter(~control)["batch"].sort().to_list()
     return [
         _check("wells", treated),
         _check("fields", fields),
         _check("control_wells", _shared(seen.filter(control), test.filter(control), well)),
         *_compounds(seen, test),
         _check("watched_wells", watched),
-        _check("borrowed_controls", lonely),
+        _check("borrowed_controls", without_control(test, "batch")),
     ]
 
 
@@ -161,14 +161,8 @@ def _compounds(seen: pl.DataFrame, test: pl.DataFrame) -> list[LeakCheck]:
     treated = ~pl.col("is_control")
     trained = set(seen.filter(treated)["perturbation"].explode(empty_as_null=False))
     new = set(test.filter(treated)["perturbation"].explode(empty_as_null=False)) - trained
-    checks = [
-        _check(
-            "names",
-            _pairs(
-                ((name, similarity.plain(name)) for name in new), ((name, similarity.plain(name)) for name in trained)
-            ),
-        )
-    ]
+    written = [[(name, similarity.plain(name)) for name in names] for names in (new, trained)]
+    checks = [_check("names", _pairs(*written))]
     if "smiles" not in test.columns:
         return checks
     tested = _molecules(test).filter(pl.col("perturbation").is_in(list(new)))

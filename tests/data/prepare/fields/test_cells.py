@@ -15,9 +15,8 @@ from tests.data.prepare.own_screen import N, screen
 from tests.test_configs import CONF, composed
 from virtassay.data.dataset.store import Dataset, open_dataset
 from virtassay.data.prepare.fields.cells import CellCrops
-from virtassay.data.prepare.fields.find import Nuclei, Tiles
+from virtassay.data.prepare.fields.find import LabelMasks, Nuclei, Tiles
 from virtassay.data.prepare.fields.illumination import Illumination
-from virtassay.data.prepare.fields.masks import LabelMasks
 from virtassay.data.prepare.fields.quality import Quality
 from virtassay.data.prepare.public.sbs_plate import plate_map
 from virtassay.data.prepare.scaling import Percentile

@@ -217,10 +217,8 @@ class _Tensors:
         changed = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, _Tensors):
-                changed[field.name] = value._map(function)
-            elif value is not None:
-                changed[field.name] = function(value)
+            if value is not None:
+                changed[field.name] = value._map(function) if isinstance(value, _Tensors) else function(value)
         return replace(self, **changed)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:

@@ -6,11 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from skimage.filters import threshold_otsu
 from skimage.measure import euler_number, moments_hu, moments_normalized
 from skimage.measure import moments_central as central
 
-from virtassay.data.prepare.fields.nuclei import dna_channel, otsu
 from virtassay.evaluation.featurizers.cells import CellStatistics
 from virtassay.evaluation.featurizers.structure import MinkowskiFunctionals, blurred, minkowski, spread
 from virtassay.simulator.grow import grow
@@ -31,21 +29,6 @@ def discs(*places, size=64, grey=200, floor=20):
 def masks(seed, n=3, channels=2, size=12):
     smooth = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(n, channels, size, size)), (0, 0, 1, 1))
     return smooth > 0
-
-
-@settings(max_examples=20, deadline=None)
-@given(seed=SEEDS, scale=st.sampled_from([1e-3, 1.0, 1e4]))
-def test_otsu_is_scikit_images(seed, scale):
-    rng = np.random.default_rng(seed)
-    rows = scale * np.concatenate([rng.normal(0, 1, (4, 300)), rng.normal(rng.uniform(1, 9), 1, (4, 90))], 1)
-    ours = otsu(torch.as_tensor(rows)).numpy()
-    theirs = np.array([threshold_otsu(row) for row in rows])
-    assert np.abs(ours - theirs).max() <= np.ptp(rows, 1).max() / 256 + 1e-9  # a level of the histogram, at most
-
-
-def test_nothing_is_above_the_threshold_of_a_constant_row():
-    rows = torch.tensor([[0.3] * 50, [0.3] * 49 + [0.3 + 1e-9]], dtype=torch.float64)
-    assert not (rows > otsu(rows)[:, None]).any()
 
 
 @pytest.mark.parametrize("sd", [0.6, 1.0, 2.5])
@@ -187,14 +170,6 @@ def test_a_simulated_screens_nuclei_are_found():
     assert out[:, 0].mean() == pytest.approx(truth.mean(), rel=0.2)
     assert np.corrcoef(out[:, 0], truth)[0, 1] > 0.4  # neighbours count by their centres, nuclei by what is seen
     assert out[:, 1].mean() == pytest.approx(np.pi * (6.5 * 64 / 48) ** 2, rel=0.3)  # radius of 6.5 units and more
-
-
-def test_the_dna_channel_by_name():
-    assert dna_channel(("actin", "tubulin", "DAPI")) == 2
-    assert dna_channel(("Hoechst 33342", "GFP")) == 0
-    for names in (("actin", "ER"), ("DNA", "dapi")):
-        with pytest.raises(ValueError, match="name the one"):
-            dna_channel(names)
 
 
 def test_what_cannot_be_is_refused():

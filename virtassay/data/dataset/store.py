@@ -58,9 +58,6 @@ class Dataset:
         rows = np.arange(len(self)) if rows is None else np.asarray(rows)
         shard, offset = self.shard[rows], self.offset[rows]
         out = np.empty((len(shard), *self.info.image_shape), self.info.dtype)
-        if len(self.maps) == 1:
-            _gather(self.maps[0], offset, out)
-            return out
         numbers = np.unique(shard)
         if (np.diff(shard) >= 0).all():  # as minibatches come: each shard's images go where they stay
             for number, start in zip(numbers, np.searchsorted(shard, numbers), strict=True):

@@ -110,15 +110,11 @@ def _candidates(tests: np.ndarray, others: np.ndarray) -> Iterator[np.ndarray]:
             a = np.repeat(members, count)
             inside = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
             b = order[np.repeat(start[members], count) + inside]
-            apart = _differing(tests[a], others[b])
+            apart = ONES[(tests[a] ^ others[b]).view(np.uint16).reshape(-1, 4)].sum(1, dtype=np.int64)
             near.append(np.stack([a, apart, b], axis=1)[apart <= APART])
         pairs = np.unique(np.concatenate(near), axis=0)  # sorted by tests, then by distance
         rank = np.arange(len(pairs)) - np.searchsorted(pairs[:, 0], pairs[:, 0])
         yield pairs[rank < CLOSEST][:, [0, 2]]
-
-
-def _differing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return ONES[(a ^ b).view(np.uint16).reshape(-1, 4)].sum(1, dtype=np.int64)
 
 
 def _alike(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -26,7 +26,6 @@ from virtassay.files import write_text
 from virtassay.schema import InvalidIndex, some, without_control
 
 log = logging.getLogger(__name__)
-SHOWN = 5  # offenders named in an error
 KEPT = 1000  # offenders named in audit.json
 BY_CHANCE = 5e-3  # of the test images: 2 pairs of 1,900 rounded nuclei on a real plate
 MEANING = {  # every check: what it found, said of its offenders
@@ -70,22 +69,19 @@ class LeakCheck:
         return self.name in LEAKS
 
     def __str__(self) -> str:
-        return f"{self.n} {MEANING[self.name]} ({self.name}: {some(self.offenders, SHOWN)})"
+        return f"{self.n} {MEANING[self.name]} ({self.name}: {some(self.offenders)})"
 
 
 def audit_index(index: pl.DataFrame) -> list[LeakCheck]:
     """Hold test against train and val by wells, fields, controls and molecules: takes seconds for a million rows."""
     seen, test = index.filter(pl.col("split").is_in(["train", "val"])), index.filter(pl.col("split") == "test")
     well, control = ["plate", "well"], pl.col("is_control")
-    treated = _shared(seen.filter(~control), test.filter(~control), well)
-    fields = _shared(seen, test, [*well, "site"]) if "site" in index.columns else []
-    watched = _shared(index.filter(split="train"), index.filter(split="val"), well)
     return [
-        _check("wells", treated),
-        _check("fields", fields),
+        _check("wells", _shared(seen.filter(~control), test.filter(~control), well)),
+        _check("fields", _shared(seen, test, [*well, "site"]) if "site" in index.columns else []),
         _check("control_wells", _shared(seen.filter(control), test.filter(control), well)),
         *_compounds(seen, test),
-        _check("watched_wells", watched),
+        _check("watched_wells", _shared(index.filter(split="train"), index.filter(split="val"), well)),
         _check("borrowed_controls", without_control(test, "batch")),
     ]
 

@@ -49,12 +49,9 @@ def prepare_profiles(
     out rows with values that are not finite (skipped.csv names them). on_constant: "raise", or "drop" to leave out
     features that are constant in the training split. Raises InvalidIndex naming columns, rows and the fix.
     """
-    for option, choice, allowed in (
-        ("on_error", on_error, ("raise", "skip")),
-        ("on_constant", on_constant, ("raise", "drop")),
-    ):
-        if choice not in allowed:
-            raise ValueError(f"{option}={choice!r}: give {' or '.join(allowed)}.")
+    for option, choice, other in (("on_error", on_error, "skip"), ("on_constant", on_constant, "drop")):
+        if choice not in ("raise", other):
+            raise ValueError(f"{option}={choice!r}: give raise or {other}.")
     annotation = Annotation(columns or {}, constants or {}, keep or {}, controls, separator)
     rows, provenance = load_table(table, annotation)
     source = provenance["source"]

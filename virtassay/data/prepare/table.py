@@ -76,34 +76,25 @@ def prepare_table(
     channels, pixel_size_um = _completed(images, index, channels, pixel_size_um)
     unlisted = take_inventory(images, index, everything=not keep, skip=on_error == "skip", pixel_size_um=pixel_size_um)
     reader = Reader(images, channels, crop, size, on_error == "skip", pixel_size_um)
-    if cells is not None:
-        if crop is None:
-            raise ValueError("cells are cut out of whole fields: give crop, the edge of a cell's image in raw pixels.")
-        reader = FieldReader(reader, cells, crop, index)
+    if cells is not None and crop is None:
+        raise ValueError("cells are cut out of whole fields: give crop, the edge of a cell's image in raw pixels.")
     raw_shape, shape, raw_dtype = reader.look(index)
-    limits = None if scaling is None else scaling.limits(reader.some_controls(index))
+    if cells is not None and crop is not None:
+        reader = FieldReader(reader, cells, crop, index)
     if scaling is None and raw_dtype != dtype:
         raise ValueError(
             f"the images are {raw_dtype} and shall be stored as {dtype}: choose a scaling, or dtype={raw_dtype}."
         )
-    if pixel_size_um is not None:
-        pixel_size_um *= (crop or raw_shape[1]) / shape[1]
-    stored_scaling = None
-    if limits is not None:
+    limits, stored_scaling = None, None
+    if scaling is not None:
+        limits = scaling.limits(reader.some_controls(index))
         low, high = limits.T.tolist()
         stored_scaling = {"kind": type(scaling).__name__, "low": low, "high": high}
+    if pixel_size_um is not None:
+        pixel_size_um *= (crop or raw_shape[1]) / shape[1]
     provenance |= {"raw": f"{raw_dtype} {raw_shape}", "crop": crop, "skipped": 0}
-    info = DatasetInfo(
-        name=Path(root).name,
-        channels=channels,
-        image_shape=shape,
-        dtype=dtype,
-        pixel_size_um=pixel_size_um,
-        scaling=stored_scaling,
-        provenance=provenance,
-        licence=licence,
-        citation=citation,
-    )
+    name = Path(root).name
+    info = DatasetInfo(name, channels, shape, dtype, pixel_size_um, stored_scaling, provenance, licence, citation)
     needed = index.height * int(np.prod(shape)) * np.dtype(dtype).itemsize
     require_space(root, needed, f"a dataset of {index.height} images")
     clipped = np.zeros(len(channels))

@@ -66,10 +66,6 @@ class FieldReader:
         """See Reader.skipped."""
         return self.reader.skipped
 
-    def look(self, index: pl.DataFrame) -> tuple[tuple[int, ...], tuple[int, int, int], str]:
-        """See Reader.look."""
-        return self.reader.look(index)
-
     def some_controls(self, index: pl.DataFrame) -> np.ndarray:
         """Cut up to SCALED_ON cells out of control fields of the training split, spread over it."""
         chosen = spread_controls(index, SCALED_ON_FIELDS)

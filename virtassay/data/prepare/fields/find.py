@@ -1,6 +1,6 @@
 """Where the cells of a whole field are: nuclei found in it, a grid of tiles, or somebody else's segmentation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -56,7 +56,10 @@ class Nuclei:
             )
 
     def find(self, field: Field) -> np.ndarray:
-        dna = field.image[self._channel(field.channels)].astype(np.float64)
+        if self.channel is not None and self.channel not in field.channels:
+            raise ValueError(f"channel={self.channel!r} of the nuclei is not one of {list(field.channels)}.")
+        number = dna_channel(field.channels) if self.channel is None else field.channels.index(self.channel)
+        dna = field.image[number].astype(np.float64)
         smooth = ndimage.gaussian_filter(dna, 1.0, mode="nearest", truncate=3)
         mask = foreground(torch.as_tensor(smooth)[None]).numpy()
         return centres(label_nuclei(mask, self.pixels(field.pixel_size_um))[0])
@@ -74,13 +77,6 @@ class Nuclei:
         if diameter < 3:
             raise ValueError(f"a nuclear diameter of {diameter:.2g} pixels is too small to find; 3 is the least.")
         return diameter
-
-    def _channel(self, channels: Sequence[str]) -> int:
-        if self.channel is None:
-            return dna_channel(channels)
-        if self.channel not in channels:
-            raise ValueError(f"channel={self.channel!r} of the nuclei is not one of {list(channels)}.")
-        return list(channels).index(self.channel)
 
 
 @dataclass(frozen=True)
@@ -148,7 +144,7 @@ class Centres:
                 f"match names {missing}, no columns of the screen's table; there are {sorted(field.row)}."
             )
         start, n = self._places.get(tuple(str(field.row[name]) for name in self.match), (0, 0))
-        return self._xy[start : start + n]
+        return self._sorted[start : start + n].select(self.x, self.y).to_numpy()
 
     @cached_property
     def _sorted(self) -> pl.DataFrame:
@@ -165,13 +161,7 @@ class Centres:
             raise InvalidIndex(f"{path}: column(s) {missing} are missing; there are {present[:20]}.")
         names = [pl.col(name).cast(pl.String) for name in self.match.values()]
         table = table.select(*names, *(pl.col(name).cast(pl.Float64, strict=False) for name in (self.x, self.y)))
-        return (
-            table.filter(pl.col(self.x).is_finite() & pl.col(self.y).is_finite()).sort(*self.match.values()).collect()
-        )
-
-    @cached_property
-    def _xy(self) -> np.ndarray:
-        return self._sorted.select(self.x, self.y).to_numpy()
+        return table.filter(pl.all_horizontal(pl.col(self.x, self.y).is_finite())).sort(*self.match.values()).collect()
 
     @cached_property
     def _places(self) -> dict[tuple[str, ...], tuple[int, int]]:
@@ -190,8 +180,7 @@ def _read(path: Path, field: Field) -> np.ndarray:
 
 
 def _middles(edge: int, crop: int) -> np.ndarray:
-    n = edge // crop
-    return (edge - n * crop) // 2 + crop * np.arange(n) + (crop - 1) / 2
+    return edge % crop // 2 + crop * np.arange(edge // crop) + (crop - 1) / 2
 
 
 def centres(labels: np.ndarray) -> np.ndarray:

@@ -50,7 +50,6 @@ class BBBC021:
         yield self._archives(folder, keep)
 
     def read(self, folder: Path, keep: Mapping[str, Sequence[Any]], on_error: str) -> OfficialScreen:
-        """See PublicSet."""
         require_tables(self._tables(), folder, "BBBC021's tables")
         table = kept(fields(folder), keep, str(folder / IMAGES))
         # keep is applied already: it says that files of others are no concern

@@ -59,7 +59,6 @@ class BBBC021Impa:
         yield [self._archive()] if absent_files(_base(folder, files[0]), files).any() else []
 
     def read(self, folder: Path, keep: Mapping[str, Sequence[Any]], on_error: str) -> OfficialScreen:
-        """See PublicSet."""
         path = _find(folder)
         require_tables([PublishedFile(IMPA_TABLE, self._archive().url, 0)], path.parent, "IMPA's drop of BBBC021")
         table = kept(crops(path), keep, str(path))

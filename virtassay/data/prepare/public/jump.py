@@ -68,7 +68,6 @@ class Jump:
         yield missing([image for row in chosen.iter_rows(named=True) for image in self._listed(row)], folder)
 
     def read(self, folder: Path, keep: Mapping[str, Sequence[Any]], on_error: str) -> OfficialScreen:
-        """See PublicSet."""
         chosen = self._chosen(folder, keep)
         require_tables([*self._plates(), *self._maps(chosen)], folder, "JUMP's tables")
         table = _fields(folder, chosen, dict(self.channels), self.dose_um)

@@ -43,14 +43,11 @@ class RxRx1:
         metadata, images = self._archives()
         yield [] if (_base(folder) / METADATA).is_file() else [metadata]
         base = _base(folder)
-        if not (base / METADATA).is_file():
-            yield [images]
-            return
-        needed = _needed(kept(sites(base), keep, str(base / METADATA)))
-        yield [images] if absent_files(base, needed["path"]).any() else []
+        path = base / METADATA
+        whole = path.is_file() and not absent_files(base, _needed(kept(sites(base), keep, str(path)))["path"]).any()
+        yield [] if whole else [images]
 
     def read(self, folder: Path, keep: Mapping[str, Sequence[Any]], on_error: str) -> OfficialScreen:
-        """See PublicSet."""
         base = _base(folder)
         require_tables([PublishedFile(METADATA, self._archives()[0].url, 0)], base, "RxRx1")
         table = kept(sites(base, self.genes), keep, str(base / METADATA))

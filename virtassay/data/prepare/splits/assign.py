@@ -15,7 +15,8 @@ def split_by_well(index: pl.DataFrame, *, seed: int = 0, val: float = 0.1, test:
     """Hold out whole wells at random inside each stratum (batch, treatment): at least one well for test where there
     are two, one for val where there are three.
     """
-    _check_fractions(val, test)
+    if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
+        raise ValueError(f"val={val} and test={test} are fractions of the wells and must leave some for training.")
     random = np.random.default_rng(seed)
     wells = index.unique(list(WELL), maintain_order=True)
     wells = wells.select(*WELL, "batch", treatment(wells)).sort("batch", "treatment", *WELL)
@@ -163,11 +164,6 @@ def _holds(names: Sequence[str]) -> pl.Expr:
 def _check_treated(index: pl.DataFrame, names: Sequence[str]) -> None:
     treated = index.filter(~pl.col("is_control"))["perturbation"].explode(empty_as_null=False)
     _check_names("treated perturbation", set(names), set(treated))
-
-
-def _check_fractions(val: float, test: float) -> None:
-    if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
-        raise ValueError(f"val={val} and test={test} are fractions of the wells and must leave some for training.")
 
 
 def _check_names(column: str, names: set[str], present: set[str]) -> None:

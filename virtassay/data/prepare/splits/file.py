@@ -54,7 +54,8 @@ def split_from_file(index: pl.DataFrame, *, path: str | Path) -> pl.DataFrame:
     missing = sorted(set(key) - set(index.columns))
     if missing:
         raise InvalidIndex(f"{path} names images by {key}, and the index has no column {missing}: map it in columns.")
-    if _digest(table.sort(key), key) != _field(text, "wells"):
+    wells = [line.removeprefix("# wells: ") for line in text.splitlines() if line.startswith("# wells: ")]
+    if wells[:1] != [_digest(table.sort(key), key)]:
         raise InvalidIndex(f"{path} was cut or edited: its wells are not those that its header was made for.")
     unknown = sorted(set(table["split"]) - {"train", "val", "test"})
     if unknown:
@@ -87,11 +88,6 @@ def _sides(index: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
 
 def _digest(table: pl.DataFrame, key: list[str]) -> str:
     return hashlib.sha256(table.select(key).write_csv(include_header=False).encode()).hexdigest()
-
-
-def _field(text: str, name: str) -> str | None:
-    lines = (line.removeprefix(f"# {name}: ") for line in text.splitlines() if line.startswith(f"# {name}: "))
-    return next(lines, None)
 
 
 def _names(table: pl.DataFrame, key: list[str]) -> str:

@@ -87,11 +87,11 @@ def simulate(
         pixel_size_um=round(48 / size * UNIT_UM, 4),
         provenance={"source": "virtassay.simulator", "seed": seed, "n_wells": len(wells)},
     )
-    bar = tqdm(total=len(wells), desc="simulating", unit=" wells")
-    with DatasetWriter(root, info, overwrite=overwrite) as writer, bar:
-        for done, images, truths in grow_all(wells, cells_per_well, size, channels, workers):
-            writer.append(images, _rows(table[done], truths))
-            bar.update(len(truths))
+    with DatasetWriter(root, info, overwrite=overwrite) as writer:
+        with tqdm(total=len(wells), desc="simulating", unit=" wells") as bar:
+            for done, images, truths in grow_all(wells, cells_per_well, size, channels, workers):
+                writer.append(images, _rows(table[done], truths))
+                bar.update(len(truths))
         dataset = writer.preview()
         write_split(writer.folder / "split.csv", table, info.name, split or partial(split_by_well, seed=seed))
         treatment_sheet(writer.folder / "contact_sheet.png", dataset)

@@ -193,15 +193,11 @@ def plates(table: pl.DataFrame) -> pl.DataFrame:
 def wells(folder: Path, chosen: pl.DataFrame, dose_um: float | None) -> pl.DataFrame:
     """Return a row for each well of each plate, in the index's columns."""
     maps = {name: plate_map(folder / f"{name}.tsv", dose_um) for name in chosen["Plate_Map_Name"].unique()}
-    return pl.concat(
-        [
-            maps[row["Plate_Map_Name"]].with_columns(
-                plate=pl.lit(row["plate"]), batch=pl.lit(row["batch"]), cell_type=pl.lit(row["Cell_type"])
-            )
-            for row in chosen.iter_rows(named=True)
-        ],
-        how="diagonal_relaxed",
-    )
+    parts: list[pl.DataFrame] = []
+    for row in chosen.iter_rows(named=True):
+        names = {"plate": row["plate"], "batch": row["batch"], "cell_type": row["Cell_type"]}
+        parts.append(maps[row["Plate_Map_Name"]].with_columns(**{name: pl.lit(text) for name, text in names.items()}))
+    return pl.concat(parts, how="diagonal_relaxed")
 
 
 def plate_map(path: Path, dose_um: float | None = None) -> pl.DataFrame:

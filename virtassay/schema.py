@@ -5,7 +5,7 @@ combination, each with its dose. A **group** is (batch, treatment): controls are
 inside it. A **stratum** of the evaluation is a group.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -53,6 +53,16 @@ class BrokenDataset(ValueError):
     """A dataset folder that cannot be used; the message names the file and the fix."""
 
 
+def some(texts: Sequence[object], most: int = 5) -> str:
+    """Write the first few of many things: "a, b, c, d, e, …"."""
+    return ", ".join(map(str, texts[:most])) + (", …" if len(texts) > most else "")
+
+
+def without_control(table: pl.DataFrame, key: str) -> list[str]:
+    """Return which batches (or plates: the values of `key`), sorted, have no control image."""
+    return table.group_by(key).agg(pl.col("is_control").any()).filter(~pl.col("is_control"))[key].sort().to_list()
+
+
 def offenders(table: pl.DataFrame, mask: pl.Series | pl.Expr, column: str) -> str:
     """Say which rows are wrong: the first five row numbers with their values, and how many there are."""
     bad = table.with_row_index("_row").filter(mask).select("_row", column)
@@ -80,13 +90,10 @@ def validate(table: pl.DataFrame, source: str = "index") -> pl.DataFrame:
     for name in REQUIRED:
         null = table[name].is_null()
         if name == "perturbation":
-            null = (
-                null
-                | (table[name].list.len() == 0)
-                | _any_of(table[name], lambda entry: entry.is_null() | (entry == ""))
-            )
+            null |= table[name].list.len() == 0
+            null |= _any_of(table[name], lambda entry: entry.is_null() | (entry == ""))
         elif REQUIRED[name] == pl.String:
-            null = null | (table[name] == "")
+            null |= table[name] == ""
         if null.any():
             raise fail(f"column {name!r} is empty at {offenders(table, null, name)}; every image needs a value.")
     if table["image_id"].hash().n_unique() < table.height:  # the names themselves take nine times as long
@@ -96,13 +103,9 @@ def validate(table: pl.DataFrame, source: str = "index") -> pl.DataFrame:
     size = table["perturbation"].list.len()
     for name in COMBINED[1:]:
         if name in table.columns:
-            if table[name].null_count():
-                table = table.with_columns(  # a missing list means "none of them given"
-                    pl.when(pl.col(name).is_null())
-                    .then(pl.lit(None, COLUMNS[name].inner).repeat_by(pl.col("perturbation").list.len()))
-                    .otherwise(pl.col(name))
-                    .alias(name)
-                )
+            if table[name].null_count():  # a missing list means "none of them given"
+                nothing = pl.lit(None, COLUMNS[name].inner).repeat_by(pl.col("perturbation").list.len())
+                table = table.with_columns(pl.col(name).fill_null(nothing))
             unequal = table[name].list.len() != size
             if unequal.any():
                 raise fail(
@@ -197,10 +200,10 @@ def treatment_name(perturbations, doses) -> str:
 
 def require_controls(table: pl.DataFrame, source: str = "index") -> None:
     """Raise InvalidIndex naming each batch that holds treated images but no control image."""
-    lonely = table.group_by("batch").agg(pl.col("is_control").any()).filter(~pl.col("is_control"))["batch"]
-    if len(lonely):
+    lonely = without_control(table, "batch")
+    if lonely:
         raise InvalidIndex(
-            f"{source}: no control images in batch(es) {sorted(lonely)[:5]}"
+            f"{source}: no control images in batch(es) {lonely[:5]}"
             f"{f' and {len(lonely) - 5} more' if len(lonely) > 5 else ''}. Effects are measured against the controls "
             "of the same batch: mark them in 'is_control', or leave those batches out."
         )
@@ -214,10 +217,8 @@ class _Tensors:
         changed = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, _Tensors):
-                changed[field.name] = value._map(function)
-            elif value is not None:
-                changed[field.name] = function(value)
+            if value is not None:
+                changed[field.name] = value._map(function) if isinstance(value, _Tensors) else function(value)
         return replace(self, **changed)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:

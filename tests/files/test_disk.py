@@ -91,3 +91,12 @@ def test_room_is_needed_to_the_byte_and_said_in_words(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="it needs 1 kB in"):
         require_space(tmp_path, 1001, "it")
     assert [in_words(n) for n in (12, 839_000_000, 2_500_000_000, 10**12)] == ["0.012 kB", "839 MB", "2.5 GB", "1 TB"]
+
+
+def test_room_is_looked_for_where_the_folder_will_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[Path] = []
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or SimpleNamespace(free=2e9))
+    require_space(tmp_path / "a" / "b", 2_000_000_000, "it")
+    assert asked == [tmp_path]
+    with pytest.raises(OSError, match=r"it needs 100 GB in .*a/b, and .* has 2 GB free: make room"):
+        require_space(tmp_path / "a" / "b", 100_000_000_000, "it")

@@ -5,22 +5,6 @@ from virtassay.files.download import RemoteFile, cache_folder, fetch, fetch_into
 from virtassay.files.urls import fetch_url, identity, is_remote, reason, upload
 
 __all__ = [
-    "RemoteFile",
-    "cache_folder",
-    "fetch",
-    "fetch_into",
-    "fetch_url",
-    "identity",
-    "in_words",
-    "is_remote",
-    "lock",
-    "reason",
-    "replace_folder",
-    "require_space",
-    "sha256",
-    "size_at",
-    "upload",
-    "whole",
-    "write_bytes",
-    "write_text",
-]
+    "RemoteFile", "cache_folder", "fetch", "fetch_into", "fetch_url", "identity", "in_words", "is_remote", "lock",
+    "reason", "replace_folder", "require_space", "sha256", "size_at", "upload", "whole", "write_bytes", "write_text",
+]  # fmt: skip

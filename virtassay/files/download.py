@@ -136,12 +136,8 @@ def _go_on(url: str, part: Path) -> None:
             have = 0  # the server sends the whole file, whatever was requested
         length = answer.headers.get("Content-Length")
         total = None if length is None else have + int(length)
-        with (
-            part.open("ab" if have else "wb") as file,
-            tqdm(
-                total=total, initial=have, desc=part.stem, unit="B", unit_scale=True, leave=False, disable=None
-            ) as bar,
-        ):
+        bar = tqdm(total=total, initial=have, desc=part.stem, unit="B", unit_scale=True, leave=False, disable=None)
+        with part.open("ab" if have else "wb") as file, bar:
             for block in answer.iter_content(BLOCK):
                 file.write(block)
                 bar.update(len(block))

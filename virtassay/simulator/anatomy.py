@@ -110,25 +110,12 @@ def dissect(cells: SimulatedCells, borders: np.ndarray, side: int, unit: float, 
     decay = np.clip(6.5 * np.exp(-0.42 * z["perinuclear"]), 1.8, 16)
     index = coordinates(u, v, rng.uniform(0, SIDE, (n, 2)).astype(f) + f(4 * SIDE))
     holes = np.clip(0.5 * (up["granularity"] - 0.25), 0, 0.9)
+    cytoplasm, around = depth * (1 - f(0.72) * nucleus), np.exp(np.minimum(in_nucleus, 0) / column(decay))
+    vacuole = np.minimum(sprinkle(tiles()["vacuoles"], index, 1.4 * holes), f(0.92))
     return Anatomy(
-        z,
-        up,
-        mitotic,
-        cells.dna,
-        u,
-        v,
-        edge,
-        inside,
-        depth,
-        nucleus,
-        in_nucleus,
-        nuclear_radius,
-        centrosome,
-        cytoplasm=depth * (1 - f(0.72) * nucleus),
-        around=np.exp(np.minimum(in_nucleus, 0) / column(decay)),
-        vacuole=np.minimum(sprinkle(tiles()["vacuoles"], index, 1.4 * holes), f(0.92)),
-        index=index,
-    )
+        z, up, mitotic, cells.dna, u, v, edge, inside, depth, nucleus, in_nucleus, nuclear_radius, centrosome,
+        cytoplasm, around, vacuole, index,
+    )  # fmt: skip
 
 
 def _outline(cells, borders, x, y, u, v, up, mitotic, rng) -> np.ndarray:

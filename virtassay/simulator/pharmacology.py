@@ -23,91 +23,52 @@ from rdkit import Chem, rdBase
 from virtassay.data.molecules.descriptors import Morgan
 
 AXES = (
-    "nucleus_size",
-    "nucleus_irregularity",
-    "chromatin_clumping",
-    "nucleoli",
-    "cell_area",
-    "elongation",
-    "protrusions",
-    "tubulin_bundling",
-    "tubulin_loss",
-    "perinuclear",
-    "actin_rim",
-    "actin_fibres",
-    "actin_clumps",
-    "granularity",
-    "mitosis",
-    "spindle_collapse",
-    "multinucleation",
-)
+    "nucleus_size", "nucleus_irregularity", "chromatin_clumping", "nucleoli", "cell_area", "elongation", "protrusions",
+    "tubulin_bundling", "tubulin_loss", "perinuclear", "actin_rim", "actin_fibres", "actin_clumps", "granularity",
+    "mitosis", "spindle_collapse", "multinucleation",
+)  # fmt: skip
 # The direction a_m of each mechanism class, from what its best known members do to adherent epithelial cells.
 CLASSES: dict[str, dict[str, float]] = {
     "tubulin destabiliser": dict(
-        tubulin_loss=2.4,
-        cell_area=-0.9,
-        mitosis=1.6,
-        multinucleation=1.2,
-        nucleus_irregularity=0.8,
-        spindle_collapse=1.0,
-    ),
+        tubulin_loss=2.4, cell_area=-0.9, mitosis=1.6, multinucleation=1.2, nucleus_irregularity=0.8,
+        spindle_collapse=1.0),
     "tubulin stabiliser": dict(
-        tubulin_bundling=2.4, multinucleation=2.0, nucleus_irregularity=1.0, mitosis=0.9, elongation=-0.4
-    ),
+        tubulin_bundling=2.4, multinucleation=2.0, nucleus_irregularity=1.0, mitosis=0.9, elongation=-0.4),
     "actin disruptor": dict(
-        actin_fibres=-2.0, actin_clumps=2.4, actin_rim=-1.4, protrusions=2.2, cell_area=-0.8, multinucleation=0.6
-    ),
-    "Eg5 inhibitor": dict(mitosis=3.2, spindle_collapse=2.5, cell_area=-0.5, nucleus_irregularity=0.5),
+        actin_fibres=-2.0, actin_clumps=2.4, actin_rim=-1.4, protrusions=2.2, cell_area=-0.8, multinucleation=0.6),
+    "Eg5 inhibitor": dict(
+        mitosis=3.2, spindle_collapse=2.5, cell_area=-0.5, nucleus_irregularity=0.5),
     "Aurora kinase inhibitor": dict(
-        nucleus_size=2.4, nucleus_irregularity=1.8, cell_area=1.6, multinucleation=0.9, mitosis=-0.6
-    ),
-    "cholesterol-lowering": dict(elongation=2.6, cell_area=-1.2, actin_fibres=-1.4, protrusions=1.0, perinuclear=0.7),
+        nucleus_size=2.4, nucleus_irregularity=1.8, cell_area=1.6, multinucleation=0.9, mitosis=-0.6),
+    "cholesterol-lowering": dict(
+        elongation=2.6, cell_area=-1.2, actin_fibres=-1.4, protrusions=1.0, perinuclear=0.7),
     "HDAC inhibitor": dict(
-        cell_area=1.8, elongation=1.2, actin_fibres=2.2, chromatin_clumping=-1.4, nucleus_size=0.9, mitosis=-0.6
-    ),
-    "lysosomotropic": dict(granularity=2.6, perinuclear=1.0, actin_rim=-0.4, tubulin_bundling=-0.3),
+        cell_area=1.8, elongation=1.2, actin_fibres=2.2, chromatin_clumping=-1.4, nucleus_size=0.9, mitosis=-0.6),
+    "lysosomotropic": dict(
+        granularity=2.6, perinuclear=1.0, actin_rim=-0.4, tubulin_bundling=-0.3),
     "protein synthesis inhibitor": dict(
-        nucleoli=-2.0, cell_area=-1.2, nucleus_size=-1.0, elongation=0.7, actin_rim=1.4, granularity=-0.8, mitosis=-0.8
-    ),
+        nucleoli=-2.0, cell_area=-1.2, nucleus_size=-1.0, elongation=0.7, actin_rim=1.4, granularity=-0.8,
+        mitosis=-0.8),
     "proteasome inhibitor": dict(
-        perinuclear=2.4, granularity=1.2, cell_area=-1.3, chromatin_clumping=1.2, elongation=0.9, tubulin_bundling=0.6
-    ),
+        perinuclear=2.4, granularity=1.2, cell_area=-1.3, chromatin_clumping=1.2, elongation=0.9, tubulin_bundling=0.6),
     "DNA damage": dict(
-        nucleus_size=2.0, nucleoli=1.8, cell_area=1.6, chromatin_clumping=0.9, mitosis=-1.0, actin_fibres=0.8
-    ),
+        nucleus_size=2.0, nucleoli=1.8, cell_area=1.6, chromatin_clumping=0.9, mitosis=-1.0, actin_fibres=0.8),
     "PI3K/mTOR inhibitor": dict(
-        cell_area=-1.0, nucleus_size=-1.2, granularity=1.3, actin_rim=-1.0, nucleoli=-0.8, perinuclear=-1.0
-    ),
+        cell_area=-1.0, nucleus_size=-1.2, granularity=1.3, actin_rim=-1.0, nucleoli=-0.8, perinuclear=-1.0),
     "inactive": {},
-}
+}  # fmt: skip
 TOXICITY = {  # the part of the cells that is gone at a saturating dose
-    "tubulin destabiliser": 0.45,
-    "tubulin stabiliser": 0.45,
-    "actin disruptor": 0.3,
-    "Eg5 inhibitor": 0.35,
-    "Aurora kinase inhibitor": 0.5,
-    "cholesterol-lowering": 0.4,
-    "HDAC inhibitor": 0.5,
-    "lysosomotropic": 0.25,
-    "protein synthesis inhibitor": 0.55,
-    "proteasome inhibitor": 0.65,
-    "DNA damage": 0.6,
-    "PI3K/mTOR inhibitor": 0.35,
+    "tubulin destabiliser": 0.45, "tubulin stabiliser": 0.45, "actin disruptor": 0.3, "Eg5 inhibitor": 0.35,
+    "Aurora kinase inhibitor": 0.5, "cholesterol-lowering": 0.4, "HDAC inhibitor": 0.5, "lysosomotropic": 0.25,
+    "protein synthesis inhibitor": 0.55, "proteasome inhibitor": 0.65, "DNA damage": 0.6, "PI3K/mTOR inhibitor": 0.35,
     "inactive": 0.0,
-}
+}  # fmt: skip
 GENES = {  # gene knocked out -> the class of the drugs that hit its product; AAVS1 is the usual harmless site
-    "KIF11": "Eg5 inhibitor",
-    "TUBB": "tubulin destabiliser",
-    "AURKB": "Aurora kinase inhibitor",
-    "ACTB": "actin disruptor",
-    "HMGCR": "cholesterol-lowering",
-    "PSMB5": "proteasome inhibitor",
-    "HDAC1": "HDAC inhibitor",
-    "EEF2": "protein synthesis inhibitor",
-    "MTOR": "PI3K/mTOR inhibitor",
-    "TOP2A": "DNA damage",
-    "AAVS1": "inactive",
-}
+    "KIF11": "Eg5 inhibitor", "TUBB": "tubulin destabiliser", "AURKB": "Aurora kinase inhibitor",
+    "ACTB": "actin disruptor", "HMGCR": "cholesterol-lowering", "PSMB5": "proteasome inhibitor",
+    "HDAC1": "HDAC inhibitor", "EEF2": "protein synthesis inhibitor", "MTOR": "PI3K/mTOR inhibitor",
+    "TOP2A": "DNA damage", "AAVS1": "inactive",
+}  # fmt: skip
 KNOCK_OUT_RESPONSE = 0.8  # a knock-out resembles a drug near saturation, but cells adapt to it
 SPECIFIC = 0.3  # standard deviation of the compound-specific part, in each axis
 LENGTH = 0.8  # of that smooth function; unrelated fingerprints lie about 1.3 apart, analogues 0.5
@@ -212,9 +173,9 @@ def read_drugs(path: str | Path) -> tuple[Perturbation, ...]:
         "smiles: a molecule that RDKit can read": ~pl.Series(molecule, dtype=pl.Boolean),
     }
     for what, rows in wrong.items():
-        if rows.fill_null(True).any():
-            first = table.filter(rows.fill_null(True)).head(5).rows()
-            raise ValueError(f"{path}: {rows.fill_null(True).sum()} rows, the first {first}; give {what}.")
+        bad = table.filter(rows.fill_null(True))
+        if bad.height:
+            raise ValueError(f"{path}: {bad.height} rows, the first {bad.head(5).rows()}; give {what}.")
     return compounds_of(table)
 
 

@@ -136,7 +136,8 @@ def plan_wells(
             places = rng.permutation(len(layout))
             plate = f"B{b + 1:02d}P{p + 1:02d}"
             for treatment, place in sorted(zip(layout, places, strict=True), key=lambda pair: pair[1]):
-                name = f"{_letters(place // shape[1])}{place % shape[1] + 1:02d}"
+                row, column = divmod(place, shape[1])
+                name = f"{'A' if row >= 26 else ''}{chr(65 + row % 26)}{column + 1:02d}"
                 batch, key = f"{batch_prefix}{b + 1}", (seed, 1, b, p, int(place))
                 yield Well(batch, plate, name, treatment, optics, density, key)
 
@@ -148,7 +149,3 @@ def well_table(wells: list[Well]) -> pl.DataFrame:
         for w in wells
     ]
     return pl.DataFrame(rows, schema_overrides=COMBINED_TYPES, infer_schema_length=None)
-
-
-def _letters(row: int) -> str:
-    return chr(65 + row) if row < 26 else "A" + chr(65 + row - 26)

@@ -62,8 +62,11 @@ def simulate(
     """
     own_drugs = None if drugs is None else read_drugs(drugs)
     treatments = plan_treatments(n_compounds, n_doses, dilution, knock_outs, combinations, toxicity, own_drugs)
-    _check(n_batches=n_batches, plates_per_batch=plates_per_batch, wells_per_treatment=wells_per_treatment)
-    _check(control_wells=control_wells, cells_per_well=cells_per_well, workers=workers)
+    counts = {"n_batches": n_batches, "plates_per_batch": plates_per_batch, "wells_per_treatment": wells_per_treatment}
+    counts |= {"control_wells": control_wells, "cells_per_well": cells_per_well, "workers": workers}
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name}={count}: give at least 1.")
     if not 1 <= channels <= len(CHANNELS):
         raise ValueError(f"channels={channels}: the simulator has 1 to {len(CHANNELS)}, in this order: {CHANNELS}.")
     if size < 8:
@@ -84,24 +87,16 @@ def simulate(
         pixel_size_um=round(48 / size * UNIT_UM, 4),
         provenance={"source": "virtassay.simulator", "seed": seed, "n_wells": len(wells)},
     )
-    with (
-        DatasetWriter(root, info, overwrite=overwrite) as writer,
-        tqdm(total=len(wells), desc="simulating", unit=" wells") as bar,
-    ):
-        for done, images, truths in grow_all(wells, cells_per_well, size, channels, workers):
-            writer.append(images, _rows(table[done], truths))
-            bar.update(len(truths))
+    with DatasetWriter(root, info, overwrite=overwrite) as writer:
+        with tqdm(total=len(wells), desc="simulating", unit=" wells") as bar:
+            for done, images, truths in grow_all(wells, cells_per_well, size, channels, workers):
+                writer.append(images, _rows(table[done], truths))
+                bar.update(len(truths))
         dataset = writer.preview()
         write_split(writer.folder / "split.csv", table, info.name, split or partial(split_by_well, seed=seed))
         treatment_sheet(writer.folder / "contact_sheet.png", dataset)
         plate_layout(writer.folder / "plate_layout.png", dataset.index)
     return Path(root)
-
-
-def _check(**counts: int) -> None:
-    for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"{name}={value}: give at least 1.")
 
 
 def _rows(wells: pl.DataFrame, truths: list[Truth]) -> pl.DataFrame:

@@ -112,12 +112,6 @@ def _uptake(cell: Anatomy, rng: np.random.Generator, spread: float = 0.14) -> np
 
 
 STAINS: dict[str, Stain] = {
-    "DNA": dna,
-    "actin": actin,
-    "tubulin": tubulin,
-    "ER": er,
-    "mitochondria": mitochondria,
-    "golgi": golgi,
-    "RNA": rna,
+    "DNA": dna, "actin": actin, "tubulin": tubulin, "ER": er, "mitochondria": mitochondria, "golgi": golgi, "RNA": rna,
     "lysosome": lysosome,
-}
+}  # fmt: skip

@@ -45,3 +45,9 @@ def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Da
         return open_dataset(prepare_table(**(settings | changes)))
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def nothing_half_written(tmp_path: Path):
+    yield
+    assert not list(tmp_path.glob(".out*"))

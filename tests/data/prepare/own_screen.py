@@ -1,16 +1,24 @@
 """A small screen as somebody else would keep it: its table, and its images in every way that images lie."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
 import polars as pl
+import pytest
 import tifffile
 
+from virtassay.data.dataset.store import Dataset
 from virtassay.data.prepare.sources import FilePerChannel, FilePerCrop, Stack
 
 N, C, H, W = 24, 3, 12, 12
+
+
 CHANNELS = ("DAPI", "actin", "tubulin")
+
+
 COLUMNS = {"perturbation": "compound", "dose_um": "conc", "well": "Well", "batch": "week"}
 
 
@@ -85,3 +93,20 @@ def channel_tif(folder: Path, images: np.ndarray) -> FilePerChannel:
 
 
 SOURCES = [stack_npy, stack_npz, stack_channels_first, crop_npy, crop_tif, crop_png, channel_tif]
+
+
+FILE = "000/A02_s01_w2.tif"  # the second channel of row 1
+
+
+def refused(prepare: Callable, error: type[Exception], match: str, **settings: Any) -> None:
+    with pytest.raises(error, match=match):
+        prepare(**settings)
+
+
+def left_out(dataset: Dataset) -> list[str]:
+    return pl.read_csv(dataset.root / "skipped.csv")["image_id"].to_list()
+
+
+def listed(dataset: Dataset) -> list[str]:
+    path = dataset.root / "unlisted.csv"
+    return pl.read_csv(path)["file"].to_list() if path.exists() else []

@@ -23,7 +23,7 @@ Prepare = Callable[..., Dataset]
 def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
     """Prepare the toy profiles into tmp_path/out; keyword arguments override. Pictures are drawn in one test only."""
     for name in ("plate_layout", "treatment_sheet"):
-        monkeypatch.setattr(f"virtassay.data.prepare.profiles.{name}", lambda *_, **__: None)
+        monkeypatch.setattr(f"virtassay.data.prepare.table.{name}", lambda *_, **__: None)
 
     def run(table: Any = None, **changes: Any) -> Dataset:
         settings = {

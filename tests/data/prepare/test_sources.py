@@ -24,6 +24,7 @@ from tests.data.prepare.own_screen import (
     crop_npy,
     first,
     pixels,
+    refused,
     screen,
     stack_npy,
     stack_npz,
@@ -209,3 +210,25 @@ def test_interrupted_reading_leaves_what_was_there(prepare: Callable, tmp_path: 
     assert not list(tmp_path.glob(".out*"))
     with pytest.raises(FileExistsError, match="exists already"):
         prepare()
+
+
+def test_windows_paths(prepare: Callable, tmp_path: Path):
+    (tmp_path / "images").mkdir()
+    crop_npy(tmp_path / "images", pixels())
+    table, source = (
+        screen().with_columns(path=pl.format("images\\{}.npy", "file")),
+        FilePerCrop(str(tmp_path), "{path}"),
+    )
+    np.testing.assert_array_equal(prepare(table=table, images=source).images(), first(pixels()))
+    for start in (r"D:\\screen\\", "D:/screen/", r"\\\\server\\share\\"):
+        start = start.replace(r"\\", "\\")
+        table = screen().with_columns(path=pl.lit(start) + pl.format("{}.npy", "file"))
+        refused(
+            prepare,
+            ValueError,
+            "crop0.npy is a path on one Windows machine",
+            table=table,
+            images=source,
+            overwrite=True,
+        )
+    assert (tmp_path / "out" / "dataset.json").exists()

@@ -6,11 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from skimage.filters import threshold_otsu
 from skimage.measure import euler_number, moments_hu, moments_normalized
 from skimage.measure import moments_central as central
 
-from virtassay.data.prepare.fields.nuclei import otsu
 from virtassay.evaluation.featurizers.cells import CellStatistics
 from virtassay.evaluation.featurizers.structure import MinkowskiFunctionals, blurred, minkowski, spread
 
@@ -29,21 +27,6 @@ def discs(*places, size=64, grey=200, floor=20):
 def masks(seed, n=3, channels=2, size=12):
     smooth = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(n, channels, size, size)), (0, 0, 1, 1))
     return smooth > 0
-
-
-@settings(max_examples=20, deadline=None)
-@given(seed=SEEDS, scale=st.sampled_from([1e-3, 1.0, 1e4]))
-def test_otsu_is_scikit_images(seed, scale):
-    rng = np.random.default_rng(seed)
-    rows = scale * np.concatenate([rng.normal(0, 1, (4, 300)), rng.normal(rng.uniform(1, 9), 1, (4, 90))], 1)
-    ours = otsu(torch.as_tensor(rows)).numpy()
-    theirs = np.array([threshold_otsu(row) for row in rows])
-    assert np.abs(ours - theirs).max() <= np.ptp(rows, 1).max() / 256 + 1e-9  # a level of the histogram, at most
-
-
-def test_nothing_is_above_the_threshold_of_a_constant_row():
-    rows = torch.tensor([[0.3] * 50, [0.3] * 49 + [0.3 + 1e-9]], dtype=torch.float64)
-    assert not (rows > otsu(rows)[:, None]).any()
 
 
 @pytest.mark.parametrize("sd", [0.6, 1.0, 2.5])

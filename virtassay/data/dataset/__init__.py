@@ -7,14 +7,6 @@ from virtassay.data.dataset.store import Dataset, DatasetWriter, open_dataset, w
 from virtassay.schema import BrokenDataset, InvalidIndex
 
 __all__ = [
-    "BrokenDataset",
-    "Dataset",
-    "DatasetInfo",
-    "DatasetWriter",
-    "InvalidIndex",
-    "JoinedDataset",
-    "Rows",
-    "open_dataset",
-    "open_images",
-    "write_dataset",
-]
+    "BrokenDataset", "Dataset", "DatasetInfo", "DatasetWriter", "InvalidIndex", "JoinedDataset", "Rows", "open_dataset",
+    "open_images", "write_dataset",
+]  # fmt: skip

@@ -73,7 +73,7 @@ class JoinedDataset:
 
     def channel_numbers(self, rows: np.ndarray) -> np.ndarray:
         """Return which of `info.channels` the images of `rows` show, (c,), in the order of their channels."""
-        return _stain(self.info, self._folder_of(rows).info)
+        return np.array([self.info.channels.index(name) for name in self._folder_of(rows).info.channels])
 
     def _folder_of(self, rows: np.ndarray) -> Dataset:
         numbers = np.unique(self.folder[rows])
@@ -94,12 +94,8 @@ class JoinedDataset:
     def by_folder(self) -> list[Dataset]:
         """Return the rows that are left of each folder, as datasets of their own; none where there are no rows."""
         number, place = self.folder, self.rows.own["place"].to_numpy()
-        places = [place[number == n] for n in range(len(self.folders))]
-        return [
-            replace(folder, rows=folder.rows.take(rows))
-            for folder, rows in zip(self.folders, places, strict=True)
-            if len(rows)
-        ]
+        left = [(folder, place[number == n]) for n, folder in enumerate(self.folders)]
+        return [replace(folder, rows=folder.rows.take(rows)) for folder, rows in left if len(rows)]
 
 
 def open_images(
@@ -123,10 +119,6 @@ def _numbered(dataset: Dataset, number: int) -> Rows:
     return Rows(shared, rows.number, own, (*shared.columns, *own.columns))
 
 
-def _stain(all_of: DatasetInfo, own: DatasetInfo) -> np.ndarray:
-    return np.array([all_of.channels.index(name) for name in own.channels])
-
-
 def _require_alike(parts: Sequence[Dataset]) -> None:
     kinds = {part.root: f"{part.info.image_shape[1:]} {part.info.dtype}" for part in parts}
     if len(set(kinds.values())) > 1:
@@ -140,11 +132,12 @@ def _require_alike(parts: Sequence[Dataset]) -> None:
 def _require_own_batches(parts: Sequence[Dataset]) -> None:
     owner: dict[str, Path] = {}
     for part in parts:
-        shared = sorted({batch for batch in part.rows.shared["batch"].unique() if batch in owner})
+        batches = part.rows.shared["batch"].unique().to_list()
+        shared = sorted(owner.keys() & batches)
         if shared:
             raise ValueError(
                 f"{owner[shared[0]]} and {part.root} both have batch(es) {shared[:5]}: a batch is of one folder, whose "
                 "controls it is compared with. Prepare one of them with other names, e.g. "
                 "'+data.prepare.columns={batch: \"second-{batch}\"}'."
             )
-        owner |= dict.fromkeys(part.rows.shared["batch"].unique(), part.root)
+        owner |= dict.fromkeys(batches, part.root)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from virtassay.data.dataset.remote import read_remote
+from virtassay.data.dataset.remote import read_remote, verify
 from virtassay.files import is_remote, sha256
 from virtassay.schema import BrokenDataset
 
-FORMAT, VERSION = "virtassay-dataset", 1
+FORMAT = {"format": "virtassay-dataset", "version": 1}
 DTYPES = ("uint8", "uint16", "float32")  # float32: feature vectors
 
 
@@ -55,24 +55,20 @@ def read_head(root: str | Path) -> dict[str, Any]:
         ) from None
     except ValueError as error:
         raise BrokenDataset(f"{root}/dataset.json cannot be read ({error}). Prepare the dataset again.") from error
-    if not isinstance(head, dict) or head.get("format") != FORMAT or head.get("version") != VERSION:
-        raise BrokenDataset(f"{root}/dataset.json is not of format {FORMAT!r}, version {VERSION}.")
+    if not isinstance(head, dict) or any(head.get(name) != value for name, value in FORMAT.items()):
+        raise BrokenDataset(f"{root}/dataset.json is not of format {FORMAT['format']!r}, version {FORMAT['version']}.")
     return head
 
 
-def check_file(root: Path, entry: dict[str, Any], verify: bool) -> None:
-    """Raise BrokenDataset where a file is missing, of another size, outside the folder, or (`verify`) damaged."""
+def check_file(root: Path, entry: dict[str, Any], whole: bool) -> None:
+    """Raise BrokenDataset where a file is missing, of another size, outside the folder, or (read `whole`) damaged."""
     path = root / entry["file"]
     if not path.resolve().is_relative_to(root.resolve()):
         raise BrokenDataset(f"{root}/dataset.json names {entry['file']!r}, which lies outside the folder: refused.")
     if not path.is_file():
         raise BrokenDataset(f"{path} is missing. Prepare or copy the dataset again.")
-    if path.stat().st_size != entry["bytes"]:
-        raise BrokenDataset(f"{path} has {path.stat().st_size} bytes instead of {entry['bytes']}: copy it again.")
-    if verify:
-        digest = sha256(path)
-        if digest != entry["sha256"]:
-            raise BrokenDataset(f"{path} is damaged: its SHA-256 is {digest[:12]}…, not {entry['sha256'][:12]}….")
+    size = path.stat().st_size
+    verify(path, entry, size, sha256(path) if whole and size == entry["bytes"] else entry["sha256"])
 
 
 def check_size(root: str | Path, entry: dict[str, Any], info: DatasetInfo) -> None:

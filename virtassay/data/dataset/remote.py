@@ -36,7 +36,7 @@ def read_remote(root: str, entry: dict[str, Any] | None = None) -> bytes:
         data = file_system.cat_file(path)
     except OSError as error:
         raise _unreadable(root, entry["file"], error) from error
-    _verify(root, entry, len(data), hashlib.sha256(data).hexdigest())
+    verify(f"{root}/{entry['file']}", entry, len(data), hashlib.sha256(data).hexdigest())
     return data
 
 
@@ -98,7 +98,7 @@ class ShardCache:
                 digest.update(block)
                 file.write(block)
                 size += len(block)
-        _verify(self.root, entry, size, digest.hexdigest())
+        verify(f"{self.root}/{entry['file']}", entry, size, digest.hexdigest())
 
 
 @dataclass(eq=False)
@@ -178,13 +178,12 @@ def _sizes_and_times(folder: Path, suffix: str) -> dict[Path, tuple[int, float]]
     return files
 
 
-def _verify(root: str, entry: dict[str, Any], size: int, digest: str) -> None:
+def verify(path: str | Path, entry: dict[str, Any], size: int, digest: str) -> None:
+    """Raise BrokenDataset unless a file has the size and the SHA-256 that `entry` of dataset.json gives."""
     if size != entry["bytes"]:
-        raise BrokenDataset(f"{root}/{entry['file']} has {size} bytes instead of {entry['bytes']}: copy it again.")
+        raise BrokenDataset(f"{path} has {size} bytes instead of {entry['bytes']}: copy it again.")
     if digest != entry["sha256"]:
-        raise BrokenDataset(
-            f"{root}/{entry['file']} is damaged: its SHA-256 is {digest[:12]}…, not {entry['sha256'][:12]}…."
-        )
+        raise BrokenDataset(f"{path} is damaged: its SHA-256 is {digest[:12]}…, not {entry['sha256'][:12]}….")
 
 
 def _unreadable(root: str, name: str, error: OSError) -> BrokenDataset:

@@ -7,7 +7,7 @@ out ten million times.
 
 import io
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -112,7 +112,7 @@ class Rows:
         own = self.own.select(name for name in columns if name in self.own.columns)
         return pl.concat([shared[self.number], own], how="horizontal").select(columns) if shared.width else own
 
-    def with_columns(self, **values: pl.Series | pl.Expr) -> Self:
+    def with_columns(self, values: Mapping[str, pl.Series | pl.Expr]) -> Self:
         """Return the rows with some columns of their own replaced or added."""
         own = self.own.with_columns(**values)
         return replace(self, own=own, columns=tuple(dict.fromkeys([*self.columns, *values])))

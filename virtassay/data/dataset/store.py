@@ -25,15 +25,7 @@ import numpy as np
 import polars as pl
 
 from virtassay import schema
-from virtassay.data.dataset.manifest import (
-    FORMAT,
-    VERSION,
-    DatasetInfo,
-    check_file,
-    check_places,
-    check_size,
-    read_head,
-)
+from virtassay.data.dataset.manifest import FORMAT, DatasetInfo, check_file, check_places, check_size, read_head
 from virtassay.data.dataset.remote import RemoteShard, ShardCache, read_remote
 from virtassay.data.dataset.rows import Rows
 from virtassay.files import is_remote, replace_folder, write_bytes
@@ -66,9 +58,6 @@ class Dataset:
         rows = np.arange(len(self)) if rows is None else np.asarray(rows)
         shard, offset = self.shard[rows], self.offset[rows]
         out = np.empty((len(shard), *self.info.image_shape), self.info.dtype)
-        if len(self.maps) == 1:
-            _gather(self.maps[0], offset, out)
-            return out
         numbers = np.unique(shard)
         if (np.diff(shard) >= 0).all():  # as minibatches come: each shard's images go where they stay
             for number, start in zip(numbers, np.searchsorted(shard, numbers), strict=True):
@@ -129,9 +118,8 @@ def open_dataset(root: str | Path, verify: bool = True, cache_bytes: int = CACHE
         for entry in head["shards"]:
             check_size(root, entry, info)
         if is_remote(root):
-            cache = ShardCache(str(root), cache_bytes)
-            shape, dtype = info.image_shape, np.dtype(info.dtype).newbyteorder("<")
-            maps = tuple(RemoteShard(cache, entry, shape, dtype) for entry in head["shards"])
+            cache, dtype = ShardCache(str(root), cache_bytes), np.dtype(info.dtype).newbyteorder("<")
+            maps = tuple(RemoteShard(cache, entry, info.image_shape, dtype) for entry in head["shards"])
             table = read_remote(str(root), head["index"])
         else:
             for entry in (head["index"], *head["shards"]):
@@ -140,18 +128,15 @@ def open_dataset(root: str | Path, verify: bool = True, cache_bytes: int = CACHE
             table = Path(root) / head["index"]["file"]
     except (KeyError, TypeError, IndexError) as error:
         raise BrokenDataset(f"{root}/dataset.json lacks or garbles {error}. Prepare the dataset again.") from error
-    rows = _read_index(table, f"{root}/{head['index']['file']}")
+    source = f"{root}/{head['index']['file']}"
+    try:
+        rows = Rows.read(table, source)
+    except pl.exceptions.PolarsError as error:
+        raise BrokenDataset(f"{source} cannot be read ({error}). Prepare or copy the dataset again.") from error
     if len(rows) != sum(len(part) for part in maps):
         raise BrokenDataset(f"{root}: {len(rows)} rows in the index and {sum(map(len, maps))} images.")
     check_places(root, rows.own, np.array([len(part) for part in maps]))
     return Dataset(Path(root), info, rows, maps)
-
-
-def _read_index(file: Path | bytes, source: str) -> Rows:
-    try:
-        return Rows.read(file, source)
-    except pl.exceptions.PolarsError as error:
-        raise BrokenDataset(f"{source} cannot be read ({error}). Prepare or copy the dataset again.") from error
 
 
 def _map(root: Path, entry: dict[str, Any], info: DatasetInfo) -> np.ndarray:
@@ -271,24 +256,20 @@ class DatasetWriter:
             if error is None:
                 self._finish()
         except BaseException as late:
-            self._discard()
-            self._explain(late)
+            self._discard(late)
             raise
         if error is not None:
-            self._discard()
-            self._explain(error)
+            self._discard(error)
 
-    def _explain(self, error: BaseException) -> None:
-        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-            what = os.strerror(error.errno)
-            raise OSError(error.errno, f"writing {self.root} failed: {what}. Nothing was left behind.") from error
-
-    def _discard(self) -> None:
+    def _discard(self, error: BaseException) -> None:
         for shard in self.open.values():
             with contextlib.suppress(OSError):  # the disk is full: what was buffered is being thrown away anyway
                 shard.file.close()
         self.open.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            what = os.strerror(error.errno)
+            raise OSError(error.errno, f"writing {self.root} failed: {what}. Nothing was left behind.") from error
 
     def _finish(self) -> None:
         for shard in self.open.values():
@@ -298,8 +279,7 @@ class DatasetWriter:
         index.write_parquet(buffer)
         data = buffer.getvalue()
         entry = {"file": "index.parquet", "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        head = {"format": FORMAT, "version": VERSION, "n_images": index.height}
-        stored = {**head, **asdict(self.info), "index": entry, "shards": self.shards}
+        stored = {**FORMAT, "n_images": index.height, **asdict(self.info), "index": entry, "shards": self.shards}
         write_bytes(self.folder / "index.parquet", data)
         write_bytes(self.folder / "dataset.json", json.dumps(stored, indent=1, ensure_ascii=False).encode())
         replace_folder(self.folder, self.root)

@@ -37,8 +37,8 @@ def remote_shards(images: Dataset) -> list[RemoteShard]:
 
 def in_memory(images: Dataset) -> Dataset:
     """Return the same rows with their images read once, in the computer's memory."""
-    rows = images.rows.with_columns(shard=pl.lit(0, pl.Int32), offset=pl.int_range(pl.len(), dtype=pl.Int64))
-    return replace(images, rows=rows, maps=(images.images(),))
+    places = {"shard": pl.lit(0, pl.Int32), "offset": pl.int_range(pl.len(), dtype=pl.Int64)}
+    return replace(images, rows=images.rows.with_columns(places), maps=(images.images(),))
 
 
 class ShardStream:

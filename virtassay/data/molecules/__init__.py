@@ -14,21 +14,7 @@ from virtassay.data.molecules.graphs import MoleculeGraph
 from virtassay.data.molecules.similarity import clusters, fingerprints, inchikey, nearest, scaffold, skeleton, tanimoto
 
 __all__ = [
-    "Component",
-    "Descriptor",
-    "EmbeddingTable",
-    "InvalidEmbeddings",
-    "InvalidSmiles",
-    "Joined",
-    "MiniMol",
-    "MoleculeGraph",
-    "Morgan",
-    "canonical_smiles",
-    "clusters",
-    "fingerprints",
-    "inchikey",
-    "nearest",
-    "scaffold",
-    "skeleton",
-    "tanimoto",
-]
+    "Component", "Descriptor", "EmbeddingTable", "InvalidEmbeddings", "InvalidSmiles", "Joined", "MiniMol",
+    "MoleculeGraph", "Morgan", "canonical_smiles", "clusters", "fingerprints", "inchikey", "nearest", "scaffold",
+    "skeleton", "tanimoto",
+]  # fmt: skip

@@ -14,6 +14,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdFingerprintGenerator
 
 from virtassay.data.molecules.similarity import inchikey
+from virtassay.schema import some
 
 
 class InvalidSmiles(ValueError):
@@ -38,11 +39,10 @@ def canonical_column(smiles: pl.Series, source: str) -> pl.Series:
     canonical = {text: canonical_smiles(text) for text in _unique(smiles)}
     bad = {text for text, known in canonical.items() if known is None}
     if bad:
-        rows = [(row, text) for row, texts in enumerate(smiles) for text in (texts if texts is not None else [])]
-        rows = [(row, text) for row, text in rows if text in bad]
-        shown = ", ".join(f"row {row}: {text!r}" for row, text in rows[:5])
+        named = [(row, text) for row, texts in enumerate(smiles) for text in (texts if texts is not None else [])]
+        shown = some([f"row {row}: {text!r}" for row, text in named if text in bad])
         raise InvalidSmiles(
-            f"{source}: {len(bad)} SMILES cannot be parsed ({shown}{', …' if len(rows) > 5 else ''}). Correct them, or "
+            f"{source}: {len(bad)} SMILES cannot be parsed ({shown}). Correct them, or "
             "leave 'smiles' empty in those rows (they then need an encoder that knows the perturbation by name)."
         )
     return _replaced(smiles, canonical)
@@ -172,6 +172,7 @@ class Joined:
 
     @property
     def parts(self) -> tuple[Descriptor, ...]:
+        """The descriptors that are joined, in order, none of them itself Joined."""
         pair = (self.first, self.second)
         return tuple(part for side in pair for part in (side.parts if isinstance(side, Joined) else (side,)))
 

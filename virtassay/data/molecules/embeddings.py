@@ -17,6 +17,7 @@ import polars as pl
 from virtassay.data.molecules.descriptors import NEEDS_SMILES, Component, canonical_smiles
 from virtassay.data.molecules.similarity import inchikey
 from virtassay.files import sha256 as sha256_of
+from virtassay.schema import some
 
 
 class InvalidEmbeddings(ValueError):
@@ -151,7 +152,7 @@ class EmbeddingTable:
 
 
 def _first(offenders: Sequence[object]) -> str:
-    return ", ".join(repr(key) for key in offenders[:5]) + (", …" if len(offenders) > 5 else "")
+    return some([repr(key) for key in offenders])
 
 
 def with_sha256(config: Any) -> Any:

@@ -3,13 +3,14 @@
 import hashlib
 import logging
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from virtassay import schema
 from virtassay.data.molecules.descriptors import canonical_column, inchikey_column
 from virtassay.data.prepare.sources import fill
 from virtassay.schema import COLUMNS, COMBINED, REQUIRED, InvalidIndex, offenders, require_controls, treatment, validate
@@ -63,10 +64,9 @@ def read_table(path: Path, annotation: Annotation = UNMAPPED) -> pl.DataFrame:
         header = pl.read_csv(path, separator=separator, n_rows=0).columns
         columns = annotation.columns
         text = {columns.get(name, name) for name, dtype in COLUMNS.items() if dtype in (pl.String, pl.List(pl.String))}
-        text |= {part for of in columns.values() for _, part, _, _ in string.Formatter().parse(of) if part}
-        text -= {columns.get(name, name) for name in ("dose_um", "x_px", "y_px", "is_control")} | set(
-            annotation.constants
-        )
+        text |= named_in(columns.values())
+        text -= {columns.get(name, name) for name in ("dose_um", "x_px", "y_px", "is_control")}
+        text -= set(annotation.constants)
         return pl.read_csv(
             path,
             separator=separator,
@@ -76,6 +76,11 @@ def read_table(path: Path, annotation: Annotation = UNMAPPED) -> pl.DataFrame:
         )
     except pl.exceptions.PolarsError as error:
         raise InvalidIndex(f"{path} cannot be read as a table: {error}.") from error
+
+
+def named_in(patterns: Iterable[str]) -> set[str]:
+    """Return the columns that patterns such as "{experiment}_{plate}" name."""
+    return {part for pattern in patterns for _, part, _, _ in string.Formatter().parse(pattern) if part}
 
 
 def make_index(raw: pl.DataFrame, source: str, annotation: Annotation) -> pl.DataFrame:
@@ -99,9 +104,10 @@ def make_index(raw: pl.DataFrame, source: str, annotation: Annotation) -> pl.Dat
     mapped = {name: _column(table, of) for name, of in columns.items()}
     table = table.rename({name: f"{name}_raw" for name in RESERVED}, strict=False)
     table = table.with_columns(**mapped).with_columns(**{name: pl.lit(value) for name, value in constants.items()})
-    table = table.with_columns(
-        _as_text(table[name]) for name in COMBINED if name in table.columns and name != "dose_um"
-    )
+    for name in COMBINED:  # names may be stored as numbers or categories in parquet: siRNA 1138
+        if name in table.columns and name != "dose_um":
+            several = isinstance(table[name].dtype, pl.List)
+            table = table.with_columns(pl.col(name).cast(pl.List(pl.String) if several else pl.String))
     table = table.with_columns(pl.col(name).replace(list(EMPTY), None) for name in _texts(table))
     if annotation.separator is not None:
         table = table.with_columns(_parts(table, name, annotation.separator, source) for name in _texts(table))
@@ -154,20 +160,11 @@ def kept(table: pl.DataFrame, keep: Mapping[str, Sequence[Any]], source: str) ->
 def _column(table: pl.DataFrame, of: str) -> pl.Series:
     if "{" not in of:
         return table[of]
-    parts = list(string.Formatter().parse(of))
-    plain = all(
-        name in table.columns
-        and not (spec or conversion)
-        and (table[name].dtype == pl.String or table[name].dtype.is_integer())
-        for _, name, spec, conversion in parts
-        if name is not None
-    )
-    if plain:  # what is common is not filled row by row: tables have hundreds of thousands
-        texts = [
-            text
-            for before, name, _, _ in parts
-            for text in (pl.lit(before), *([pl.col(name).cast(pl.String).fill_null("None")] if name else []))
-        ]
+    parts, texts = list(string.Formatter().parse(of)), []
+    plain = [name for name, dtype in table.schema.items() if dtype == pl.String or dtype.is_integer()]
+    if all(name is None or (name in plain and not spec and not conversion) for _, name, spec, conversion in parts):
+        for before, name, _, _ in parts:  # not filled row by row: tables have hundreds of thousands
+            texts += [pl.lit(before)] + ([pl.col(name).cast(pl.String).fill_null("None")] if name else [])
         return table.select(pl.concat_str(texts)).to_series()
     return pl.Series([fill(of, row) for row in table.iter_rows(named=True)], dtype=pl.String)
 
@@ -186,11 +183,6 @@ def _among(column: pl.Series, values: Sequence[Any], source: str) -> pl.Series:
             f"{source}: keep names {absent.to_list()}, not in column {column.name!r}; there are {present}."
         )
     return column.is_in(named.implode())
-
-
-def _as_text(column: pl.Series) -> pl.Series:
-    """Names may be stored as numbers or categories in parquet: siRNA 1138."""
-    return column.cast(pl.List(pl.String) if isinstance(column.dtype, pl.List) else pl.String)
 
 
 def _check_controls(perturbation: pl.Series, controls: Sequence[str], source: str) -> None:
@@ -241,12 +233,12 @@ def one_pixel_size(index: pl.DataFrame, pixel_size_um: float | None, source: str
 
 def _warn_of_bare_plates(index: pl.DataFrame, source: str) -> None:
     """Controls are those of the batch: a plate without any is usable, and may be a slip."""
-    bare = index.group_by("plate").agg(pl.col("is_control").any()).filter(~pl.col("is_control"))["plate"].sort()
-    if len(bare):
+    bare = schema.without_control(index, "plate")
+    if bare:
         log.warning(
-            "%s: no control images on %d plate(s): %s%s. Their wells are held against their batch's other "
+            "%s: no control images on %d plate(s): %s. Their wells are held against their batch's other "
             "controls; leave them out by keep, or map batch to the plate, if plates differ.",
-            source, len(bare), ", ".join(bare.head(5)), ", …" if len(bare) > 5 else "",
+            source, len(bare), schema.some(bare),
         )  # fmt: skip
 
 
@@ -258,9 +250,8 @@ def _check_spelling(index: pl.DataFrame, source: str) -> None:
         alike = names.group_by(*within, plain.alias("plain"), maintain_order=True).agg(key)
         alike = alike.filter(pl.col(key).list.len() > 1)
         if alike.height:
-            shown = "; ".join(
-                " ".join([*row[:-2], " = ".join(map(repr, row[-1]))]) for row in alike.head(5).iter_rows()
-            )
+            rows = alike.head(5).iter_rows()
+            shown = "; ".join(" ".join([*row[:-2], " = ".join(map(repr, row[-1]))]) for row in rows)
             raise InvalidIndex(
                 f"{source}: {alike.height} {key} name(s) are spelt in several ways, by case or zeros: {shown}. Spell "
                 f"each {key} one way, or tell different ones apart by a pattern of columns."

@@ -42,9 +42,8 @@ def find_duplicates(dataset: Dataset, seen: Sequence[str], test: Sequence[str]) 
     digest, bits, shown = _hashes(dataset, rows)
     tests, others = rows[tested & shown], rows[~tested & shown]
     first = dict(zip(digest[~tested & shown].tolist()[::-1], others[::-1].tolist(), strict=True))
-    same = [
-        (row, first[d]) for row, d in zip(tests.tolist(), digest[tested & shown].tolist(), strict=True) if d in first
-    ]
+    digests = zip(tests.tolist(), digest[tested & shown].tolist(), strict=True)
+    same = [(row, first[d]) for row, d in digests if d in first]
     if dataset.info.image_shape[1:] == (1, 1):
         return same, []
     paired = [row for row, _ in same]
@@ -96,35 +95,26 @@ def _coarse(images: np.ndarray) -> np.ndarray:
 
 def _candidates(tests: np.ndarray, others: np.ndarray) -> Iterator[np.ndarray]:
     """Yield (m, 2) places in `tests` and `others` whose hashes are near each other, the closest few of each test."""
-    bands = [np.uint64(16 * band) for band in range(BANDS)]
-    sorters = [np.argsort((others >> shift) & np.uint64(0xFFFF), kind="stable") for shift in bands]
-    keys = [((others >> shift) & np.uint64(0xFFFF))[order] for shift, order in zip(bands, sorters, strict=True)]
-    starts = [
-        np.searchsorted(key, (tests >> shift) & np.uint64(0xFFFF)) for key, shift in zip(keys, bands, strict=True)
-    ]
-    ends = [
-        np.searchsorted(key, (tests >> shift) & np.uint64(0xFFFF), side="right")
-        for key, shift in zip(keys, bands, strict=True)
-    ]
-    size = sum(end - start for start, end in zip(starts, ends, strict=True))
+    bands: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # others in order, first and last of each test
+    for band in range(BANDS):
+        own, key = ((hashes >> np.uint64(16 * band)) & np.uint64(0xFFFF) for hashes in (tests, others))
+        order = np.argsort(key, kind="stable")
+        bands.append((order, np.searchsorted(key[order], own), np.searchsorted(key[order], own, side="right")))
+    size = sum(end - start for _, start, end in bands)
     part = (np.cumsum(size) // COMPARED).astype(np.int64)  # so that few are compared at once
     for number in np.unique(part):
         members = np.flatnonzero(part == number)
         near = []
-        for order, start, end in zip(sorters, starts, ends, strict=True):
+        for order, start, end in bands:
             count = (end - start)[members]
             a = np.repeat(members, count)
             inside = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
             b = order[np.repeat(start[members], count) + inside]
-            apart = _differing(tests[a], others[b])
+            apart = ONES[(tests[a] ^ others[b]).view(np.uint16).reshape(-1, 4)].sum(1, dtype=np.int64)
             near.append(np.stack([a, apart, b], axis=1)[apart <= APART])
         pairs = np.unique(np.concatenate(near), axis=0)  # sorted by tests, then by distance
         rank = np.arange(len(pairs)) - np.searchsorted(pairs[:, 0], pairs[:, 0])
         yield pairs[rank < CLOSEST][:, [0, 2]]
-
-
-def _differing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return ONES[(a ^ b).view(np.uint16).reshape(-1, 4)].sum(1, dtype=np.int64)
 
 
 def _alike(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,8 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 import polars as pl
 import tifffile
 
+from virtassay.data.prepare.reader import scalars
 from virtassay.data.prepare.sources import ImageSource, UnreadableImage
-from virtassay.schema import InvalidIndex
+from virtassay.schema import InvalidIndex, some
 
 TIFF = (".tif", ".tiff")
 
@@ -41,8 +42,7 @@ def take_inventory(
     missing: list[str] = []
     twice: list[str] = []
     sample: dict[str, Path] = {}
-    scalars = index.with_columns(pl.col(c).list.first() for c, t in index.schema.items() if isinstance(t, pl.List))
-    for row in scalars.iter_rows(named=True):
+    for row in scalars(index):
         for name in dict.fromkeys(os.path.normpath(file) for file in images.files(row)):
             if name in named:
                 twice.append(f"{named[name]} and {row['image_id']} ({name})")
@@ -53,15 +53,15 @@ def take_inventory(
                 sample[row["plate"]] = folder / name
     if twice:
         raise InvalidIndex(
-            f"{len(twice)} file(s) are named by more than one row: {_first(twice)}. Give each image one row, or a "
+            f"{len(twice)} file(s) are named by more than one row: {some(twice)}. Give each image one row, or a "
             "pattern that tells them apart."
         )
     endings = {Path(name).suffix for name in named}
     unlisted = sorted(name for name in present - named.keys() if Path(name).suffix in endings) if everything else []
     if missing and not skip:
-        spare = f" {len(unlisted)} file(s) there are named by no row: {_first(unlisted)}." if unlisted else ""
+        spare = f" {len(unlisted)} file(s) there are named by no row: {some(unlisted)}." if unlisted else ""
         raise UnreadableImage(
-            f"{len(missing)} of {len(named)} image files cannot be found in {folder}: {_first(missing)}.{spare} "
+            f"{len(missing)} of {len(named)} image files cannot be found in {folder}: {some(missing)}.{spare} "
             "Correct the table, pattern or folder. on_error=skip leaves such images out and lists them."
         )
     if pixel_size_um is None:
@@ -75,10 +75,6 @@ def _walk(folder: Path) -> Iterator[str]:
         yield from (name if below == "." else f"{below}/{name}" for name in names)
 
 
-def _first(texts: Sequence[str]) -> str:
-    return ", ".join(texts[:5]) + (", …" if len(texts) > 5 else "")
-
-
 def _check_pixel_sizes(sample: dict[str, Path]) -> None:
     """Compare what one TIFF of each plate says of its pixels; those that say nothing do not count."""
     sizes = {path: size for path in sample.values() if (size := _resolution(path)) is not None}
@@ -89,7 +85,7 @@ def _check_pixel_sizes(sample: dict[str, Path]) -> None:
     if odd:
         like = next(path for path, size in sizes.items() if size == common)
         raise InvalidIndex(
-            f"pixel sizes are mixed: {_first([f'{path} has {sizes[path]:.4g} µm' for path in odd])}, where {like} has "
+            f"pixel sizes are mixed: {some([f'{path} has {sizes[path]:.4g} µm' for path in odd])}, where {like} has "
             f"{common:.4g} µm, by their TIFF tags. Prepare them apart, at one size; if the tags are wrong, give "
             "pixel_size_um."
         )

@@ -23,10 +23,9 @@ from virtassay.data.dataset.store import Dataset
 from virtassay.data.molecules import similarity
 from virtassay.data.prepare.duplicates import find_duplicates
 from virtassay.files import write_text
-from virtassay.schema import InvalidIndex
+from virtassay.schema import InvalidIndex, some, without_control
 
 log = logging.getLogger(__name__)
-SHOWN = 5  # offenders named in an error
 KEPT = 1000  # offenders named in audit.json
 BY_CHANCE = 5e-3  # of the test images: 2 pairs of 1,900 rounded nuclei on a real plate
 MEANING = {  # every check: what it found, said of its offenders
@@ -61,32 +60,29 @@ class LeakCheck:
 
     @property
     def passed(self) -> bool:
+        """Whether no more offenders were found than are allowed."""
         return self.n <= self.allowed
 
     @property
     def leak(self) -> bool:
+        """Whether offenders are a leak into what is judged, not only worth a note."""
         return self.name in LEAKS
 
     def __str__(self) -> str:
-        shown = ", ".join(self.offenders[:SHOWN])
-        return f"{self.n} {MEANING[self.name]} ({self.name}: {shown}{', …' if self.n > SHOWN else ''})"
+        return f"{self.n} {MEANING[self.name]} ({self.name}: {some(self.offenders)})"
 
 
 def audit_index(index: pl.DataFrame) -> list[LeakCheck]:
     """Hold test against train and val by wells, fields, controls and molecules: takes seconds for a million rows."""
     seen, test = index.filter(pl.col("split").is_in(["train", "val"])), index.filter(pl.col("split") == "test")
     well, control = ["plate", "well"], pl.col("is_control")
-    treated = _shared(seen.filter(~control), test.filter(~control), well)
-    fields = _shared(seen, test, [*well, "site"]) if "site" in index.columns else []
-    watched = _shared(index.filter(split="train"), index.filter(split="val"), well)
-    lonely = test.group_by("batch").agg(control.any()).filter(~control)["batch"].sort().to_list()
     return [
-        _check("wells", treated),
-        _check("fields", fields),
+        _check("wells", _shared(seen.filter(~control), test.filter(~control), well)),
+        _check("fields", _shared(seen, test, [*well, "site"]) if "site" in index.columns else []),
         _check("control_wells", _shared(seen.filter(control), test.filter(control), well)),
         *_compounds(seen, test),
-        _check("watched_wells", watched),
-        _check("borrowed_controls", lonely),
+        _check("watched_wells", _shared(index.filter(split="train"), index.filter(split="val"), well)),
+        _check("borrowed_controls", without_control(test, "batch")),
     ]
 
 
@@ -161,14 +157,8 @@ def _compounds(seen: pl.DataFrame, test: pl.DataFrame) -> list[LeakCheck]:
     treated = ~pl.col("is_control")
     trained = set(seen.filter(treated)["perturbation"].explode(empty_as_null=False))
     new = set(test.filter(treated)["perturbation"].explode(empty_as_null=False)) - trained
-    checks = [
-        _check(
-            "names",
-            _pairs(
-                ((name, similarity.plain(name)) for name in new), ((name, similarity.plain(name)) for name in trained)
-            ),
-        )
-    ]
+    written = [[(name, similarity.plain(name)) for name in names] for names in (new, trained)]
+    checks = [_check("names", _pairs(*written))]
     if "smiles" not in test.columns:
         return checks
     tested = _molecules(test).filter(pl.col("perturbation").is_in(list(new)))

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from virtassay.data.prepare.sources import UnreadableImage, fill
+from virtassay.data.prepare.sources import UnreadableImage, fill, stacked
 
 GROUPS = 32  # row groups held at once: the channels of an image lie side by side, mostly in one of them
 
@@ -35,14 +35,7 @@ class ParquetImages:
 
     def read(self, row: dict[str, Any]) -> np.ndarray:
         keys = [fill(self.pattern, {**row, "channel": channel}) for channel in self.channels]
-        planes = [self._plane(key) for key in keys]
-        for key, plane in zip(keys, planes, strict=True):
-            if plane.ndim != 2 or plane.shape != planes[0].shape or plane.dtype != planes[0].dtype:
-                raise UnreadableImage(
-                    f"{key} is {plane.dtype} {plane.shape}, where {keys[0]} is {planes[0].dtype} {planes[0].shape}: "
-                    "the channels of an image must be grey and alike."
-                )
-        return np.stack(planes)
+        return stacked([self._plane(key) for key in keys], keys, keys[0])
 
     def name(self, row: dict[str, Any]) -> str:
         return fill(self.pattern, {**row, "channel": "*"})
@@ -52,10 +45,9 @@ class ParquetImages:
         place = int(np.searchsorted(known, key.encode()))
         if place == len(known) or known[place] != key.encode():
             raise UnreadableImage(f"the image {key} is in none of {len(self.files)} parquet files.")
-        ends = self._ends
         number = int(rows[place])
-        group = int(np.searchsorted(ends, number, side="right"))
-        value = self._group(group)[number - (int(ends[group - 1]) if group else 0)].as_py()
+        group = int(np.searchsorted(self._ends, number, side="right"))
+        value = self._group(group)[number - (int(self._ends[group - 1]) if group else 0)].as_py()
         try:
             return imagecodecs.jpeg2k_decode(value["bytes"] if isinstance(value, dict) else value)
         except Exception as error:  # of another class in each codec; all mean that this image is not to be had
@@ -81,9 +73,8 @@ class ParquetImages:
             lacking = {self.key, self.image} - set(file.schema_arrow.names)
             if lacking:
                 raise UnreadableImage(f"{path} lacks column(s) {sorted(lacking)}; it has {file.schema_arrow.names}.")
-        keys = np.concatenate(
-            [np.array(pl.read_parquet(path, columns=[self.key])[self.key], "S") for path in self.files]
-        )
+        columns = (pl.read_parquet(path, columns=[self.key])[self.key] for path in self.files)
+        keys = np.concatenate([np.array(column, "S") for column in columns])
         order = np.argsort(keys, kind="stable")
         return keys[order], order.astype(np.int64)
 

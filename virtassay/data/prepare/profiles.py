@@ -2,8 +2,7 @@
 
 import logging
 import re
-import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,9 @@ import polars as pl
 
 from virtassay.data.dataset.store import DatasetInfo, DatasetWriter
 from virtassay.data.prepare import leaks
-from virtassay.data.prepare.annotation import Annotation, load_table, make_index
-from virtassay.data.prepare.splits import write_split
-from virtassay.report.pictures import treatment_sheet
-from virtassay.report.plates import plate_layout
+from virtassay.data.prepare.annotation import Annotation, load_table, make_index, named_in
+from virtassay.data.prepare.splits import Split
+from virtassay.data.prepare.table import describe_split, list_skipped
 from virtassay.schema import COLUMNS, InvalidIndex, offenders, require_controls
 
 log = logging.getLogger(__name__)
@@ -28,7 +26,7 @@ def prepare_profiles(
     root: str | Path,
     table: str | Path | pl.DataFrame,
     features: Sequence[str],
-    split: Callable[[pl.DataFrame], pl.DataFrame],
+    split: Split,
     leave_out: Sequence[str] = (),
     columns: Mapping[str, str] | None = None,
     constants: Mapping[str, Any] | None = None,
@@ -51,16 +49,15 @@ def prepare_profiles(
     out rows with values that are not finite (skipped.csv names them). on_constant: "raise", or "drop" to leave out
     features that are constant in the training split. Raises InvalidIndex naming columns, rows and the fix.
     """
-    for option, choice, allowed in (
-        ("on_error", on_error, ("raise", "skip")),
-        ("on_constant", on_constant, ("raise", "drop")),
-    ):
-        if choice not in allowed:
-            raise ValueError(f"{option}={choice!r}: give {' or '.join(allowed)}.")
+    for option, choice, other in (("on_error", on_error, "skip"), ("on_constant", on_constant, "drop")):
+        if choice not in ("raise", other):
+            raise ValueError(f"{option}={choice!r}: give raise or {other}.")
     annotation = Annotation(columns or {}, constants or {}, keep or {}, controls, separator)
     rows, provenance = load_table(table, annotation)
     source = provenance["source"]
-    every = choose_features(rows.columns, features, leave_out, _used(annotation), source)
+    sources = annotation.columns.values()
+    used = {*COLUMNS, *sources, *annotation.keep} | named_in(sources)  # to say what was done to a well
+    every = choose_features(rows.columns, features, leave_out, used, source)
     index = make_index(rows.drop(every), source, annotation)
     names = np.array(every)
     counted = f"{source} (rows counted after keep)" if keep else source
@@ -92,14 +89,10 @@ def prepare_profiles(
     with DatasetWriter(root, info, overwrite=overwrite) as writer:
         writer.append(values[:, :, None, None], index.drop("_number"))
         if skipped.height:
-            (writer.folder / "skipped.csv").write_text(skipped.write_csv(), encoding="utf-8")
-            log.warning("%d rows were left out; %s/skipped.csv names them", skipped.height, root)
+            list_skipped(writer, skipped, "rows")
         dataset = writer.preview()
         checks += leaks.refuse_leaks(leaks.audit_images(dataset), accept, source)
-        leaks.write_audit(writer.folder / "audit.json", checks, dataset.index)
-        write_split(writer.folder / "split.csv", index, info.name, split)
-        treatment_sheet(writer.folder / "contact_sheet.png", dataset, title=info.name)
-        plate_layout(writer.folder / "plate_layout.png", dataset.index)
+        describe_split(writer, dataset, index, split, checks)
     log.info("wrote %d vectors of %d features to %s; look at contact_sheet.png there", len(dataset), len(names), root)
     return Path(root)
 
@@ -126,13 +119,6 @@ def choose_features(
     if twice:  # so polars names them
         raise InvalidIndex(f"{source}: column(s) {twice[:5]} stand twice in the table; each needs a name of its own.")
     return names
-
-
-def _used(annotation: Annotation) -> set[str]:
-    """Name the columns that say what was done to a well."""
-    sources = annotation.columns.values()
-    parts = {part for of in sources if "{" in of for _, part, _, _ in string.Formatter().parse(of) if part}
-    return {*COLUMNS, *sources, *annotation.keep} | parts
 
 
 def _values(table: pl.DataFrame, source: str) -> np.ndarray:

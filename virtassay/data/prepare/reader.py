@@ -58,8 +58,7 @@ class Reader:
         if not spread:
             raise UnreadableImage(f"none of {len(unread)} images spread over the table can be read: {unread[0][1]}")
         (shape, dtype), _ = Counter((shape, dtype) for _, shape, dtype in spread).most_common(1)[0]
-        name = next(name for name, *kind in spread if kind == [shape, dtype])
-        self.typical = (name, shape, dtype)
+        self.typical = next(kind for kind in spread if kind[1:] == (shape, dtype))
         height, width = self.fit(np.zeros(shape, dtype)).shape[1:]
         return shape, (shape[0], height, width), str(dtype)
 

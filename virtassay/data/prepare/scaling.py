@@ -35,9 +35,8 @@ class Percentile:
     def limits(self, controls: np.ndarray) -> np.ndarray:
         if np.issubdtype(controls.dtype, np.floating):
             raise ValueError(
-                f"the images are {controls.dtype}, whose range is unknown: give one by "
-                "scaling={_target_: virtassay.data.prepare.Fixed, low: [...], high: [...]} "
-                "(a value for each channel)."
+                f"the images are {controls.dtype}, whose range is unknown: give one by scaling={{_target_: "
+                "virtassay.data.prepare.Fixed, low: [...], high: [...]} (a value for each channel)."
             )
         limits = np.percentile(controls, [self.low, self.high], axis=(0, 2, 3)).T
         flat = np.flatnonzero(limits[:, 1] <= limits[:, 0])
@@ -54,15 +53,13 @@ class Fixed:
     high: float | Sequence[float]
 
     def limits(self, controls: np.ndarray) -> np.ndarray:
-        n = controls.shape[1]
+        n, limits = controls.shape[1], f"low={self.low}, high={self.high}"
         try:
             low, high = (np.broadcast_to(np.asarray(value, float), (n,)) for value in (self.low, self.high))
         except ValueError:
-            raise ValueError(
-                f"scaling gives low={self.low}, high={self.high} for {n} channels: one value each."
-            ) from None
+            raise ValueError(f"scaling gives {limits} for {n} channels: one value each.") from None
         if not (low < high).all():
-            raise ValueError(f"scaling needs low < high in each channel, got low={self.low}, high={self.high}.")
+            raise ValueError(f"scaling needs low < high in each channel, got {limits}.")
         return np.stack([low, high], axis=1)
 
 

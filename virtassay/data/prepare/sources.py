@@ -67,9 +67,7 @@ class Stack:
         if not path.is_file():
             raise FileNotFoundError(f"there is no image stack {path}.")
         try:
-            if path.suffix == ".npz":
-                return _unpacked(path, self.key)
-            return np.lib.format.open_memmap(path, mode="r")
+            return _unpacked(path, self.key) if path.suffix == ".npz" else np.lib.format.open_memmap(path, mode="r")
         except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"the image stack {path} cannot be read: {error}.") from error
 
@@ -122,14 +120,7 @@ class FilePerChannel:
 
     def read(self, row: dict[str, Any]) -> np.ndarray:
         paths = [Path(self.folder) / name for name in self.files(row)]
-        planes = [read_file(path) for path in paths]
-        for path, plane in zip(paths, planes, strict=True):
-            if plane.ndim != 2 or plane.shape != planes[0].shape or plane.dtype != planes[0].dtype:
-                raise UnreadableImage(
-                    f"{path} is {plane.dtype} {plane.shape}, where {paths[0].name} is {planes[0].dtype} "
-                    f"{planes[0].shape}: the channels of an image must be grey and alike."
-                )
-        return np.stack(planes)
+        return stacked([read_file(path) for path in paths], paths, paths[0].name)
 
     def name(self, row: dict[str, Any]) -> str:
         return fill_path(self.pattern, {**row, "channel": "*"})
@@ -137,6 +128,17 @@ class FilePerChannel:
     def files(self, row: dict[str, Any]) -> list[str]:
         names = [fill(str(channel), row) for channel in self.channels]
         return [fill_path(self.pattern, {**row, "channel": name}) for name in names]
+
+
+def stacked(planes: Sequence[np.ndarray], names: Sequence[object], first: str) -> np.ndarray:
+    """Stack the channels of an image, (c, h, w); raises UnreadableImage naming one that is not grey or not alike."""
+    for name, plane in zip(names, planes, strict=True):
+        if plane.ndim != 2 or plane.shape != planes[0].shape or plane.dtype != planes[0].dtype:
+            raise UnreadableImage(
+                f"{name} is {plane.dtype} {plane.shape}, where {first} is {planes[0].dtype} {planes[0].shape}: "
+                "the channels of an image must be grey and alike."
+            )
+    return np.stack(planes)
 
 
 def read_file(path: Path) -> np.ndarray:
@@ -191,10 +193,10 @@ def _unpacked(path: Path, key: str | None) -> np.ndarray:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if not names or (key or names[0]) not in names:
             raise ValueError(f"there is no array {key!r} in it; it has {names}")
-        size = archive.getinfo(f"{key or names[0]}.npy").file_size
-        require_space(tempfile.gettempdir(), size, f"unpacking {path}")
+        member = archive.getinfo(f"{key or names[0]}.npy")
+        require_space(tempfile.gettempdir(), member.file_size, f"unpacking {path}")
         with tempfile.TemporaryFile() as file:  # nameless: its bytes go when the memory map goes
-            with archive.open(f"{key or names[0]}.npy") as packed:
+            with archive.open(member) as packed:
                 shutil.copyfileobj(packed, file, 1 << 20)
             file.seek(0)
             version = np.lib.format.read_magic(file)

@@ -1,14 +1,14 @@
 """Anybody's screen → a dataset folder: a table that says what was done to each image, and the images."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from virtassay.data.dataset.store import DatasetInfo, DatasetWriter
+from virtassay.data.dataset.store import Dataset, DatasetInfo, DatasetWriter
 from virtassay.data.prepare import leaks
 from virtassay.data.prepare.annotation import Annotation, load_table, make_index, one_pixel_size
 from virtassay.data.prepare.fields.cells import CellCrops, FieldReader
@@ -16,7 +16,7 @@ from virtassay.data.prepare.inventory import take_inventory
 from virtassay.data.prepare.reader import Reader, scalars
 from virtassay.data.prepare.scaling import Scaling, rescale
 from virtassay.data.prepare.sources import Described, ImageSource
-from virtassay.data.prepare.splits import write_split
+from virtassay.data.prepare.splits import Split, write_split
 from virtassay.files import require_space
 from virtassay.report.pictures import treatment_sheet
 from virtassay.report.plates import plate_layout
@@ -32,7 +32,7 @@ def prepare_table(
     images: ImageSource,
     channels: Sequence[str] | None,
     scaling: Scaling | None,
-    split: Callable[[pl.DataFrame], pl.DataFrame] | None,
+    split: Split | None,
     columns: Mapping[str, str] | None = None,
     constants: Mapping[str, Any] | None = None,
     keep: Mapping[str, Sequence[Any]] | None = None,
@@ -76,34 +76,25 @@ def prepare_table(
     channels, pixel_size_um = _completed(images, index, channels, pixel_size_um)
     unlisted = take_inventory(images, index, everything=not keep, skip=on_error == "skip", pixel_size_um=pixel_size_um)
     reader = Reader(images, channels, crop, size, on_error == "skip", pixel_size_um)
-    if cells is not None:
-        if crop is None:
-            raise ValueError("cells are cut out of whole fields: give crop, the edge of a cell's image in raw pixels.")
-        reader = FieldReader(reader, cells, crop, index)
+    if cells is not None and crop is None:
+        raise ValueError("cells are cut out of whole fields: give crop, the edge of a cell's image in raw pixels.")
     raw_shape, shape, raw_dtype = reader.look(index)
-    limits = None if scaling is None else scaling.limits(reader.some_controls(index))
+    if cells is not None and crop is not None:
+        reader = FieldReader(reader, cells, crop, index)
     if scaling is None and raw_dtype != dtype:
         raise ValueError(
             f"the images are {raw_dtype} and shall be stored as {dtype}: choose a scaling, or dtype={raw_dtype}."
         )
-    if pixel_size_um is not None:
-        pixel_size_um *= (crop or raw_shape[1]) / shape[1]
-    stored_scaling = None
-    if limits is not None:
+    limits, stored_scaling = None, None
+    if scaling is not None:
+        limits = scaling.limits(reader.some_controls(index))
         low, high = limits.T.tolist()
         stored_scaling = {"kind": type(scaling).__name__, "low": low, "high": high}
+    if pixel_size_um is not None:
+        pixel_size_um *= (crop or raw_shape[1]) / shape[1]
     provenance |= {"raw": f"{raw_dtype} {raw_shape}", "crop": crop, "skipped": 0}
-    info = DatasetInfo(
-        name=Path(root).name,
-        channels=channels,
-        image_shape=shape,
-        dtype=dtype,
-        pixel_size_um=pixel_size_um,
-        scaling=stored_scaling,
-        provenance=provenance,
-        licence=licence,
-        citation=citation,
-    )
+    name = Path(root).name
+    info = DatasetInfo(name, channels, shape, dtype, pixel_size_um, stored_scaling, provenance, licence, citation)
     needed = index.height * int(np.prod(shape)) * np.dtype(dtype).itemsize
     require_space(root, needed, f"a dataset of {index.height} images")
     clipped = np.zeros(len(channels))
@@ -112,13 +103,10 @@ def prepare_table(
             stored = raw_images if limits is None else rescale(raw_images, limits, dtype)
             clipped += 0 if limits is None else (raw_images > limits[:, 1, None, None]).mean((2, 3)).sum(0)
             writer.append(stored, chunk.drop("_number"))
-        if reader.skipped:
-            provenance["skipped"] = len(reader.skipped)
-            skipped = pl.DataFrame(reader.skipped, schema=["image_id", "reason"], orient="row")
-            (writer.folder / "skipped.csv").write_text(skipped.write_csv(), encoding="utf-8")
-            log.warning("%d images were left out; %s/skipped.csv names them", len(reader.skipped), root)
         dataset = writer.preview()
         if reader.skipped:  # they may have been all the controls of a batch
+            provenance["skipped"] = len(reader.skipped)
+            list_skipped(writer, pl.DataFrame(reader.skipped, schema=["image_id", "reason"], orient="row"), "images")
             left_out = f"{len(reader.skipped)} images were left out, the first because {reader.skipped[0][1]}"
             require_controls(dataset.index, f"{source} ({left_out.rstrip('.')})")
         if isinstance(reader, FieldReader):
@@ -127,13 +115,10 @@ def prepare_table(
             provenance["cells"] = dict(reader.counts)
             log.info("%s", ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in reader.counts.items()))
         checks += leaks.refuse_leaks(leaks.audit_images(dataset), accept, source)
-        leaks.write_audit(writer.folder / "audit.json", checks, dataset.index)
-        write_split(writer.folder / "split.csv", index, info.name, split)
+        describe_split(writer, dataset, index, split, checks)
         if unlisted:
             pl.DataFrame({"file": unlisted}).write_csv(writer.folder / "unlisted.csv")
             log.warning("%d image files are named by no row; %s/unlisted.csv lists them", len(unlisted), root)
-        treatment_sheet(writer.folder / "contact_sheet.png", dataset, title=info.name)
-        plate_layout(writer.folder / "plate_layout.png", dataset.index)
     for name, fraction in zip(channels, clipped / len(dataset), strict=True):
         if fraction > 0.01:
             log.warning("%.1f %% of the pixels of %s are brighter than its scaling: raise it", 100 * fraction, name)
@@ -142,6 +127,22 @@ def prepare_table(
             log.info("%s: %s", what, text)
     log.info("wrote %d images to %s; look at contact_sheet.png and plate_layout.png there", len(dataset), root)
     return Path(root)
+
+
+def list_skipped(writer: DatasetWriter, skipped: pl.DataFrame, what: str) -> None:
+    """Write skipped.csv into a folder that is being written: `image_id` and `reason` of the rows that were left out."""
+    (writer.folder / "skipped.csv").write_text(skipped.write_csv(), encoding="utf-8")
+    log.warning("%d %s were left out; %s/skipped.csv names them", skipped.height, what, writer.root)
+
+
+def describe_split(
+    writer: DatasetWriter, dataset: Dataset, index: pl.DataFrame, split: Split | None, checks: Sequence[leaks.LeakCheck]
+) -> None:
+    """Write the audit, the split that `split` made, and the pictures into a folder that is being written."""
+    leaks.write_audit(writer.folder / "audit.json", checks, dataset.index)
+    write_split(writer.folder / "split.csv", index, writer.info.name, split)
+    treatment_sheet(writer.folder / "contact_sheet.png", dataset, title=writer.info.name)
+    plate_layout(writer.folder / "plate_layout.png", dataset.index)
 
 
 def _completed(
@@ -159,7 +160,7 @@ def _completed(
     return tuple(names), pixel_size_um or described[1]
 
 
-def _split(index: pl.DataFrame, split: Callable[[pl.DataFrame], pl.DataFrame] | None, source: str) -> pl.DataFrame:
+def _split(index: pl.DataFrame, split: Split | None, source: str) -> pl.DataFrame:
     if split is not None:
         return split(index)
     if "split" not in index.columns or index["split"].null_count():

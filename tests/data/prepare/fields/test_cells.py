@@ -15,16 +15,16 @@ from tests.data.prepare.own_screen import N, screen
 from tests.test_configs import CONF, composed
 from virtassay.data.dataset.store import Dataset, open_dataset
 from virtassay.data.prepare.fields.cells import CellCrops
-from virtassay.data.prepare.fields.find import Nuclei, Tiles
+from virtassay.data.prepare.fields.find import LabelMasks, Nuclei, Tiles
 from virtassay.data.prepare.fields.illumination import Illumination
-from virtassay.data.prepare.fields.masks import LabelMasks
 from virtassay.data.prepare.fields.quality import Quality
-from virtassay.data.prepare.public.sbs_plate import plate_map
 from virtassay.data.prepare.scaling import Percentile
 from virtassay.data.prepare.sources import Stack, UnreadableImage
 from virtassay.schema import InvalidIndex
 
 NUCLEI = CellCrops(Nuclei(diameter_px=10))
+
+
 INSIDE = PLACES[:5]
 
 
@@ -174,19 +174,6 @@ def test_every_way_to_find_cells_can_be_chosen(way: str):
 def test_and_chosen_instead_of_a_plates_own(way: str):
     node = composed("prepare", "data=sbs_plate", f"cells@data.prepare.cells={way}").data.prepare.cells
     assert isinstance(instantiate(node), CellCrops)
-
-
-def test_the_map_of_the_translocation_plate(shared_data: Path):
-    table = plate_map(shared_data / "sbs_plate" / "plate_map.csv")
-    assert table.height == 96 and table["well"].n_unique() == 96
-    assert table["is_control"].sum() == 16
-    assert table.filter(pl.col("is_control"))["dose_um"].null_count() == 16
-    assert table.filter(control_type="positive").group_by("perturbation").len().sort("perturbation").rows() == [
-        ("compound_A", 4),
-        ("compound_B", 4),
-    ]
-    rising = table.filter(pl.col("row") == "E", pl.col("dose_level").is_between(1, 9)).sort("dose_level")["dose_um"]
-    assert rising.is_sorted() and rising[0] == 0.31 and rising[-1] == 80
 
 
 def test_nuclei_fill_with_the_reporter_as_the_dose_rises(shared_data: Path, tmp_path: Path):

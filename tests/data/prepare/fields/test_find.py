@@ -13,8 +13,7 @@ from skimage.measure import regionprops
 from skimage.segmentation import find_boundaries
 
 from tests.data.prepare.fields.fields_of_cells import DIAMETER, EDGE, simulated
-from virtassay.data.prepare.fields.find import Field, Nuclei, Tiles, centres
-from virtassay.data.prepare.fields.masks import Centres, LabelMasks, OutlineMasks
+from virtassay.data.prepare.fields.find import Centres, Field, LabelMasks, Nuclei, OutlineMasks, Tiles, centres
 from virtassay.data.prepare.sources import UnreadableImage
 from virtassay.schema import InvalidIndex
 

@@ -14,8 +14,7 @@ import tifffile
 
 from tests.data.prepare.public.official import jump_plate, opened, serving
 from virtassay.data.prepare.public import Jump, prepare_public
-from virtassay.data.prepare.public.jump import CHANNELS, channel_numbers
-from virtassay.data.prepare.public.jump_wells import plate_map
+from virtassay.data.prepare.public.jump import CHANNELS, channel_numbers, plate_map
 from virtassay.data.prepare.scaling import Percentile
 from virtassay.data.prepare.sources import UnreadableImage
 from virtassay.data.prepare.splits import split_by_well

@@ -12,7 +12,6 @@ import pytest
 
 from tests.data.prepare.public.official import jpeg_2000, opened, recursion_3, serving
 from virtassay.data.prepare.annotation import Annotation, make_index
-from virtassay.data.prepare.parquet_images import ParquetImages
 from virtassay.data.prepare.public import RxRx3Core, prepare_public
 from virtassay.data.prepare.public.rxrx3_core import ADDRESS, annotate
 from virtassay.data.prepare.scaling import Percentile
@@ -115,10 +114,6 @@ def test_a_row_that_is_no_image_is_named(tmp_path: Path):
     recursion_3(tmp_path, wells(), pictures)
     with pytest.raises(UnreadableImage, match="the image compound-001/Plate1/AA16_s1_3 cannot be decoded"):
         prepare(root=tmp_path / "out", folder=tmp_path)
-    pl.DataFrame({"key": ["a"]}).write_parquet(tmp_path / "other.parquet")
-    source = ParquetImages([str(tmp_path / "other.parquet")], "{well}_{channel}", ["1"])
-    with pytest.raises(UnreadableImage, match=r"lacks column\(s\) \['__key__', 'jp2'\]; it has \['key'\]"):
-        source.read({"well": "A"})
 
 
 def test_a_dry_run_knows_the_35_files(tmp_path: Path, caplog):

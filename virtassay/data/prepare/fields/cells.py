@@ -45,14 +45,6 @@ class CellCrops:
             raise ValueError(f"surveyed={self.surveyed}: give the number of fields, 1 or more.")
 
 
-@dataclass(frozen=True)
-class PlateSurvey:
-    """What the survey of one plate found; both are small, for they are kept for every plate."""
-
-    light: np.ndarray | None
-    typical: TypicalField | None
-
-
 @dataclass
 class FieldReader:
     """Reads fields with a Reader and yields the crops of their cells, with a row each; offers what a Reader does."""
@@ -61,7 +53,8 @@ class FieldReader:
     cells: CellCrops
     crop: int
     index: pl.DataFrame
-    plates: dict[str, PlateSurvey] = field(default_factory=dict)
+    # of each plate, and small: the light, and what is usual
+    plates: dict[str, tuple[np.ndarray | None, TypicalField | None]] = field(default_factory=dict)
     light: tuple[str, np.ndarray] | None = None  # of the last plate, at the size of its fields
     n_cells: Counter[str] = field(default_factory=Counter)  # cells of each plate that could be read
     counts: Counter[str] = field(default_factory=Counter)
@@ -70,11 +63,8 @@ class FieldReader:
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
+        """See Reader.skipped."""
         return self.reader.skipped
-
-    def look(self, index: pl.DataFrame) -> tuple[tuple[int, ...], tuple[int, int, int], str]:
-        """See Reader.look."""
-        return self.reader.look(index)
 
     def some_controls(self, index: pl.DataFrame) -> np.ndarray:
         """Cut up to SCALED_ON cells out of control fields of the training split, spread over it."""
@@ -108,8 +98,12 @@ class FieldReader:
         """Yield the crops of one field after the other, (n, c, h, w), with their n rows."""
         for raw in self.reader.read(rows, skipped):
             plate = str(raw.row["plate"])
-            survey = self._survey(plate)
-            image = raw.image if survey.light is None else corrected(raw.image, self._light(plate, raw.image.shape))
+            if plate not in self.plates:
+                self.plates[plate] = self._survey(plate)
+            light, typical = self.plates[plate]
+            if light is not None and (self.light is None or self.light[0] != plate):
+                self.light = plate, enlarge(light, raw.image.shape)
+            image = raw.image if light is None or self.light is None else corrected(raw.image, self.light[1])
             try:
                 places = self.cells.find.find(
                     Field(image, raw.name, raw.row, self.reader.channels, self.reader.pixel_size_um, self.crop)
@@ -128,7 +122,7 @@ class FieldReader:
             )
             if not isinstance(self.cells.find, Tiles):  # tiles count nothing
                 own = own.with_columns(cells_in_field=pl.lit(len(places), pl.Int64))
-            yield crops, self._judged(own, raw, survey)
+            yield crops, own if typical is None else self._judged(own, raw, typical)
 
     def _crops(self, image: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         edge = self.crop
@@ -138,23 +132,19 @@ class FieldReader:
         side = self.reader.size or edge
         return np.stack(crops) if crops else np.empty((0, len(image), side, side), image.dtype), inside
 
-    def _judged(self, rows: pl.DataFrame, raw: RawImage, survey: PlateSurvey) -> pl.DataFrame:
-        if self.cells.quality is None or survey.typical is None:
-            return rows
-        numbers, flagged = self.cells.quality.judge(raw.image, survey.typical, self.reader.channels)
+    def _judged(self, rows: pl.DataFrame, raw: RawImage, typical: TypicalField) -> pl.DataFrame:
+        assert self.cells.quality is not None  # or nothing would be typical
+        numbers, flagged = self.cells.quality.judge(raw.image, typical, self.reader.channels)
         self.counts["flagged_fields"] += flagged is not None
+        step = max(1, -(-max(raw.image.shape[1:]) // THUMBNAIL))
         for reason in (flagged or "not flagged").split("; "):
-            self._show(reason, raw)
+            self.reasons[reason] += 1
+            shown = self.sheet.setdefault(reason, [])
+            if len(shown) < SHOWN:
+                small = np.asarray(downscale_local_mean(raw.image, (1, step, step)), np.float32)
+                shown.append((f"{raw.row['plate']} {raw.row['well']}", small))
         columns = {name: pl.lit(value) for name, value in numbers.items()}
         return rows.with_columns(**columns, flagged=pl.lit(flagged, pl.String))
-
-    def _show(self, reason: str, raw: RawImage) -> None:
-        self.reasons[reason] += 1
-        shown = self.sheet.setdefault(reason, [])
-        if len(shown) < SHOWN:
-            step = max(1, -(-max(raw.image.shape[1:]) // THUMBNAIL))
-            small = np.asarray(downscale_local_mean(raw.image, (1, step, step)), np.float32)
-            shown.append((f"{raw.row['plate']} {raw.row['well']}", small))
 
     def draw_flagged(self, path: Path) -> None:
         """Save a picture of flagged fields, a row for each reason, under some that are not; nothing if none is."""
@@ -168,15 +158,10 @@ class FieldReader:
             rows.append((f"{reason} ({self.reasons[reason]})\n{named}", np.stack(images)))
         contact_sheet(path, rows, self.reader.channels, title="Fields to look at", zoom=1)
 
-    def _survey(self, plate: str) -> PlateSurvey:
-        if plate not in self.plates:
-            self.plates[plate] = self._look_at(plate)
-        return self.plates[plate]
-
-    def _look_at(self, plate: str) -> PlateSurvey:
+    def _survey(self, plate: str) -> tuple[np.ndarray | None, TypicalField | None]:
         cells = self.cells
         if cells.illumination is None and cells.quality is None:
-            return PlateSurvey(None, None)
+            return None, None
         own = self.index.filter(pl.col("plate") == plate)
         own = own.sample(min(cells.surveyed, own.height), seed=crc32(plate.encode()))
         total, measures = np.zeros(1), []
@@ -188,14 +173,7 @@ class FieldReader:
         if not n:
             raise UnreadableImage(f"none of {own.height} fields of plate {plate} can be read: {unread[0][1]}")
         light = None if cells.illumination is None else cells.illumination.estimate(total / n, n, plate)
-        return PlateSurvey(light, None if cells.quality is None else cells.quality.typical(measures))
-
-    def _light(self, plate: str, shape: tuple[int, ...]) -> np.ndarray:
-        if self.light is None or self.light[0] != plate:
-            small = self.plates[plate].light
-            assert small is not None  # called only where there is one
-            self.light = plate, enlarge(small, shape)
-        return self.light[1]
+        return light, None if cells.quality is None else cells.quality.typical(measures)
 
 
 _ADVICE = (

@@ -10,15 +10,6 @@ from virtassay.data.prepare.public.rxrx3_core import RxRx3Core
 from virtassay.data.prepare.public.sbs_plate import plate_map
 
 __all__ = [
-    "BBBC021",
-    "BBBC021Impa",
-    "Jump",
-    "OfficialScreen",
-    "PublicSet",
-    "PublishedFile",
-    "RxRx1",
-    "RxRx3Core",
-    "plate_map",
-    "prepare_public",
-    "split_published",
-]
+    "BBBC021", "BBBC021Impa", "Jump", "OfficialScreen", "PublicSet", "PublishedFile", "RxRx1", "RxRx3Core", "plate_map",
+    "prepare_public", "split_published",
+]  # fmt: skip

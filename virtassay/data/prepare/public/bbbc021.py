@@ -9,13 +9,7 @@ import polars as pl
 
 from virtassay.data.prepare.annotation import Annotation, kept, read_table
 from virtassay.data.prepare.public.downloads import PublishedFile, missing
-from virtassay.data.prepare.public.public_set import (
-    OfficialScreen,
-    absent_files,
-    require_columns,
-    require_images,
-    require_tables,
-)
+from virtassay.data.prepare.public.public_set import OfficialScreen, absent_files, require_columns, require_tables
 from virtassay.data.prepare.sources import FilePerChannel
 
 ADDRESS = "https://data.broadinstitute.org/bbbc/BBBC021"  # from the set's page, bbbc.broadinstitute.org/BBBC021
@@ -56,19 +50,12 @@ class BBBC021:
         yield self._archives(folder, keep)
 
     def read(self, folder: Path, keep: Mapping[str, Sequence[Any]], on_error: str) -> OfficialScreen:
-        """See PublicSet."""
         require_tables(self._tables(), folder, "BBBC021's tables")
         table = kept(fields(folder), keep, str(folder / IMAGES))
-        require_images(folder, _needed(table), on_error)
-        return OfficialScreen(
-            table,
-            # keep is applied already: it says that files of others are no concern
-            Annotation({"perturbation": "compound"}, {"cell_type": "MCF7"}, keep, controls=["DMSO"]),
-            FilePerChannel(str(folder), "{channel}", [f"{{{stain}_file}}" for stain in STAINS]),
-            CHANNELS,
-            LICENCE,
-            CITATION,
-        )
+        # keep is applied already: it says that files of others are no concern
+        annotation = Annotation({"perturbation": "compound"}, {"cell_type": "MCF7"}, keep, controls=["DMSO"])
+        images = FilePerChannel(str(folder), "{channel}", [f"{{{stain}_file}}" for stain in STAINS])
+        return OfficialScreen(table, annotation, images, CHANNELS, LICENCE, CITATION, (folder, _needed(table)))
 
     def _tables(self) -> list[PublishedFile]:
         return [PublishedFile(name, f"{self.address}/{name}", size) for name, size in TABLES.items()]
@@ -94,7 +81,7 @@ def fields(folder: Path) -> pl.DataFrame:
     plate, well = "Image_Metadata_Plate_DAPI", "Image_Metadata_Well_DAPI"
     compound, dose = "Image_Metadata_Compound", "Image_Metadata_Concentration"
     require_columns(table, [*names, plate, well, compound, dose], path, "BBBC021's table of images")
-    unpacked = pl.col(plate).is_in([p for p in table[plate].unique() if not (folder / _week(p) / p).is_dir()])
+    unpacked = pl.col(plate).is_in([p for p in table[plate].unique() if not (folder / p.split("_")[0] / p).is_dir()])
     place = pl.when(unpacked).then(pl.col(plate)).otherwise(pl.col("Image_PathName_DAPI"))
     table = table.select(
         plate=plate,
@@ -129,10 +116,6 @@ def kinds(compound: pl.Expr) -> dict[str, pl.Expr]:
         "perturbation_type": pl.when(compound == "DMSO").then(pl.lit("none")).otherwise(pl.lit("compound")),
         "control_type": compound.replace_strict({"DMSO": "negative", "taxol": "positive"}, default=None),
     }
-
-
-def _week(plate: str) -> str:
-    return plate.split("_")[0]
 
 
 def _needed(table: pl.DataFrame) -> pl.DataFrame:

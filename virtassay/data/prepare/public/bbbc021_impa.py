@@ -10,13 +10,7 @@ import polars as pl
 from virtassay.data.prepare.annotation import Annotation, kept, read_table
 from virtassay.data.prepare.public import bbbc021
 from virtassay.data.prepare.public.downloads import PublishedFile
-from virtassay.data.prepare.public.public_set import (
-    OfficialScreen,
-    absent_files,
-    require_columns,
-    require_images,
-    require_tables,
-)
+from virtassay.data.prepare.public.public_set import OfficialScreen, absent_files, require_columns, require_tables
 from virtassay.data.prepare.sources import FilePerCrop
 from virtassay.data.prepare.splits import split_by_well
 from virtassay.schema import InvalidIndex
@@ -57,29 +51,36 @@ class BBBC021Impa:
 
     def missing_files(self, folder: Path, keep: Mapping[str, Sequence[Any]]) -> Iterator[list[PublishedFile]]:
         """Yield the zip file where the table or crops of it are missing."""
-        yield [self._archive()] if _incomplete(folder, keep) else []
+        path = _find(folder)
+        if not path.is_file():
+            yield [self._archive()]
+            return
+        files = kept(crops(path), keep, str(path))["source_file"]
+        yield [self._archive()] if absent_files(_base(folder, files[0]), files).any() else []
 
     def read(self, folder: Path, keep: Mapping[str, Sequence[Any]], on_error: str) -> OfficialScreen:
-        """See PublicSet."""
         path = _find(folder)
         require_tables([PublishedFile(IMPA_TABLE, self._archive().url, 0)], path.parent, "IMPA's drop of BBBC021")
         table = kept(crops(path), keep, str(path))
         base = _base(folder, table["source_file"][0])
-        require_images(base, table.select("plate", path="source_file"), on_error)
         if self.compounds is not None:
             known = bbbc021.smiles(Path(self.compounds)).rename({"compound": "CPD_NAME"})
             table = table.drop("smiles").join(known, on="CPD_NAME", how="left", maintain_order="left")
         if self.fields is not None:
-            wells = _wells(Path(self.fields))
-            table = table.rename({"well": "field"}).join(
-                wells, on=["plate", "field"], how="left", maintain_order="left"
+            wells = read_table(Path(self.fields)).select(
+                plate=pl.col("Image_Metadata_Plate_DAPI").cast(pl.String),
+                field=pl.format("{}_{}", "TableNumber", "ImageNumber"),
+                well=pl.col("Image_Metadata_Well_DAPI").cast(pl.String),
             )
+            table = table.rename({"well": "field"})
+            table = table.join(wells, on=["plate", "field"], how="left", maintain_order="left")
             lost = table.filter(pl.col("well").is_null())["SAMPLE_KEY"].head(5).to_list()
             if lost:
                 raise InvalidIndex(f"{path}: {self.fields} has no field for SAMPLE_KEY {lost}.")
         # keep is applied already: it says that files of others are no concern
         annotation = Annotation(COLUMNS, {"cell_type": "MCF7"}, keep, controls=["DMSO"])
-        return OfficialScreen(table, annotation, FilePerCrop(str(base)), CHANNELS, LICENCE, CITATION)
+        needed = base, table.select("plate", path="source_file")
+        return OfficialScreen(table, annotation, FilePerCrop(str(base)), CHANNELS, LICENCE, CITATION, needed)
 
     def _archive(self) -> PublishedFile:
         return PublishedFile(ARCHIVE, f"{self.address}/{ARCHIVE}?download=1", BYTES, UNPACKED)
@@ -105,14 +106,6 @@ def crops(path: Path) -> pl.DataFrame:
     )
 
 
-def _incomplete(folder: Path, keep: Mapping[str, Sequence[Any]]) -> bool:
-    path = _find(folder)
-    if not path.is_file():
-        return True
-    files = kept(crops(path), keep, str(path))["source_file"]
-    return bool(absent_files(_base(folder, files[0]), files).any())
-
-
 def _find(folder: Path) -> Path:
     """Where the table lies: in the folder itself, or at some depth in what the zip file unpacks to."""
     if (folder / IMPA_TABLE).is_file():
@@ -126,11 +119,3 @@ def _base(folder: Path, first: str) -> Path:
         return folder
     plate = str(Path(first).parent)
     return next((path.parents[1] for path in sorted(folder.rglob(plate)) if path.is_dir()), folder)
-
-
-def _wells(path: Path) -> pl.DataFrame:
-    return read_table(path).select(
-        plate=pl.col("Image_Metadata_Plate_DAPI").cast(pl.String),
-        field=pl.format("{}_{}", "TableNumber", "ImageNumber"),
-        well=pl.col("Image_Metadata_Well_DAPI").cast(pl.String),
-    )

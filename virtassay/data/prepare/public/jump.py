@@ -11,9 +11,9 @@ import polars as pl
 
 from virtassay.data.prepare.annotation import Annotation, kept, read_table
 from virtassay.data.prepare.public.downloads import PublishedFile, list_bucket, missing
-from virtassay.data.prepare.public.jump_wells import MAP_COLUMNS, plates, wells
-from virtassay.data.prepare.public.public_set import OfficialScreen, require_columns, require_images, require_tables
+from virtassay.data.prepare.public.public_set import OfficialScreen, require_columns, require_tables
 from virtassay.data.prepare.sources import FilePerChannel
+from virtassay.data.prepare.splits import WELL
 from virtassay.schema import InvalidIndex
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ STAINS = {  # as Index.idx.xml calls them, in lower case
 }  # fmt: skip
 # r01c02f01p01-ch1…: the README of jump-cellpainting/2024_Chandrasekaran_NatureMethods; 6 to 8 are brightfield
 CHANNELS = {"DNA": 5, "ER": 4, "RNA": 3, "AGP": 2, "Mito": 1}
+MAP_COLUMNS = ("Batch", "Plate_Map_Name", "Assay_Plate_Barcode", "Perturbation", "Cell_type", "Time")
 PIXEL_SIZE_UM = 0.598  # Opera Phenix, 20× (× 1.087), 2 × 2 camera pixels of 6.5 µm
 LICENCE = "CC0 1.0"
 CITATION = (
@@ -67,17 +68,15 @@ class Jump:
         yield missing([image for row in chosen.iter_rows(named=True) for image in self._listed(row)], folder)
 
     def read(self, folder: Path, keep: Mapping[str, Sequence[Any]], on_error: str) -> OfficialScreen:
-        """See PublicSet."""
         chosen = self._chosen(folder, keep)
         require_tables([*self._plates(), *self._maps(chosen)], folder, "JUMP's tables")
         table = _fields(folder, chosen, dict(self.channels), self.dose_um)
-        needed = [table.select("plate", path=pl.format(PATTERN, "stem", f"ch_{stain}")) for stain in self.channels]
-        require_images(folder, pl.concat(needed), on_error)
-        numbers = [f"{{ch_{stain}}}" for stain in self.channels]
+        parts = [table.select("plate", path=pl.format(PATTERN, "stem", f"ch_{stain}")) for stain in self.channels]
+        numbers, needed = [f"{{ch_{stain}}}" for stain in self.channels], (folder, pl.concat(parts))
         images = FilePerChannel(str(folder), PATTERN.format("{stem}", "{channel}"), numbers)
         own = {"plate": table["plate"].unique().to_list()} if keep else {}  # files of other plates are no concern
         channels = tuple(self.channels)
-        return OfficialScreen(table, Annotation(keep=own), images, channels, LICENCE, CITATION, PIXEL_SIZE_UM)
+        return OfficialScreen(table, Annotation(keep=own), images, channels, LICENCE, CITATION, needed, PIXEL_SIZE_UM)
 
     def _plates(self) -> list[PublishedFile]:
         url = f"{self.tables}/2024_Chandrasekaran_NatureMethods/main/benchmark/output/{PLATES}"
@@ -149,17 +148,15 @@ def _fields(folder: Path, chosen: pl.DataFrame, channels: Mapping[str, int], dos
         images = names.select(pl.col("name").str.extract_groups(NAME).struct.unnest()).drop_nulls()
         images = images.filter(pl.col("plane").cast(pl.Int32) == 1)
         images = images.unique(["row", "column", "field"], maintain_order=True)
-        parts.append(
-            images.select(
-                plate=pl.lit(row["plate"]),
-                well=pl.lit("ABCDEFGHIJKLMNOP").str.slice(pl.col("row").cast(pl.Int32) - 1, 1) + pl.col("column"),
-                site=pl.col("field").cast(pl.Int32).cast(pl.String),
-                stem=pl.format(
-                    "{}/r{}c{}f{}p{}", pl.lit(str(place.relative_to(folder))), "row", "column", "field", "plane"
-                ),
-                **{f"ch_{stain}": pl.lit(number) for stain, number in numbers.items()},
-            )
+        below = pl.lit(str(place.relative_to(folder)))
+        images = images.select(
+            plate=pl.lit(row["plate"]),
+            well=pl.lit("ABCDEFGHIJKLMNOP").str.slice(pl.col("row").cast(pl.Int32) - 1, 1) + pl.col("column"),
+            site=pl.col("field").cast(pl.Int32).cast(pl.String),
+            stem=pl.format("{}/r{}c{}f{}p{}", below, "row", "column", "field", "plane"),
+            **{f"ch_{stain}": pl.lit(number) for stain, number in numbers.items()},
         )
+        parts.append(images)
     if absent:
         raise FileNotFoundError(
             f"{folder} has no images of {len(absent)} of {chosen.height} plates, {absent[:5]}: keep="
@@ -167,17 +164,85 @@ def _fields(folder: Path, chosen: pl.DataFrame, channels: Mapping[str, int], dos
         )
     known = wells(folder, chosen, dose_um)
     fields = pl.concat(parts)
-    for what, some in (
-        ("wells of the plate maps have no images", known.join(fields, on=["plate", "well"], how="anti")),
-        (
-            "wells with images are in no plate map, and are left out",
-            fields.join(known, on=["plate", "well"], how="anti"),
-        ),
+    for what, own, others in (
+        ("wells of the plate maps have no images", known, fields),
+        ("wells with images are in no plate map, and are left out", fields, known),
     ):
-        lost = some.unique(["plate", "well"], maintain_order=True)
+        lost = own.join(others, on=WELL, how="anti").unique(WELL, maintain_order=True)
         if lost.height:
-            log.warning("%d %s: %s …", lost.height, what, lost.select("plate", "well").head(5).rows())
-    table = fields.join(known, on=["plate", "well"], how="inner", maintain_order="left")
+            log.warning("%d %s: %s …", lost.height, what, lost.select(WELL).head(5).rows())
+    table = fields.join(known, on=WELL, how="inner", maintain_order="left")
     if not table.height:
         raise InvalidIndex(f"{folder}: none of the images is of a well that a plate map names.")
     return table.with_columns(image_id=pl.format("{}_{}_f{}", "plate", "well", "site"))
+
+
+def plates(table: pl.DataFrame) -> pl.DataFrame:
+    """Name the plates and batches of JUMP's table of plates.
+
+    The same plate was imaged in several of JUMP's batches; a batch here is what can be compared: plates of one of
+    these, with one kind of perturbation, one cell type and one time.
+    """
+    table = table.with_columns(pl.col("Batch", "Assay_Plate_Barcode").cast(pl.String))
+    return table.with_columns(
+        plate=pl.format("{}/{}", "Batch", "Assay_Plate_Barcode"),
+        batch=pl.format("{} {} {} {} h", "Batch", "Perturbation", "Cell_type", "Time"),
+    )
+
+
+def wells(folder: Path, chosen: pl.DataFrame, dose_um: float | None) -> pl.DataFrame:
+    """Return a row for each well of each plate, in the index's columns."""
+    maps = {name: plate_map(folder / f"{name}.tsv", dose_um) for name in chosen["Plate_Map_Name"].unique()}
+    parts: list[pl.DataFrame] = []
+    for row in chosen.iter_rows(named=True):
+        names = {"plate": row["plate"], "batch": row["batch"], "cell_type": row["Cell_type"]}
+        parts.append(maps[row["Plate_Map_Name"]].with_columns(**{name: pl.lit(text) for name, text in names.items()}))
+    return pl.concat(parts, how="diagonal_relaxed")
+
+
+def plate_map(path: Path, dose_um: float | None = None) -> pl.DataFrame:
+    """Map one plate map, joined with the metadata beside it, onto the index: a row a well.
+
+    A well without a compound holds the solvent, DMSO, the negative control; without a guide it is untreated. Guides
+    against no gene are called non-targeting, the controls of their plates; others GENE_GUIDE. A dose is the map's
+    mmoles_per_liter × 1000, or `dose_um`.
+    """
+    table = read_table(path)
+    require_columns(table, ["well_position", "broad_sample"], path, "a plate map of JUMP")
+    metadata = path.with_name(path.name.replace("platemap", "metadata"))
+    known = read_table(metadata)
+    require_columns(known, ["broad_sample", "control_type"], metadata, "JUMP's metadata of compounds or guides")
+    known = known.filter(pl.col("broad_sample").is_not_null()).unique("broad_sample", maintain_order=True)
+    table = table.join(known, on="broad_sample", how="left", maintain_order="left")
+    sample, kind = pl.col("broad_sample"), pl.col("control_type")
+    said = {"well": "well_position", "jump_control": kind, "broad_sample": sample}
+    if "pert_iname" in known.columns:
+        solvent = sample.is_null() | (kind == "negcon").fill_null(False)
+        dose = pl.col("mmoles_per_liter") * 1e3 if "mmoles_per_liter" in table.columns else pl.lit(dose_um, pl.Float64)
+        return table.select(
+            **said,
+            perturbation=pl.when(solvent).then(pl.lit("DMSO")).otherwise(pl.coalesce("pert_iname", sample)),
+            perturbation_type=pl.when(solvent).then(pl.lit("none")).otherwise(pl.lit("compound")),
+            is_control=solvent,
+            control_type=pl.when(solvent).then(pl.lit("negative")).when(_positive(kind)).then(pl.lit("positive")),
+            smiles=pl.when(~solvent).then("smiles"),
+            inchikey=pl.when(~solvent).then("InChIKey"),
+            dose_um=pl.when(~solvent).then(dose),
+            targets="target_list",
+        )
+    idle, guide = (kind == "negcon").fill_null(False), "orf" if "orf" in path.name.lower() else "crispr"
+    named = pl.concat_str(pl.col("gene").fill_null("unknown"), sample, separator="_")
+    return table.select(
+        **said,
+        perturbation=pl.when(idle).then(pl.lit("non-targeting")).when(sample.is_null()).then(pl.lit("untreated"))
+        .otherwise(named),
+        perturbation_type=pl.when(sample.is_null()).then(pl.lit("none")).otherwise(pl.lit(guide)),
+        is_control=idle,
+        control_type=pl.when(idle).then(pl.lit("non-targeting")).when(sample.is_null()).then(pl.lit("untreated"))
+        .when(_positive(kind)).then(pl.lit("positive")),
+        gene=pl.when(~idle).then("gene"),
+    )  # fmt: skip
+
+
+def _positive(kind: pl.Expr) -> pl.Expr:
+    return kind.str.starts_with("poscon").fill_null(False)

@@ -1,7 +1,7 @@
 """A public set: which files its publisher gives out, how its official table becomes rows, and who is to be cited."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,8 +13,9 @@ from virtassay.data.prepare.fields.cells import CellCrops
 from virtassay.data.prepare.public.downloads import PublishedFile, missing, obtain, report
 from virtassay.data.prepare.scaling import Scaling
 from virtassay.data.prepare.sources import ImageSource, UnreadableImage
+from virtassay.data.prepare.splits import Split
 from virtassay.data.prepare.table import prepare_table
-from virtassay.schema import InvalidIndex
+from virtassay.schema import InvalidIndex, some
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,8 @@ log = logging.getLogger(__name__)
 class OfficialScreen:
     """A public set as `prepare_table` takes it: a table with a row an image, how to read it, and where the images lie.
 
-    pixel_size_um: as published, where it is.
+    needed: the folder of the images, and `plate` and `path` in it of each file that must be there; None where `read`
+    has looked. pixel_size_um: as published, where it is.
     """
 
     table: pl.DataFrame
@@ -32,6 +34,7 @@ class OfficialScreen:
     channels: Sequence[str]
     licence: str
     citation: str
+    needed: tuple[Path, pl.DataFrame] | None = None
     pixel_size_um: float | None = None
 
 
@@ -53,7 +56,7 @@ def prepare_public(
     root: str | Path,
     folder: str | Path,
     scaling: Scaling | None,
-    split: Callable[[pl.DataFrame], pl.DataFrame],
+    split: Split,
     keep: Mapping[str, Sequence[Any]] | None = None,
     crop: int | None = None,
     size: int | None = None,
@@ -81,6 +84,8 @@ def prepare_public(
         for files in steps:
             obtain(files, folder)
     screen = public_set.read(folder, keep, on_error)
+    if screen.needed is not None:
+        require_images(*screen.needed, on_error)
     return prepare_table(
         root=root,
         table=screen.table,
@@ -138,10 +143,10 @@ def require_images(folder: Path, needed: pl.DataFrame, on_error: str) -> None:
     if not absent.height:
         return
     counts = absent.group_by("plate", maintain_order=True).len()
-    shown = ", ".join(f"{plate} ({n} files)" for plate, n in counts.head(5).iter_rows())
+    shown = some([f"{plate} ({n} files)" for plate, n in counts.iter_rows()])
     message = (
         f"{folder} lacks {absent.height} of the {needed.height} image files that the table names, in {counts.height} "
-        f"of {needed['plate'].n_unique()} plates: {shown}{', …' if counts.height > 5 else ''}; the first are "
+        f"of {needed['plate'].n_unique()} plates: {shown}; the first are "
         f"{absent['path'].head(5).to_list()}."
     )
     if on_error == "raise":

@@ -9,13 +9,7 @@ import polars as pl
 
 from virtassay.data.prepare.annotation import Annotation, kept, read_table
 from virtassay.data.prepare.public.downloads import PublishedFile
-from virtassay.data.prepare.public.public_set import (
-    OfficialScreen,
-    absent_files,
-    require_columns,
-    require_images,
-    require_tables,
-)
+from virtassay.data.prepare.public.public_set import OfficialScreen, absent_files, require_columns, require_tables
 from virtassay.data.prepare.sources import FilePerChannel
 
 ADDRESS = "https://storage.googleapis.com/rxrx/rxrx1"  # where rxrx.ai/rxrx1 links to
@@ -49,23 +43,19 @@ class RxRx1:
         metadata, images = self._archives()
         yield [] if (_base(folder) / METADATA).is_file() else [metadata]
         base = _base(folder)
-        if not (base / METADATA).is_file():
-            yield [images]
-            return
-        needed = _needed(kept(sites(base), keep, str(base / METADATA)))
-        yield [images] if absent_files(base, needed["path"]).any() else []
+        path = base / METADATA
+        whole = path.is_file() and not absent_files(base, _needed(kept(sites(base), keep, str(path)))["path"]).any()
+        yield [] if whole else [images]
 
     def read(self, folder: Path, keep: Mapping[str, Sequence[Any]], on_error: str) -> OfficialScreen:
-        """See PublicSet."""
         base = _base(folder)
         require_tables([PublishedFile(METADATA, self._archives()[0].url, 0)], base, "RxRx1")
         table = kept(sites(base, self.genes), keep, str(base / METADATA))
-        require_images(base, _needed(table), on_error)
-        numbers = ["1", "2", "3", "4", "5", "6"]
-        images = FilePerChannel(str(base / "images"), "{plate}/{well}_s{site}_w{channel}.png", numbers)
+        images = FilePerChannel(str(base / "images"), "{plate}/{well}_s{site}_w{channel}.png", list("123456"))
         columns = {"image_id": "site_id", "perturbation": "sirna", "batch": "experiment", "plate": "folder"}
         # keep is applied already: it says that files of others are no concern
-        return OfficialScreen(table, Annotation(columns, keep=keep), images, CHANNELS, LICENCE, CITATION)
+        needed = base, _needed(table)
+        return OfficialScreen(table, Annotation(columns, keep=keep), images, CHANNELS, LICENCE, CITATION, needed)
 
     def _archives(self) -> list[PublishedFile]:
         return [PublishedFile(name, f"{self.address}/{name}", *sizes) for name, sizes in ARCHIVES.items()]

@@ -49,7 +49,6 @@ class RxRx3Core:
         yield missing([self._metadata(), *shards], folder)
 
     def read(self, folder: Path, keep: Mapping[str, Sequence[Any]], on_error: str) -> OfficialScreen:
-        """See PublicSet."""
         require_tables([self._metadata()], folder, "RxRx3-core")
         path = folder / METADATA
         raw = read_table(path)
@@ -76,11 +75,7 @@ def annotate(table: pl.DataFrame) -> pl.DataFrame:
         is_control=treatment == UNTREATED,
         control_type=treatment.replace_strict({UNTREATED: "untreated", NON_TARGETING: "non-targeting"}, default=None),
         # the controls of compound plates are guides too, or nothing
-        perturbation_type=pl.when(treatment == UNTREATED)
-        .then(pl.lit("none"))
-        .when(treatment == NON_TARGETING)
-        .then(pl.lit("crispr"))
-        .otherwise(kind),
+        perturbation_type=treatment.replace_strict({UNTREATED: "none", NON_TARGETING: "crispr"}, default=kind),
         gene=pl.when(~control).then(pl.col("gene")),
     )
 

@@ -6,6 +6,7 @@ batches go to one side: images of one well are near copies of each other, and wo
 
 from virtassay.data.prepare.splits.assign import (
     WELL,
+    Split,
     split_by_values,
     split_by_well,
     split_unseen,
@@ -16,14 +17,6 @@ from virtassay.data.prepare.splits.compounds import by_cluster, by_scaffold
 from virtassay.data.prepare.splits.file import split_from_file, write_split
 
 __all__ = [
-    "WELL",
-    "by_cluster",
-    "by_scaffold",
-    "split_by_values",
-    "split_by_well",
-    "split_from_file",
-    "split_unseen",
-    "split_unseen_batch",
-    "split_unseen_perturbation",
-    "write_split",
-]
+    "WELL", "Split", "by_cluster", "by_scaffold", "split_by_values", "split_by_well", "split_from_file", "split_unseen",
+    "split_unseen_batch", "split_unseen_perturbation", "write_split",
+]  # fmt: skip

@@ -8,13 +8,15 @@ import polars as pl
 from virtassay.schema import InvalidIndex, treatment
 
 WELL = ("plate", "well")
+Split = Callable[[pl.DataFrame], pl.DataFrame]  # an index without sides → with the column `split`
 
 
 def split_by_well(index: pl.DataFrame, *, seed: int = 0, val: float = 0.1, test: float = 0.25) -> pl.DataFrame:
     """Hold out whole wells at random inside each stratum (batch, treatment): at least one well for test where there
     are two, one for val where there are three.
     """
-    _check_fractions(val, test)
+    if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
+        raise ValueError(f"val={val} and test={test} are fractions of the wells and must leave some for training.")
     random = np.random.default_rng(seed)
     wells = index.unique(list(WELL), maintain_order=True)
     wells = wells.select(*WELL, "batch", treatment(wells)).sort("batch", "treatment", *WELL)
@@ -37,24 +39,14 @@ def split_unseen_perturbation(
 
     `controls` is the fraction of control wells for test, half of it more for val. Raises InvalidIndex on unknown names.
     """
-    # a control cannot be held out: its wells are shared out below
-    names = set(index.filter(~pl.col("is_control"))["perturbation"].explode(empty_as_null=False))
-    _check_names("treated perturbation", {*test, *val}, names)
+    _check_treated(index, [*test, *val])  # a control cannot be held out: its wells are shared out below
     if set(test) & set(val):
         raise InvalidIndex(f"perturbation {sorted(set(test) & set(val))} cannot be held out for both test and val.")
     table = split_by_well(index, seed=seed, val=controls / 2, test=controls)
-
-    def holds(chosen: Sequence[str]) -> pl.Expr:
-        return pl.col("perturbation").list.eval(pl.element().is_in(list(chosen))).list.any()
-
-    treated = pl.when(holds(test)).then(pl.lit("test")).when(holds(val)).then(pl.lit("val"))
-    if val:  # every other treated well is seen in training
-        return table.with_columns(
-            split=pl.when("is_control").then("split").otherwise(treated.otherwise(pl.lit("train")))
-        )
-    # no perturbations named for val: wells of the seen ones watch the training
-    watched = pl.when(pl.col("split") == "val").then(pl.lit("val")).otherwise(pl.lit("train"))
-    return table.with_columns(split=pl.when("is_control").then("split").otherwise(treated.otherwise(watched)))
+    # where no perturbations are named for val, wells of the seen ones watch the training
+    watched = _holds(val) if val else pl.col("split") == "val"
+    side = pl.when("is_control").then("split").when(_holds(test)).then(pl.lit("test"))
+    return table.with_columns(split=side.when(watched).then(pl.lit("val")).otherwise(pl.lit("train")))
 
 
 def split_unseen_batch(
@@ -86,13 +78,10 @@ def split_unseen(
     """
     if callable(perturbations):
         perturbations = perturbations(index)
-    treated = index.filter(~pl.col("is_control"))
     if perturbations:
-        present = treated["perturbation"].explode(empty_as_null=False)
-        _check_names("treated perturbation", set(perturbations), set(present))
-    unseen = pl.col("perturbation").list.eval(pl.element().is_in(list(perturbations))).list.any()
+        _check_treated(index, perturbations)
     new = {
-        "perturbation": unseen & ~pl.col("is_control"),
+        "perturbation": _holds(perturbations) & ~pl.col("is_control"),
         "dose": _new_dose(index, doses_um, highest_doses),
         "batch": _matches(index, {"batch": batches}) if batches else pl.lit(False),
         "cell_type": _matches(index, {"cell_type": cell_types}) if cell_types else pl.lit(False),
@@ -168,9 +157,13 @@ def _matches(index: pl.DataFrame, values: Mapping[str, Sequence[str | int]]) -> 
     ).fill_null(False)
 
 
-def _check_fractions(val: float, test: float) -> None:
-    if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
-        raise ValueError(f"val={val} and test={test} are fractions of the wells and must leave some for training.")
+def _holds(names: Sequence[str]) -> pl.Expr:
+    return pl.col("perturbation").list.eval(pl.element().is_in(list(names))).list.any()
+
+
+def _check_treated(index: pl.DataFrame, names: Sequence[str]) -> None:
+    treated = index.filter(~pl.col("is_control"))["perturbation"].explode(empty_as_null=False)
+    _check_names("treated perturbation", set(names), set(treated))
 
 
 def _check_names(column: str, names: set[str], present: set[str]) -> None:

@@ -12,23 +12,22 @@ Week1_22123,B02,train,
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from virtassay.data.prepare.splits.assign import Split
 from virtassay.files import write_text
-from virtassay.schema import InvalidIndex
+from virtassay.schema import InvalidIndex, some
 
 FIRST_LINE = "# virtassay split, version 1"
 KEYS = (("plate", "well"), ("plate", "well", "site"), ("image_id",))  # the first that tells the sides apart names them
 
 
-def write_split(
-    path: str | Path, index: pl.DataFrame, dataset: str, split: Callable[[pl.DataFrame], pl.DataFrame] | None
-) -> None:
+def write_split(path: str | Path, index: pl.DataFrame, dataset: str, split: Split | None) -> None:
     """Write which wells are on which side, by field or by image where a well is on several; `split` made it."""
     key = _key(index)
     table = _sides(index, key).sort(key)
@@ -55,7 +54,8 @@ def split_from_file(index: pl.DataFrame, *, path: str | Path) -> pl.DataFrame:
     missing = sorted(set(key) - set(index.columns))
     if missing:
         raise InvalidIndex(f"{path} names images by {key}, and the index has no column {missing}: map it in columns.")
-    if _digest(table.sort(key), key) != _field(text, "wells"):
+    wells = [line.removeprefix("# wells: ") for line in text.splitlines() if line.startswith("# wells: ")]
+    if wells[:1] != [_digest(table.sort(key), key)]:
         raise InvalidIndex(f"{path} was cut or edited: its wells are not those that its header was made for.")
     unknown = sorted(set(table["split"]) - {"train", "val", "test"})
     if unknown:
@@ -90,19 +90,12 @@ def _digest(table: pl.DataFrame, key: list[str]) -> str:
     return hashlib.sha256(table.select(key).write_csv(include_header=False).encode()).hexdigest()
 
 
-def _field(text: str, name: str) -> str | None:
-    lines = (line.removeprefix(f"# {name}: ") for line in text.splitlines() if line.startswith(f"# {name}: "))
-    return next(lines, None)
-
-
 def _names(table: pl.DataFrame, key: list[str]) -> str:
-    shown = [" ".join(map(str, row)) for row in table.select(key).sort(key).head(5).iter_rows()]
-    return (
-        f"{table.height} well(s) or images ({', '.join(shown)}{', …' if table.height > 5 else ''})" if shown else "none"
-    )
+    rows = [" ".join(map(str, row)) for row in table.select(key).sort(key).iter_rows()]
+    return f"{len(rows)} well(s) or images ({some(rows)})" if rows else "none"
 
 
-def _settings(split: Callable[[pl.DataFrame], pl.DataFrame] | None) -> str:
+def _settings(split: Split | None) -> str:
     """Say what made a split: the function and its arguments."""
     if split is None:
         return json.dumps({"function": None})

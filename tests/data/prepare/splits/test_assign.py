@@ -1,7 +1,5 @@
 """Splits hold out whole wells, perturbations and batches, and nothing leaks."""
 
-import json
-from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -9,28 +7,9 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from tests.data.prepare.splits.screens import DRUG_LIKE, DRUGS, compounds
 from virtassay.data.prepare import splits
 from virtassay.schema import InvalidIndex, validate
-
-DRUGS = ["DMSO", "DMSO", "DMSO", "DMSO", "taxol", "taxol", "taxol", "nocodazole", "nocodazole", "ALLN"]
-
-
-@pytest.fixture(scope="module")
-def index() -> pl.DataFrame:
-    """Two batches of one plate each, ten wells a plate, five images a well; the last well holds a combination."""
-    table = []
-    for batch in ("b1", "b2"):
-        for number, drug in enumerate([*DRUGS, "both"]):
-            parts = ["taxol", "ALLN"] if drug == "both" else [drug]
-            for site in range(5):
-                table.append(
-                    {
-                        "image_id": f"{batch}-{number}-{site}", "plate": f"{batch}P1", "well": f"A{number + 1:02d}",
-                        "batch": batch, "perturbation": parts, "is_control": drug == "DMSO", "site": str(site),
-                        "dose_um": [None if drug == "DMSO" else 1.0] * len(parts),
-                    }
-                )  # fmt: skip
-    return validate(pl.DataFrame(table))
 
 
 def sides(index: pl.DataFrame, *by: str) -> dict:
@@ -144,90 +123,6 @@ def test_unknown_names_cannot_be_held_out(index: pl.DataFrame, wrong: dict):
         splits.split_unseen(index, **wrong)
 
 
-def compounds(**smiles: str) -> pl.DataFrame:
-    """Each compound at 0.1, 1 and 10 µM in two wells, in two batches of two cell types; and controls."""
-    rows = []
-    for batch, cell_type in (("b1", "U2OS"), ("b2", "A549")):
-        for name, text in {"DMSO": None, **smiles}.items():
-            for dose in (0.1, 1.0, 10.0):
-                for repeat in range(2):
-                    rows.append(
-                        {
-                            "image_id": f"{batch}-{name}-{dose}-{repeat}", "plate": batch,
-                            "well": f"{name}-{dose}-{repeat}", "batch": batch, "cell_type": cell_type,
-                            "perturbation": name, "is_control": name == "DMSO", "smiles": text,
-                            "dose_um": None if name == "DMSO" else dose,
-                        }
-                    )  # fmt: skip
-    return validate(pl.DataFrame(rows))
-
-
-DRUG_LIKE = {  # two of benzene, two of pyridine, two without rings, one of naphthalene
-    "toluene": "Cc1ccccc1", "phenol": "Oc1ccccc1", "picoline": "Cc1ccncc1", "aminopyridine": "Nc1ccncc1",
-    "hexane": "CCCCCC", "glycine": "NCC(=O)O", "naphthol": "Oc1ccc2ccccc2c1",
-}  # fmt: skip
-SCAFFOLDS = [{"toluene", "phenol"}, {"picoline", "aminopyridine"}, {"hexane", "glycine"}, {"naphthol"}]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_whole_scaffolds_are_held_out(seed: int):
-    index = compounds(**DRUG_LIKE)
-    held = splits.by_scaffold(index, fraction=0.4, seed=seed)
-    assert 2 <= len(held) <= 3 and held == splits.by_scaffold(index.reverse(), fraction=0.4, seed=seed)
-    assert all(group <= set(held) or not group & set(held) for group in SCAFFOLDS)
-    split = splits.split_unseen(index, perturbations=lambda i: splits.by_scaffold(i, fraction=0.4, seed=seed))
-    unseen = split.filter(held_out="perturbation")["perturbation"].explode(empty_as_null=False)
-    assert set(unseen) == set(held) and set(split.filter(pl.col("perturbation").list.first().is_in(held))["split"]) == {
-        "test"
-    }
-
-
-def test_whole_clusters_are_held_out():
-    alike = {"a": "CCCCCCCCO", "b": "CCCCCCCCCO", "c": "CCCCCCCCCCO", "d": "c1ccc2ccccc2c1", "e": "O=C(O)c1ccncc1"}
-    for seed in range(5):
-        held = set(splits.by_cluster(compounds(**alike), fraction=0.6, similarity=0.5, seed=seed))
-        assert held and ({"a", "b", "c"} <= held or not {"a", "b", "c"} & held)
-
-
-def test_two_names_of_one_molecule_are_held_out_together():
-    index = compounds(one="Cc1ccccc1", two="c1ccccc1C", three="CCO", four="c1ccncc1")
-    held = [set(splits.by_scaffold(index, fraction=0.5, seed=seed)) for seed in range(8)]
-    assert all({"one", "two"} <= names or not {"one", "two"} & names for names in held)
-    assert any({"one", "two"} <= names for names in held)
-
-
-def test_what_the_audit_takes_for_one_compound_is_held_out_together():
-    index = compounds(Amine="NC1CCCCC1", amine="CCCCCCN", salt="CCCCCCN.Cl", other="c1ccncc1", last="c1ccccc1")
-    for choose in (splits.by_scaffold, splits.by_cluster):
-        held = [set(choose(index, fraction=0.6, seed=seed)) for seed in range(8)]
-        group = {"Amine", "amine", "salt"}  # by name, and by parent
-        assert all(group <= names or not group & names for names in held) and any(group <= names for names in held)
-
-
-def test_a_salt_with_rings_is_held_out_with_its_base():
-    smiles = {
-        "base": "CCCCCCCCCCCCN",
-        "benzoate": "CCCCCCCCCCCCN.OC(=O)c1ccccc1",
-    }  # two scaffolds: the base has no ring
-    index = compounds(**smiles, other="c1ccncc1", last="C1CCCCC1")
-    for choose in (splits.by_scaffold, splits.by_cluster):
-        held = [set(choose(index, fraction=0.5, seed=seed)) for seed in range(8)]
-        assert all(len({"base", "benzoate"} & names) != 1 for names in held)
-        assert any({"base", "benzoate"} <= names for names in held)
-
-
-def test_structures_are_needed_to_group_by_structure(index: pl.DataFrame):
-    for choose in (splits.by_scaffold, splits.by_cluster):
-        with pytest.raises(InvalidIndex, match="there is no column 'smiles'"):
-            choose(index)
-        with pytest.raises(InvalidIndex, match="1 have SMILES: 2 are needed"):
-            choose(compounds(one="CCO"))
-        with pytest.raises(ValueError, match=r"fraction=1\.5"):
-            choose(compounds(**DRUG_LIKE), fraction=1.5)
-    with pytest.raises(InvalidIndex, match="all 2 compounds fall into one group"):
-        splits.by_scaffold(compounds(one="CCO", two="CCC"))
-
-
 def test_the_highest_doses_of_each_compound_are_held_out():
     index = compounds(**DRUG_LIKE).filter(
         (pl.col("perturbation").list.first() != "phenol") | (pl.col("dose_um").list.first() < 5)
@@ -284,62 +179,6 @@ def test_what_is_unseen_is_combined_and_named():
     assert set(split.filter((pl.col("cell_type") == "A549") & pl.col("is_control"))["held_out"]) == {"cell_type"}
     with pytest.raises(InvalidIndex, match="leaves no treated images for training"):
         splits.split_unseen(index, batches=["b1"], cell_types=["A549"])
-
-
-def test_a_split_file_is_read_back_as_it_was(tmp_path: Path):
-    index = compounds(**DRUG_LIKE)
-    split = splits.split_unseen(index, perturbations=["phenol"], batches=["b2"], seed=3)
-    made = partial(splits.split_unseen, perturbations=partial(splits.by_scaffold, seed=3), batches=["b2"])
-    splits.write_split(tmp_path / "split.csv", split, "own", made)
-    again = splits.split_from_file(index.reverse(), path=tmp_path / "split.csv")
-    assert again.reverse().equals(split)
-    lines = (tmp_path / "split.csv").read_text().splitlines()
-    assert lines[:2] == ["# virtassay split, version 1", "# dataset: own"] and lines[4] == "plate,well,split,held_out"
-    settings = json.loads(lines[3].removeprefix("# settings: "))
-    assert settings["function"].endswith("split_unseen") and settings["batches"] == ["b2"]
-    assert settings["perturbations"]["function"].endswith("by_scaffold") and settings["perturbations"]["seed"] == 3
-
-
-def test_settings_that_a_yaml_gave_are_told_as_they_were(index: pl.DataFrame, tmp_path: Path):
-    made = partial(splits.split_by_values, **OmegaConf.create({"test": {"site": ["4"]}}))  # pyright: ignore
-    splits.write_split(tmp_path / "split.csv", made(index), "own", made)
-    settings = json.loads((tmp_path / "split.csv").read_text().splitlines()[3].removeprefix("# settings: "))
-    assert settings["test"] == {"site": ["4"]}
-
-
-def test_a_split_inside_wells_is_kept_by_field_or_image(index: pl.DataFrame, tmp_path: Path):
-    for split, key in (
-        (splits.split_by_values(index, test={"site": ["4"]}), "plate,well,site,split"),
-        (splits.split_by_values(index.with_columns(site=pl.lit("1")), test={"image_id": ["b1-0-0"]}), "image_id,split"),
-    ):
-        splits.write_split(tmp_path / "split.csv", split, "own", None)
-        assert (tmp_path / "split.csv").read_text().splitlines()[4] == key
-        assert splits.split_from_file(split.drop("split"), path=tmp_path / "split.csv").equals(
-            split.select(pl.exclude("split"), "split")
-        )
-
-
-def test_a_split_file_of_another_screen_is_refused(index: pl.DataFrame, tmp_path: Path):
-    path = tmp_path / "split.csv"
-    splits.write_split(path, splits.split_by_well(index), "own", splits.split_by_well)
-    part = index.filter(pl.col("well") > "A06").with_columns(plate=pl.col("plate").replace("b1P1", "p1"))
-    with pytest.raises(
-        InvalidIndex,
-        match=r"it lacks 5 well\(s\) .*p1 A07, .*p1 A11\) and names 17 well\(s\) .*\(b1P1 A01, .*b1P1 A05, …\)",
-    ):
-        splits.split_from_file(part, path=path)
-    text = path.read_text()
-    for wrong, message in (
-        (text.replace("version 1", "version 9"), "no split file of this version"),
-        (text.rsplit("\n", 4)[0] + "\n", "was cut or edited"),
-        (text.replace(",train", ",trian"), r"names split\(s\) \['trian'\]"),
-        (text.replace("plate,well,split", "plate,wells,split"), "needs the columns plate, well"),
-    ):
-        path.write_text(wrong)
-        with pytest.raises(InvalidIndex, match=message):
-            splits.split_from_file(index, path=path)
-    with pytest.raises(FileNotFoundError, match="there is no split file"):
-        splits.split_from_file(index, path=tmp_path / "nowhere.csv")
 
 
 def test_the_published_lists_fit_the_published_table(shared_data: Path, repo: Path):

@@ -314,7 +314,7 @@ def main(folder: Path, seed: int = 0, decoys: Path | None = None) -> None:
     reference = screened.reference
     real = open_dataset(reference.predictor.assay.config["data"]["folder"], verify=False)
     images = real.split("train")
-    report_goals(screened, np.array([reference.effect_of_images(images, [name]) for name in reference.names]))
+    report_goals(screened, np.array([reference.units_of_images(images, [name]).mean(0) for name in reference.names]))
     report_potency(screened)
     report_coverage(screened, recipe)
     report_discoveries(screened, Confidence.of(Scorer(reference, Strength()), real))

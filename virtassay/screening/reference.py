@@ -82,15 +82,7 @@ class ReferenceEffects:
 
     def effect_of(self, name: str) -> Array:
         """The predicted effect (d,) of a perturbation that training has seen; raises ValueError for another name."""
-        if name not in self.names:
-            raise ValueError(
-                f"{name!r} is no perturbation that the model has seen; it has seen {list(self.names[:20])}."
-            )
-        return self.seen[self.names.index(name)]
-
-    def effect_of_images(self, real: Dataset, perturbations: Sequence[str]) -> Array:
-        """The effect (d,) in real images: of the named perturbations against the controls of their batches."""
-        return self.units_of_images(real, perturbations).mean(0)
+        return self.seen[_place(name, self.names)]
 
     def units_of_images(self, real: Dataset, perturbations: Sequence[str]) -> Array:
         """Effects of single real images of the named perturbations, (n, d): φ less the mean control of the batch.
@@ -114,17 +106,10 @@ class ReferenceEffects:
 
     def save(self, file: IO[bytes]) -> None:
         """Keep all but the predictor, as npz."""
-        arrays: dict[str, Any] = {f"untreated{i}": value for i, value in enumerate(self.untreated.values())}
-        types = np.array(["" if key is None else key for key in self.untreated])
-        np.savez(
-            file,
-            scale=self.scale.values,
-            seen=self.seen,
-            names=np.array(self.names),
-            types=types,
-            doses_um=np.array(self.doses_um),
-            **arrays,
-        )
+        arrays: dict[str, Any] = {"scale": self.scale.values, "seen": self.seen, "names": self.names}
+        arrays |= {"types": [key or "" for key in self.untreated], "doses_um": self.doses_um}
+        arrays |= {f"untreated{i}": value for i, value in enumerate(self.untreated.values())}
+        np.savez(file, **arrays)
 
     @classmethod
     def load(cls, path: Path, predictor: EffectPredictor) -> "ReferenceEffects":
@@ -137,10 +122,12 @@ class ReferenceEffects:
 
 def training_query(vocabulary: Vocabulary, name: str, dose_um: float | None, cell_type: str | None) -> TreatmentQuery:
     """A perturbation of the vocabulary as a treatment; genes have no dose. Raises ValueError for another name."""
-    if name not in vocabulary.perturbations:
-        raise ValueError(
-            f"{name!r} is no perturbation that the model has seen; it has seen {list(vocabulary.perturbations[:20])}."
-        )
-    place = vocabulary.perturbations.index(name)
+    place = _place(name, vocabulary.perturbations)
     dose = None if vocabulary.genes[place] else dose_um
     return TreatmentQuery((name,), (vocabulary.smiles[place],), (dose,), cell_type)
+
+
+def _place(name: str, seen: Sequence[str]) -> int:
+    if name not in seen:
+        raise ValueError(f"{name!r} is no perturbation that the model has seen; it has seen {list(seen[:20])}.")
+    return seen.index(name)

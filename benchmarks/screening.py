@@ -99,7 +99,7 @@ class Screened:
         vocabulary = self.reference.predictor.assay.vocabulary
         smiles = dict(zip(vocabulary.perturbations, vocabulary.smiles, strict=True))
         names = self.reference.names
-        nearest, similarity = TrainingCompounds.of(names, [str(smiles[n]) for n in names]).nearest(
+        nearest, similarity = TrainingCompounds(names, [str(smiles[n]) for n in names]).nearest(
             self.planted.table["smiles"].to_list()
         )
         return np.array([names.index(name) for name in nearest]), similarity

@@ -36,13 +36,9 @@ class StagePlan:
     stage: Stage
     shards: Shards
 
-    def reference(self) -> ReferenceEffects:
-        """What it measures with, once it is begun."""
-        return ReferenceEffects.load(self.shards.reference, self.recipe.predictor(self.stage))
-
     def scorer(self) -> Scorer:
         """Load its model and its reference effects, once it is begun."""
-        return Scorer(self.reference(), self.recipe.goal)
+        return Scorer.load(self.recipe, self.stage, self.shards.reference)
 
 
 @dataclass(frozen=True)
@@ -54,20 +50,15 @@ class Task:
     threads: int
 
 
-@dataclass(frozen=True)
 class Worker:
-    """A task with its model loaded: the number of a shard → the shard is finished; returns how many it held."""
+    """A task with its model, which is loaded here, in the process that works."""
 
-    task: Task
-    scorer: Scorer
-
-    @classmethod
-    def of(cls, task: Task) -> "Worker":
-        """Load the model, in the process that works."""
+    def __init__(self, task: Task) -> None:
         torch.set_num_threads(task.threads)
-        return cls(task, task.plan.scorer())
+        self.task, self.scorer = task, task.plan.scorer()
 
-    def __call__(self, number: int) -> int:
+    def finish(self, number: int) -> int:
+        """Score the compounds of a shard and write it; returns how many it held."""
         shards = self.task.plan.shards
         rows = shards.rows(number, self.task.library)
         shards.write(number, self.scorer(rows))
@@ -96,9 +87,9 @@ class Local:
         left = sum(min(shards.size, total - number * shards.size) for number in numbers)
         with tqdm(total=left, unit=" compounds", desc="screen", dynamic_ncols=True) as bar:
             if self.processes == 1:
-                worker = Worker.of(task)
+                worker = Worker(task)
                 for number in numbers:
-                    bar.update(worker(number))
+                    bar.update(worker.finish(number))
                 return
             context = get_context("spawn")  # a forked process would share the threads of torch, and hang
             begun = context.Value("i", 0)
@@ -124,7 +115,7 @@ def _begin(task: Task, begun: Any) -> None:
         place, begun.value = begun.value, begun.value + 1
     if torch.cuda.is_available():
         torch.cuda.set_device(place % torch.cuda.device_count())  # what "cuda" means from here on
-    _workers[:] = [Worker.of(task)]
+    _workers[:] = [Worker(task)]
 
 
 def _end_with_parent() -> None:
@@ -136,7 +127,7 @@ def _end_with_parent() -> None:
 
 
 def _go_on(number: int) -> int:
-    return _workers[0](number)
+    return _workers[0].finish(number)
 
 
 @dataclass(frozen=True)
@@ -176,14 +167,11 @@ class Ray:
         ).materialize()
 
 
-class _Actor:
+class _Actor(Worker):
     """A worker as Ray calls it: batches of one shard's number."""
 
-    def __init__(self, task: Task) -> None:
-        self.worker = Worker.of(task)
-
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return {"compounds": [self.worker(int(number)) for number in batch["item"]]}
+        return {"compounds": [self.finish(int(number)) for number in batch["item"]]}
 
 
 @dataclass(frozen=True)

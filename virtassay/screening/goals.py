@@ -44,6 +44,7 @@ class Goal(Protocol):
     def prepare(self, reference: ReferenceEffects) -> Score: ...
 
 
+@property
 def _of_cell_type(goal: Any) -> tuple[Context, ...]:
     """The one context of a goal on untreated cells of its type."""
     return (Context(cell_type=goal.cell_type),)
@@ -78,7 +79,7 @@ class Strength:
     cell_type: str | None = None
     is_length: ClassVar[bool] = True
 
-    contexts = property(_of_cell_type)
+    contexts = _of_cell_type
 
     def prepare(self, reference: ReferenceEffects) -> Score:
         return lambda effects: signed_root(squared_length(effects))
@@ -99,7 +100,7 @@ class Likeness:
     dose_um: float | None = None
     cell_type: str | None = None
 
-    contexts = property(_of_cell_type)
+    contexts = _of_cell_type
 
     def prepare(self, reference: ReferenceEffects) -> Score:
         target = self._effect(reference)
@@ -167,7 +168,7 @@ class Novelty:
     cell_type: str | None = None
     is_length: ClassVar[bool] = True
 
-    contexts = property(_of_cell_type)
+    contexts = _of_cell_type
 
     def prepare(self, reference: ReferenceEffects) -> Score:
         seen = reference.seen
@@ -193,7 +194,7 @@ class Disagreement:
     is_length: ClassVar[bool] = True
     next_experiment: ClassVar[bool] = True
 
-    contexts = property(_of_cell_type)
+    contexts = _of_cell_type
 
     def prepare(self, reference: ReferenceEffects) -> Score:
         return lambda effects: np.sqrt(effects.var(-2, ddof=1).mean(-1))

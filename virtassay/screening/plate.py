@@ -3,6 +3,7 @@
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 from rdkit.SimDivFilters.rdSimDivPickers import MaxMinPicker
@@ -57,7 +58,7 @@ def plate_map(picked: pl.DataFrame, wells: int, controls: int) -> pl.DataFrame:
     names = [f"{row}{column + 1:02d}" for row in letters[: ROWS[wells]] for column in range(COLUMNS[wells])]
     of_controls = {names[int((i + 0.5) * wells / controls)] for i in range(controls)}
     free = [name for name in names if name not in of_controls]
-    lines: list[dict[str, object]] = []
+    lines: list[dict[str, Any]] = []
     for number, compound in enumerate(picked.iter_rows(named=True)):
         plate, place = divmod(number, len(free))
         label, drug = f"plate{plate + 1}", {key: compound[key] for key in ("name", "smiles", "dose_um")}
@@ -66,5 +67,5 @@ def plate_map(picked: pl.DataFrame, wells: int, controls: int) -> pl.DataFrame:
             lines += [{"plate": label, "well": well} | control for well in of_controls]
         lines.append({"plate": label, "well": free[place]} | drug | {"is_control": False})
     order = {name: i for i, name in enumerate(names)}
-    lines.sort(key=lambda line: (str(line["plate"]), order[str(line["well"])]))
+    lines.sort(key=lambda line: (line["plate"], order[line["well"]]))
     return pl.DataFrame(lines)

@@ -129,11 +129,8 @@ class Confidence:
         compounds = real.index.filter(ALONE).select(name=first["perturbation"], smiles=first["smiles"], split="split")
         compounds = compounds.drop_nulls()
         train = real.split("train")
-        inactive = list(inactives) or [
-            (name, smiles)
-            for name, smiles in _unique(compounds.filter(pl.col("split") == "train"))
-            if _does_nothing(reference, train, name)
-        ]
+        trained = _unique(compounds.filter(pl.col("split") == "train"))
+        inactive = list(inactives) or [drug for drug in trained if _does_nothing(reference, train, drug[0])]
         plain = contexts == (Context(cell_type=contexts[0].cell_type),)
         new = [c for c in _unique(compounds) if c[0] not in vocabulary.perturbations] if plain else []
         shown = {compound: of_images for compound in new if (of_images := _real_effects(reference, real, compound[0]))}
@@ -227,7 +224,7 @@ def _correlation(x: Array, y: Array) -> float:
 
 
 def _unique(compounds: pl.DataFrame) -> list[tuple[str, str]]:
-    return list(compounds.unique("name", maintain_order=True).select("name", "smiles").iter_rows())
+    return compounds.unique("name", maintain_order=True).select("name", "smiles").rows()
 
 
 def _dose_spread(train: Dataset) -> float | None:

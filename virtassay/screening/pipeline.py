@@ -74,10 +74,8 @@ class Evidence:
                 "treatments do. Run virtassay evaluate first."
             ]
         verdict = json.loads(path.read_text(encoding="utf-8"))
-        grade = verdict.get("grade", "FAIL")
-        if grade == "PASS":
-            return []
-        return [f"This model's evaluation says {grade}: {' '.join(verdict.get('sentences', [])[:1])}"]
+        grade, sentence = verdict.get("grade", "FAIL"), " ".join(verdict.get("sentences", [])[:1])
+        return [] if grade == "PASS" else [f"This model's evaluation says {grade}: {sentence}"]
 
 
 def screen(
@@ -239,14 +237,13 @@ def _finish(out: Path, scored: _Scored, evidence: Evidence, plate: Plate | None,
             file.write(plate(hits, measured).write_csv().encode())
     if images is not None:
         images(out / "images", hits, reference, goal.contexts[0])
-    warnings = [*evidence.of_the_model(), *confidence.warnings(goal)]
-    warnings += [warning for annotation in annotations for warning in annotation.warnings]
+    warnings = [*evidence.of_the_model(), *confidence.warnings(goal), *chain(*(a.warnings for a in annotations))]
     for warning in warnings:
         log.warning("%s", warning)
     sentences = [annotation.sentence for annotation in annotations]
     null = confidence.null["score"].to_numpy()
-    result = ScreenResult(hits, ranked["score"].to_numpy(), null, library, scored.manifest, warnings, sentences, goal)
-    return write_report(out, result, reference)
+    result = ScreenResult(hits, ranked["score"].to_numpy(), null, library, scored.manifest, warnings, sentences)
+    return write_report(out, result, scorer)
 
 
 def _pieces(ranked: pl.DataFrame, scores: FinalScores, library: Library) -> Iterator[pl.DataFrame]:

@@ -46,9 +46,8 @@ class ReferenceEffects:
         """
         vocabulary = predictor.assay.vocabulary
         names = tuple(name for name in vocabulary.perturbations if name not in vocabulary.controls)
-        queries = [
-            training_query(vocabulary, name, vocabulary.seen_dose(name, max(doses_um)), cell_types[0]) for name in names
-        ]
+        doses = [vocabulary.seen_dose(name, max(doses_um)) for name in names]
+        queries = [training_query(vocabulary, *drug, cell_types[0]) for drug in zip(names, doses, strict=True)]
         untreated = {cell_type: predictor.untreated(cell_type) for cell_type in dict.fromkeys(cell_types)}
         treated = predictor.features(queries)
         scale = EffectScale.of(untreated[cell_types[0]], treated, len(predictor.batches))
@@ -63,12 +62,9 @@ class ReferenceEffects:
 
     def query(self, name: str, smiles: str | None, dose_um: float | None, context: Context) -> TreatmentQuery:
         """A compound at a dose, on cells of a context: a state is a second perturbation of the same well."""
-        if context.state is None:
-            return TreatmentQuery((name,), (smiles,), (dose_um,), context.cell_type)
-        state = self.state_query(context)
-        return TreatmentQuery(
-            (*state.perturbation, name), (*state.smiles, smiles), (*state.dose_um, dose_um), context.cell_type
-        )
+        state = TreatmentQuery((), (), ()) if context.state is None else self.state_query(context)
+        names, structures = (*state.perturbation, name), (*state.smiles, smiles)
+        return TreatmentQuery(names, structures, (*state.dose_um, dose_um), context.cell_type)
 
     def state_query(self, context: Context) -> TreatmentQuery:
         """The state of a context alone, at its dose or at the highest in training; raises ValueError for a strange one.

@@ -15,9 +15,9 @@ from virtassay.report.pictures import composite, display_limits
 from virtassay.screening.effects import Context
 from virtassay.screening.enrichment import actives, enrichment_curve, enrichment_factor, roc_auc
 from virtassay.screening.figures import chemical_space, dose_curves, enrichment_figure, scores_figure, structure
-from virtassay.screening.goals import Goal
 from virtassay.screening.hits import LISTS
 from virtassay.screening.library import Library
+from virtassay.screening.recipe import Scorer
 from virtassay.screening.reference import ReferenceEffects
 
 LISTED, PICTURED, CURVES, MAPPED, CELLS = 50, 8, 12, 400, 8
@@ -38,12 +38,11 @@ class ScreenResult:
     manifest: dict[str, Any]
     warnings: list[str]
     sentences: list[str]
-    goal: Goal
 
 
-def write_report(out: Path, result: ScreenResult, reference: ReferenceEffects) -> Path:
+def write_report(out: Path, result: ScreenResult, scorer: Scorer) -> Path:
     """Write report.json and report.html, which loads nothing, and return the path of the latter."""
-    hits = result.hits
+    hits, reference, label = result.hits, scorer.reference, type(scorer.goal).__name__.lower()
     summary = {
         "compounds": result.library.compounds,
         "rejected": result.library.rejected,
@@ -56,7 +55,6 @@ def write_report(out: Path, result: ScreenResult, reference: ReferenceEffects) -
     if enrichment is not None:
         summary["enrichment"] = {key: value for key, value in enrichment.items() if key != "figure"}
     write_text(out / "report.json", as_json(summary))
-    label = type(result.goal).__name__.lower()
     finite = hits.filter(pl.col("score").is_finite())
     best, mapped, curves, space = finite.head(CURVES), finite.head(MAPPED), None, None
     seen = [smiles for smiles in reference.predictor.assay.vocabulary.smiles if smiles is not None]
@@ -77,7 +75,7 @@ def write_report(out: Path, result: ScreenResult, reference: ReferenceEffects) -
         "curves": curves,
         "space": space,
         "enrichment": enrichment,
-        "pictures": _pictures(finite.head(PICTURED), reference, result.goal),
+        "pictures": _pictures(finite.head(PICTURED), reference, scorer.goal.contexts[0]),
         "facts": {key: result.manifest[key] for key in FACTS if key in result.manifest},
     }
     return write_text(out / "report.html", page("virtassay.screening", "report.html.j2", content))
@@ -101,9 +99,9 @@ def _enrichment(hits: pl.DataFrame, library: Library) -> dict[str, Any] | None:
     }
 
 
-def _pictures(hits: pl.DataFrame, reference: ReferenceEffects, goal: Goal) -> list[dict[str, Any]]:
+def _pictures(hits: pl.DataFrame, reference: ReferenceEffects, context: Context) -> list[dict[str, Any]]:
     """The same cells untreated and under each of the best compounds, at the dose of their score."""
-    context, vocabulary = goal.contexts[0], reference.predictor.assay.vocabulary
+    vocabulary = reference.predictor.assay.vocabulary
     if not hits.height or min(vocabulary.image_shape[1:]) < 2:  # vectors have no picture
         return []
     healthy = reference.query(vocabulary.controls[0], None, None, Context(cell_type=context.cell_type))

@@ -7,6 +7,7 @@ cells in the wells. Crops of one cell each do not: they say how a cell looks, no
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,6 @@ from virtassay.screening.engines import StagePlan
 from virtassay.screening.goals import Score
 from virtassay.screening.hits import FAR, LISTS, HitAnnotation
 from virtassay.screening.reference import ReferenceEffects
-from virtassay.screening.shards import Shards
 
 Array = NDArray[np.float64]
 TOXIC = 0.5  # of the control's cells: below it a treatment is called toxic
@@ -146,8 +146,8 @@ class CellCounts:
     reason: str
 
     @classmethod
-    def of(cls, last: StagePlan, vocabulary: Vocabulary, real: Dataset | None, shards: Shards) -> "CellCounts":
-        """Look at the real images of training, if they are there. vocabulary: of the model of the last stage."""
+    def of(cls, last: StagePlan, vocabulary: Vocabulary, real: Dataset | None, folder: Path) -> "CellCounts":
+        """Look at the real images of training, if they are there. vocabulary: of its model. folder: for the nuclei."""
         if real is None:
             return cls(None, None, "the real images of training are not there")
         train = real.split("train")
@@ -167,7 +167,7 @@ class CellCounts:
         if usual < SEVERAL:
             return cls(wells, None, f"with {usual:.1f} nuclei in an untreated image, it tells no loss of cells")
         recipe = replace(last.recipe, featurizer=counter, goal=NucleiLeft(last.recipe.goal.contexts[0]))
-        return cls(wells, StagePlan("nuclei of the best", recipe, last.stage, shards), "")
+        return cls(wells, replace(last, name="nuclei of the best", recipe=recipe, folder=folder), "")
 
     @cached_property
     def agreement(self) -> CountAgreement | None:

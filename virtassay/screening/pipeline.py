@@ -14,7 +14,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from virtassay.files import identity, lock, upload
 from virtassay.flow.traits import trait
 from virtassay.screening.cell_counts import CellCounts, cells_left
 from virtassay.screening.confidence import Confidence
-from virtassay.screening.engines import Execution, StagePlan, StageWork
+from virtassay.screening.engines import Execution, StagePlan
 from virtassay.screening.ensemble import FinalScores, Member, agreement, ensemble_recipes
 from virtassay.screening.hits import COLUMNS, LISTS, hits_table
 from virtassay.screening.images import ImageWriter
@@ -38,7 +38,7 @@ from virtassay.screening.library import Library, LibraryColumns, molecules, prep
 from virtassay.screening.plate import Plate
 from virtassay.screening.recipe import Recipe, Stage
 from virtassay.screening.report import ScreenResult, write_report
-from virtassay.screening.shards import Numbers, Shards, durable
+from virtassay.screening.shards import Numbers, durable
 
 log = logging.getLogger(__name__)
 PIECE = 50_000  # hits that are held in memory at once; the report and the plate are about the first of them
@@ -112,29 +112,29 @@ def screen(
         out.mkdir(parents=True, exist_ok=True)
         with lock(out):  # jobs of an array begin together
             prepared, manifest = _begin(out, library, columns, manifest)
-        work = StageWork(prepared, execution, out)
         plans: list[StagePlan] = []
         compounds = np.arange(prepared.compounds)
         for number, stage in enumerate(stages, start=1):
-            shards = Shards(out / "stages" / str(number), execution.shard_size)
-            plans.append(StagePlan(f"stage {number}", recipe, stage, shards))
-            work.begin(plans[-1], compounds)
-            if not work.finish(plans[-1]):
+            plan = StagePlan(f"stage {number}", recipe, stage, out / "stages" / str(number), prepared, execution)
+            plans.append(plan)
+            plan.begin(compounds)
+            if not plan.finish():
                 return None
-            compounds = shards.best(len(compounds) if stage.keep is None else stage.keep)
-        by_others: list[StagePlan] = []
-        for model, other in recipes.items():
-            shards = Shards(out / "others" / model, execution.shard_size)
-            by_others.append(StagePlan(f"the best by {other.run}", other, stages[-1], shards))
-            work.begin(by_others[-1], compounds)
-        real, counts = _counts(plans[-1], evidence, Shards(out / "nuclei", execution.shard_size))
+            compounds = plan.shards.best(len(compounds) if stage.keep is None else stage.keep)
+        by_others = [
+            replace(plans[-1], name=f"the best by {other.run}", recipe=other, folder=out / "others" / model)
+            for model, other in recipes.items()
+        ]
+        for plan in by_others:
+            plan.begin(compounds)
+        real, counts = _counts(plans[-1], evidence, out / "nuclei")
         if counts.nuclei is not None:
-            work.begin(counts.nuclei, compounds)
+            counts.nuclei.begin(compounds)
         more = [*by_others, *counts.trusted]
-        if not all([work.finish(plan) for plan in more]):  # of a list: one array of jobs does them all
+        if not all([plan.finish() for plan in more]):  # of a list: one array of jobs does them all
             return None
         with lock(out):
-            scored = _Scored(prepared, manifest, plans, by_others, counts, compounds, real, inactive)
+            scored = _Scored(manifest, plans, by_others, counts, compounds, real, inactive)
             report = _finish(out, scored, evidence, plate, images)
     if publish is not None:
         upload(out, [*RESULTS, *([] if images is None else ["images"])], publish)
@@ -188,10 +188,10 @@ def _begin(
     return library, manifest
 
 
-def _counts(last: StagePlan, evidence: Evidence, shards: Shards) -> tuple[Dataset | None, CellCounts]:
+def _counts(last: StagePlan, evidence: Evidence, folder: Path) -> tuple[Dataset | None, CellCounts]:
     assay = last.scorer().reference.predictor.assay  # a model that is let go before others are loaded
     real = evidence.images(assay)
-    return real, CellCounts.of(last, assay.vocabulary, real, shards)
+    return real, CellCounts.of(last, assay.vocabulary, real, folder)
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,6 @@ class _Scored:
     real: images of training; inactive: compounds (name, SMILES) that are known to do nothing.
     """
 
-    library: Library
     manifest: dict[str, Any]
     stages: Sequence[StagePlan]
     others: Sequence[StagePlan]
@@ -215,7 +214,7 @@ def _finish(out: Path, scored: _Scored, evidence: Evidence, plate: Plate | None,
     """Rank what was scored and write all results; returns the report."""
     for plan in (*scored.stages, *scored.others, *scored.counts.trusted):
         plan.shards.tidy()
-    last, library, best = scored.stages[-1], scored.library, scored.best
+    last, best = scored.stages[-1], scored.best
     scorer = last.scorer()
     reference, goal = scorer.reference, scorer.goal
     confidence = Confidence.of(scorer, scored.real, scored.inactive)
@@ -226,10 +225,10 @@ def _finish(out: Path, scored: _Scored, evidence: Evidence, plate: Plate | None,
         members = [own, *(Member.of(plan, best, confidence.inactive) for plan in scored.others)]
         scores = FinalScores.of(last.shards, reference.doses_um, members)
         annotations.append(agreement(members))
-    hits_of_best = scores(best).join(rows_of(library, best), on="compound")
+    hits_of_best = scores(best).join(rows_of(last.library, best), on="compound")
     annotations.append(cells_left(hits_of_best, scored.counts, confidence.training))
-    ranked = scores.ranked(library.compounds)
-    pieces = _pieces(ranked, scores, library)
+    ranked = scores.ranked(last.library.compounds)
+    pieces = _pieces(ranked, scores, last.library)
     hits = _write_hits(out, (hits_table(piece, reference, confidence, annotations) for piece in pieces))
     if plate is not None:
         measured = confidence.training.smiles if trait(goal, "next_experiment") else ()  # nothing is measured twice
@@ -242,7 +241,7 @@ def _finish(out: Path, scored: _Scored, evidence: Evidence, plate: Plate | None,
         log.warning("%s", warning)
     sentences = [annotation.sentence for annotation in annotations]
     null = confidence.null["score"].to_numpy()
-    result = ScreenResult(hits, ranked["score"].to_numpy(), null, library, scored.manifest, warnings, sentences)
+    result = ScreenResult(hits, ranked["score"].to_numpy(), null, last.library, scored.manifest, warnings, sentences)
     return write_report(out, result, scorer)
 
 

@@ -25,6 +25,7 @@ from virtassay.screening.reference import ReferenceEffects
 
 Array = NDArray[np.generic]
 Treatment = tuple[str, Array, pl.DataFrame]  # label of its file, images (n, c, h, w), their rows of an index
+WriteImages = Callable[[Path, dict[str, Array], Vocabulary], None]  # path without ending, name → image
 
 
 class ImageWriter(Protocol):
@@ -50,17 +51,18 @@ class DatasetImages(HitImages):
     """A dataset folder: one image a row of its index, which says rank, batch and seed."""
 
     def __call__(self, folder: Path, hits: pl.DataFrame, reference: ReferenceEffects, context: Context) -> None:
-        vocabulary = reference.predictor.assay.vocabulary
-        provenance = {
-            "generated_by": f"virtassay {__version__}",
-            "model_sha256": reference.predictor.assay.model_sha256,
-            "steps": reference.predictor.sampler.n_steps,
-            "seed": reference.predictor.seed,
-        }
-        about = {
-            name: getattr(vocabulary, name) for name in ("channels", "image_shape", "dtype", "pixel_size_um", "scaling")
-        }
-        with DatasetWriter(folder, DatasetInfo(name="hits", provenance=provenance, **about), overwrite=True) as writer:
+        predictor, vocabulary = reference.predictor, reference.predictor.assay.vocabulary
+        provenance = {"generated_by": f"virtassay {__version__}", "model_sha256": predictor.assay.model_sha256}
+        info = DatasetInfo(
+            "hits",
+            vocabulary.channels,
+            vocabulary.image_shape,
+            vocabulary.dtype,
+            pixel_size_um=vocabulary.pixel_size_um,
+            scaling=vocabulary.scaling,
+            provenance=provenance | {"steps": predictor.sampler.n_steps, "seed": predictor.seed},
+        )
+        with DatasetWriter(folder, info, overwrite=True) as writer:
             for _, images, index in _treatments(self, hits, reference, context):
                 writer.append(images, index)
 
@@ -70,7 +72,8 @@ class OmeTiffImages(HitImages):
     """An OME-TIFF a treatment, one image of it a cell, with names of channels and the pixel size."""
 
     def __call__(self, folder: Path, hits: pl.DataFrame, reference: ReferenceEffects, context: Context) -> None:
-        _write_files(_write_tiff, folder, reference, _treatments(self, hits, reference, context))
+        treatments = _treatments(self, hits, reference, context)
+        _write_files(_write_tiff, folder, reference.predictor.assay.vocabulary, treatments)
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ class OmeZarrImages(HitImages):
             )
 
     def __call__(self, folder: Path, hits: pl.DataFrame, reference: ReferenceEffects, context: Context) -> None:
-        _write_files(_write_zarr, folder, reference, _treatments(self, hits, reference, context))
+        treatments = _treatments(self, hits, reference, context)
+        _write_files(_write_zarr, folder, reference.predictor.assay.vocabulary, treatments)
 
 
 def _treatments(
@@ -111,14 +115,8 @@ def _treatments(
         yield label, predictor.images([query], chosen)[0], index
 
 
-def _write_files(
-    write: Callable[[Path, dict[str, Array], Vocabulary], None],
-    folder: Path,
-    reference: ReferenceEffects,
-    treatments: Iterator[Treatment],
-) -> None:
+def _write_files(write: WriteImages, folder: Path, vocabulary: Vocabulary, treatments: Iterator[Treatment]) -> None:
     """Write each treatment's images, by names of batch and seed, into a folder that takes its place when whole."""
-    vocabulary = reference.predictor.assay.vocabulary
     if vocabulary.dtype == "float32":
         raise ValueError("this model makes vectors, which no format of images holds: choose images=dataset.")
     with TemporaryDirectory(prefix=".images-", dir=folder.parent) as place:

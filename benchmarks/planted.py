@@ -61,7 +61,7 @@ def planted(unseen: Sequence[str], decoys: Path | None, seed: int = 0) -> Plante
                         "kind": "inactive" if inactive else "analogue"}
             )  # fmt: skip
     pool = _chimeras(drugs["smiles"].to_list()) if decoys is None else _library(decoys)
-    likeness = TrainingCompounds.of(drugs["name"].to_list(), drugs["smiles"].to_list())
+    likeness = TrainingCompounds(drugs["name"].to_list(), drugs["smiles"].to_list())
     pool = [s for s, near in zip(pool, likeness.nearest(pool)[1], strict=True) if near < UNLIKE and s not in taken]
     matched = _matched([str(row["smiles"]) for row in rows], pool)
     rows += [

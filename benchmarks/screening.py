@@ -99,7 +99,7 @@ class Screened:
         vocabulary = self.reference.predictor.assay.vocabulary
         smiles = dict(zip(vocabulary.perturbations, vocabulary.smiles, strict=True))
         names = self.reference.names
-        nearest, similarity = TrainingCompounds.of(names, [str(smiles[n]) for n in names]).nearest(
+        nearest, similarity = TrainingCompounds(names, [str(smiles[n]) for n in names]).nearest(
             self.planted.table["smiles"].to_list()
         )
         return np.array([names.index(name) for name in nearest]), similarity
@@ -314,7 +314,7 @@ def main(folder: Path, seed: int = 0, decoys: Path | None = None) -> None:
     reference = screened.reference
     real = open_dataset(reference.predictor.assay.config["data"]["folder"], verify=False)
     images = real.split("train")
-    report_goals(screened, np.array([reference.effect_of_images(images, [name]) for name in reference.names]))
+    report_goals(screened, np.array([reference.units_of_images(images, [name]).mean(0) for name in reference.names]))
     report_potency(screened)
     report_coverage(screened, recipe)
     report_discoveries(screened, Confidence.of(Scorer(reference, Strength()), real))

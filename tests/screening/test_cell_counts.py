@@ -139,9 +139,7 @@ def test_cells_of_the_nearest_seen_compound_are_told_where_it_is_alike():
         {"compound": [4, 7, 9], "smiles": ["OCC", "CCO", "c1ccccc1CCCC"], "dose_um": [3.0, 1000.0, 3.0]}
     )
     there = pl.DataFrame({"name": ["ethanol"], "dose_um": [1.0], "cells_left": [0.31], "error": [0.1]})
-    annotation = cells_left(
-        hits, CellCounts(there, None, "crops of one cell"), TrainingCompounds.of(["ethanol"], ["CCO"])
-    )
+    annotation = cells_left(hits, CellCounts(there, None, "crops of one cell"), TrainingCompounds(["ethanol"], ["CCO"]))
     table = annotation.table
     assert table["cells_left"].to_list() == [0.31, None, None]  # another dose; another molecule
     assert table["cells_lower"][0] == pytest.approx(0.31 - 0.196) and table["cells_upper"][0] == pytest.approx(0.506)

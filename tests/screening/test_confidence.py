@@ -17,17 +17,17 @@ from virtassay.screening.effects import TreatmentQuery
 
 
 def test_the_nearest_seen_compound_is_named():
-    known = TrainingCompounds.of(["ethanol", "toluene"], ["CCO", "Cc1ccccc1"])
+    known = TrainingCompounds(["ethanol", "toluene"], ["CCO", "Cc1ccccc1"])
     names, values = known.nearest(["OCC", "CCc1ccccc1", "CCCO"])
     assert names == ["ethanol", "toluene", "ethanol"]
     assert values[0] == 1 and 0 < values[1] < 1
     with pytest.raises(ValueError, match="no compound with a structure"):
-        TrainingCompounds.of([], [])
+        TrainingCompounds([], [])
 
 
 def test_a_compound_is_taken_for_what_the_encoder_makes_of_it(run, monkeypatch):
     predictor = recipe(run).predictor(LAST)
-    known = TrainingCompounds.of(["taxol", "ethanol"], ["CCN(CC)CC", "CCO"])
+    known = TrainingCompounds(["taxol", "ethanol"], ["CCN(CC)CC", "CCO"])
     smiles = ["OCC", "CCN(CC)CC", "CCCO", "c1ccccc1"]
     names, cosines = nearest_by_embedding(predictor, known, smiles, [1.0, 3.0, 3.0, 1.0])
     assert names[:2] == ["ethanol", "taxol"] and cosines[:2] == pytest.approx([1, 1])
@@ -41,7 +41,7 @@ def test_a_compound_is_taken_for_what_the_encoder_makes_of_it(run, monkeypatch):
         table = predictor.assay.vocabulary.encode(Rows.of(rows), predictor.assay.molecules)
         zero, own, ethanol = encode(table.condition(slice(None))).double().numpy()
     right = (own - zero) @ (ethanol - zero) / np.linalg.norm(own - zero) / np.linalg.norm(ethanol - zero)
-    assert nearest_by_embedding(predictor, TrainingCompounds.of(["ethanol"], ["CCO"]), ["CCCO"], [3.0])[
+    assert nearest_by_embedding(predictor, TrainingCompounds(["ethanol"], ["CCO"]), ["CCCO"], [3.0])[
         1
     ] == pytest.approx(right, abs=1e-5)  # in another batch: the same
     monkeypatch.setattr(confidence, "AT_ONCE", 1)

@@ -11,7 +11,7 @@ import torch
 
 from tests.screening.toy import CHEAP, scores, screened
 from virtassay.screening import engines
-from virtassay.screening.engines import Local, Ray, Worker
+from virtassay.screening.engines import Local, Ray
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -67,7 +67,7 @@ def test_processes_take_the_gpus_in_turn(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
-    monkeypatch.setattr(Worker, "of", classmethod(lambda cls, task: task))
+    monkeypatch.setattr(engines, "Worker", lambda task: task)
     monkeypatch.setattr(engines, "_end_with_parent", lambda: None)
     begun = SPAWN.Value("i", 0)
     for _ in range(3):

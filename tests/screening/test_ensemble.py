@@ -11,7 +11,7 @@ import pytest
 from tests.screening.toy import LAST, recipe, scores, screened
 from tests.toy_screen import write_screen
 from tests.training.test_runs import train
-from virtassay.screening.engines import Ray, StageWork
+from virtassay.screening.engines import Ray, StagePlan
 from virtassay.screening.ensemble import (
     FinalScores,
     Member,
@@ -197,14 +197,14 @@ def _with_ray(run, library, out, other):
 
 
 def test_what_was_killed_among_the_others_goes_on(agreed, run, other, library, tmp_path, monkeypatch):
-    finish = StageWork.finish
+    finish = StagePlan.finish
 
-    def killed(self, plan):
-        if plan.name.startswith("the best by"):
+    def killed(self):
+        if self.name.startswith("the best by"):
             raise KeyboardInterrupt
-        return finish(self, plan)
+        return finish(self)
 
-    monkeypatch.setattr(StageWork, "finish", killed)
+    monkeypatch.setattr(StagePlan, "finish", killed)
     with pytest.raises(KeyboardInterrupt):
         screened(run, library, tmp_path, stages=STAGES, others=[other])
     monkeypatch.undo()

@@ -5,9 +5,9 @@ nuclei where each holds several, and where over the treatments that training has
 cells in the wells. Crops of one cell each do not: they say how a cell looks, not how many there are.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import pearsonr
 
 from virtassay.data.dataset.store import Dataset
+from virtassay.data.loading.vocabulary import Vocabulary
 from virtassay.evaluation.featurizers.cells import CellStatistics
 from virtassay.screening.confidence import TrainingCompounds
 from virtassay.screening.effects import Context
@@ -23,7 +24,6 @@ from virtassay.screening.engines import StagePlan
 from virtassay.screening.goals import Score
 from virtassay.screening.hits import FAR, LISTS, HitAnnotation
 from virtassay.screening.reference import ReferenceEffects
-from virtassay.screening.shards import Shards
 
 Array = NDArray[np.float64]
 TOXIC = 0.5  # of the control's cells: below it a treatment is called toxic
@@ -146,46 +146,40 @@ class CellCounts:
     reason: str
 
     @classmethod
-    def of(cls, last: StagePlan, reference: ReferenceEffects, real: Dataset | None, shards: Shards) -> "CellCounts":
-        """Look at the real images of training, if they are there. reference: of the last stage."""
+    def of(cls, last: StagePlan, vocabulary: Vocabulary, real: Dataset | None, folder: Path) -> "CellCounts":
+        """Look at the real images of training, if they are there. vocabulary: of its model. folder: for the nuclei."""
         if real is None:
             return cls(None, None, "the real images of training are not there")
         train = real.split("train")
         wells = cells_in_wells(train)
         if wells is None:
             return cls(None, None, "too few wells of controls, or a chosen number of images of each")
-        vocabulary = reference.predictor.assay.vocabulary
         if "float32" in (vocabulary.dtype, real.info.dtype):
             return cls(wells, None, "vectors hold no nuclei")
         try:
             counter = CellStatistics.of(vocabulary.channels, vocabulary.pixel_size_um)
-            usual = _usual_nuclei(train)
+            controls = train.where(pl.col("is_control"))
+            rows = np.unique(np.linspace(0, len(controls) - 1, LOOKED_AT).astype(np.int64))
+            of_images = CellStatistics.of(train.info.channels, train.info.pixel_size_um)
+            usual = of_images(controls.images(rows))[:, 0].mean()
         except ValueError as error:
             return cls(wells, None, str(error).rstrip("."))
         if usual < SEVERAL:
             return cls(wells, None, f"with {usual:.1f} nuclei in an untreated image, it tells no loss of cells")
         recipe = replace(last.recipe, featurizer=counter, goal=NucleiLeft(last.recipe.goal.contexts[0]))
-        return cls(wells, StagePlan("nuclei of the best", recipe, last.stage, shards), "")
+        return cls(wells, replace(last, name="nuclei of the best", recipe=recipe, folder=folder), "")
 
     @cached_property
     def agreement(self) -> CountAgreement | None:
         """Whether the nuclei follow the wells, once their stage is begun."""
-        return (
-            None if self.nuclei is None or self.wells is None else count_agreement(self.nuclei.reference(), self.wells)
-        )
+        if self.nuclei is None or self.wells is None:
+            return None
+        return count_agreement(self.nuclei.scorer().reference, self.wells)
 
     @property
     def trusted(self) -> list[StagePlan]:
         """The stage, if its nuclei follow the wells."""
-        clear = self.agreement is not None and self.agreement.clear
-        return [self.nuclei] if self.nuclei is not None and clear else []
-
-
-def _usual_nuclei(train: Dataset) -> float:
-    controls = train.where(pl.col("is_control"))
-    rows = np.unique(np.linspace(0, len(controls) - 1, LOOKED_AT).astype(np.int64))
-    counter = CellStatistics.of(train.info.channels, train.info.pixel_size_um)
-    return float(counter(controls.images(rows))[:, 0].mean())
+        return [self.nuclei] if self.nuclei and self.agreement and self.agreement.clear else []
 
 
 def cells_left(hits: pl.DataFrame, counts: CellCounts, training: TrainingCompounds) -> HitAnnotation:
@@ -195,24 +189,38 @@ def cells_left(hits: pl.DataFrame, counts: CellCounts, training: TrainingCompoun
     of generated images say it where they follow the wells of seen treatments; else the wells of the nearest seen
     compound, if it is alike.
     """
-    agreement = counts.agreement
+    agreement, n = counts.agreement, hits.height
+    left, reach, sources = np.full(n, np.nan), np.full(n, np.nan), [""] * n
     if counts.trusted and agreement is not None:
-        table = _generated(hits, counts.trusted[0], agreement)
+        left, reach = _generated(hits, counts.trusted[0], agreement)
+        sources = ["nuclei of generated images"] * n
         sentence = (
             f"Cells left: by the nuclei of generated images, since over {agreement.n} seen treatments fewer of these "
             f"went with fewer cells in real wells (correlation {agreement.correlation:.2f}; share of cells lost = "
             f"{agreement.slope:.2g} × share of nuclei lost)."
         )
     elif counts.wells is not None:
-        table = _of_the_nearest(hits, counts.wells, training)
+        names, similarity = training.nearest(hits["smiles"].to_list())
+        for i, (name, alike, dose) in enumerate(zip(names, similarity, hits["dose_um"], strict=True)):
+            real = wells_at_dose(counts.wells, name, dose) if alike >= FAR else None
+            if real is not None:
+                left[i], reach[i] = real["cells_left"], 1.96 * real["error"]
+                sources[i] = f"wells of {name}" + ("" if real["dose_um"] is None else f" at {real['dose_um']:g} µM")
         sentence = (
-            f"Cells left: by the real wells of the nearest seen compound, if alike ({table['cells_left'].count()} of "
-            f"{table.height}). Generated images do not show it: {_why_not(counts)}."
+            f"Cells left: by the real wells of the nearest seen compound, if alike ({np.isfinite(left).sum()} of {n}). "
+            f"Generated images do not show it: {_why_not(counts)}."
         )
     else:
-        nothing = np.full(hits.height, np.nan)
-        table = _table(hits["compound"], nothing, nothing, [""] * hits.height)
         sentence = f"Cells left: the data do not show it ({counts.reason})."
+    table = pl.DataFrame(
+        {
+            "compound": hits["compound"],
+            "cells_left": left.clip(min=0),
+            "cells_lower": (left - reach).clip(min=0),
+            "cells_upper": (left + reach).clip(min=0),
+            "cells_from": sources,
+        }
+    ).with_columns(pl.selectors.float().fill_nan(None), cells_from=pl.col("cells_from").replace("", None))
     flags = [
         f"toxic: {100 * left:.0f} % of cells left ({source})" if left is not None and left < TOXIC else ""
         for left, source in table.select("cells_left", "cells_from").iter_rows()
@@ -224,15 +232,14 @@ def _why_not(counts: CellCounts) -> str:
     agreement = counts.agreement
     if agreement is None:
         return counts.reason
-    if np.isnan(agreement.correlation):
-        return f"{agreement.n} seen treatments have wells at such doses, and {FEWEST_SEEN} are needed to tell"
-    return (
-        f"over {agreement.n} seen treatments their nuclei do not follow the wells (correlation "
-        f"{agreement.correlation:.2f})"
-    )
+    n, correlation = agreement.n, agreement.correlation
+    if np.isnan(correlation):
+        return f"{n} seen treatments have wells at such doses, and {FEWEST_SEEN} are needed to tell"
+    return f"over {n} seen treatments their nuclei do not follow the wells (correlation {correlation:.2f})"
 
 
-def _generated(hits: pl.DataFrame, nuclei: StagePlan, agreement: CountAgreement) -> pl.DataFrame:
+def _generated(hits: pl.DataFrame, nuclei: StagePlan, agreement: CountAgreement) -> tuple[Array, Array]:
+    """The share of cells left and the half of its 95 % interval, by the counted nuclei of each hit at its dose."""
     counted = nuclei.shards.scores(["compound", *LISTS])
     at = hits.select("compound", "dose_um").join(counted, on="compound", how="left", maintain_order="left")
     doses = list(nuclei.recipe.doses_um)
@@ -240,30 +247,5 @@ def _generated(hits: pl.DataFrame, nuclei: StagePlan, agreement: CountAgreement)
     share, lower, upper = (
         np.array([row[i] for row, i in zip(at[name].to_list(), place, strict=True)], np.float64) for name in LISTS
     )
-    left = 1 - agreement.slope * (1 - share)
     reach = np.hypot(agreement.slope * (upper - lower) / 2, 1.96 * agreement.error)
-    return _table(at["compound"], left, reach, ["nuclei of generated images"] * len(left))
-
-
-def _of_the_nearest(hits: pl.DataFrame, wells: pl.DataFrame, training: TrainingCompounds) -> pl.DataFrame:
-    names, similarity = training.nearest(hits["smiles"].to_list())
-    left, reach, sources = np.full(hits.height, np.nan), np.full(hits.height, np.nan), [""] * hits.height
-    for i, (name, alike, dose) in enumerate(zip(names, similarity, hits["dose_um"], strict=True)):
-        real = wells_at_dose(wells, name, dose) if alike >= FAR else None
-        if real is not None:
-            left[i], reach[i] = real["cells_left"], 1.96 * real["error"]
-            sources[i] = f"wells of {name}" + ("" if real["dose_um"] is None else f" at {real['dose_um']:g} µM")
-    return _table(hits["compound"], left, reach, sources)
-
-
-def _table(compound: pl.Series, left: Array, reach: Array, sources: Sequence[str]) -> pl.DataFrame:
-    """The columns of `cells_left`; NaN, and an empty source, as null."""
-    return pl.DataFrame(
-        {
-            "compound": compound,
-            "cells_left": left.clip(min=0),
-            "cells_lower": (left - reach).clip(min=0),
-            "cells_upper": (left + reach).clip(min=0),
-            "cells_from": list(sources),
-        }
-    ).with_columns(pl.selectors.float().fill_nan(None), cells_from=pl.col("cells_from").replace("", None))
+    return 1 - agreement.slope * (1 - share), reach

@@ -20,27 +20,25 @@ BANDWIDTH = 0.1  # of Tanimoto similarity, in which held-out compounds vouch for
 AT_ONCE = 2048  # molecules whose descriptors are in memory
 FEWEST_ALIKE = 3.0  # held-out compounds, as good as at the same similarity
 FEWEST_INACTIVE = 5
+ALONE = ~pl.col("is_control") & (pl.col("perturbation").list.len() == 1)  # of one perturbation
 NARROW = 10.0  # doses of a compound in training, highest over lowest, that say too little of a curve
 
 
 @dataclass(frozen=True)
 class TrainingCompounds:
-    """The compounds that training has seen: names, and their SMILES."""
+    """The compounds that training has seen: names, and their SMILES. Raises ValueError where there is none."""
 
-    names: tuple[str, ...]
-    smiles: tuple[str, ...]
+    names: Sequence[str]
+    smiles: Sequence[str]
 
-    @classmethod
-    def of(cls, names: Sequence[str], smiles: Sequence[str]) -> "TrainingCompounds":
-        """Raises ValueError where there is none."""
-        if not names:
+    def __post_init__(self) -> None:
+        if not self.names:
             raise ValueError("the model has seen no compound with a structure, so that nothing is near to any.")
-        return cls(tuple(names), tuple(smiles))
 
     def nearest(self, smiles: Sequence[str]) -> tuple[list[str], Array]:
         """The name of the nearest seen compound of each, and its Tanimoto similarity (n,), 0 to 1."""
         numbers, values = nearest(smiles, self.smiles)
-        return [self.names[number] for number in numbers], values
+        return [self.names[int(number)] for number in numbers], values
 
 
 def nearest_by_embedding(
@@ -124,20 +122,15 @@ class Confidence:
         reference, contexts = scorer.reference, scorer.goal.contexts
         vocabulary = reference.predictor.assay.vocabulary
         seen = [(n, s) for n, s in zip(vocabulary.perturbations, vocabulary.smiles, strict=True) if s is not None]
-        training = TrainingCompounds.of([name for name, _ in seen], [smiles for _, smiles in seen])
+        training = TrainingCompounds([name for name, _ in seen], [smiles for _, smiles in seen])
         if real is None or "smiles" not in real.index.columns:
-            null = null_scores(scorer, inactives)
-            return cls(training, null, tuple(inactives), not inactives, None, None)
-        alone = real.index.filter(~pl.col("is_control") & (pl.col("perturbation").list.len() == 1))
-        compounds = alone.select(
-            name=pl.col("perturbation").list.first(), smiles=pl.col("smiles").list.first(), split="split"
-        ).drop_nulls()
+            return cls(training, null_scores(scorer, inactives), tuple(inactives), not inactives, None, None)
+        first = {column: pl.col(column).list.first() for column in ("perturbation", "smiles")}
+        compounds = real.index.filter(ALONE).select(name=first["perturbation"], smiles=first["smiles"], split="split")
+        compounds = compounds.drop_nulls()
         train = real.split("train")
-        inactive = list(inactives) or [
-            (name, smiles)
-            for name, smiles in _unique(compounds.filter(pl.col("split") == "train"))
-            if _does_nothing(reference, train, name)
-        ]
+        trained = _unique(compounds.filter(pl.col("split") == "train"))
+        inactive = list(inactives) or [drug for drug in trained if _does_nothing(reference, train, drug[0])]
         plain = contexts == (Context(cell_type=contexts[0].cell_type),)
         new = [c for c in _unique(compounds) if c[0] not in vocabulary.perturbations] if plain else []
         shown = {compound: of_images for compound in new if (of_images := _real_effects(reference, real, compound[0]))}
@@ -147,38 +140,31 @@ class Confidence:
             queries = [reference.query(name, smiles, dose, contexts[0]) for (name, smiles), (dose, _) in shown.items()]
             predicted = scorer.score(reference.effects(queries))
             calibration = Calibration(training.nearest([smiles for _, smiles in shown])[1], predicted, observed)
-        null = null_scores(scorer, inactive)
-        return cls(training, null, tuple(inactive), not inactives, calibration, _dose_spread(train))
+        spread = _dose_spread(train)
+        return cls(training, null_scores(scorer, inactive), tuple(inactive), not inactives, calibration, spread)
 
     def warnings(self, goal: Goal) -> list[str]:
         """What the screen could not find out, in words."""
-        texts: list[str] = []
-        if len(self.inactive) < FEWEST_INACTIVE:
-            texts.append(
-                f"{len(self.inactive)} compounds that do nothing are known, and {FEWEST_INACTIVE} are needed to say "
-                "how often chance scores as high: p and q are empty. Name some by inactives=…."
+        n, calibration = len(self.inactive), self.calibration
+        who = (
+            "The model has seen these; inactive compounds that it has not seen score higher, unlike ones most of all: "
+            "p and q are too small. Name others by inactives=…."
+            if self.seen
+            else "They tell of compounds like them: unlike ones may score higher and do nothing."
+        )
+        chance = f"p and q are held against {n} compounds that do nothing: no p can be below {1 / (1 + n):.3g}. {who}"
+        if n < FEWEST_INACTIVE:
+            chance = (
+                f"{n} compounds that do nothing are known, and {FEWEST_INACTIVE} are needed to say how often chance "
+                "scores as high: p and q are empty. Name some by inactives=…."
             )
-        else:
-            texts.append(
-                f"p and q are held against {self.null.height} compounds that do nothing: no p can be below "
-                f"{1 / (1 + self.null.height):.3g}. "
-                + (
-                    "The model has seen these; inactive compounds that it has not seen score higher, unlike ones most "
-                    "of all: p and q are too small. Name others by inactives=…."
-                    if self.seen
-                    else "They tell of compounds like them: unlike ones may score higher and do nothing."
-                )
+        error = "No compound outside training has real images: nobody knows how wrong scores of new compounds are."
+        if calibration is not None:
+            error = (
+                f"{len(calibration.predicted)} compounds outside training have real images; their predicted and "
+                f"observed scores correlate at {_correlation(calibration.predicted, calibration.observed):.2f}."
             )
-        if self.calibration is None:
-            texts.append(
-                "No compound outside training has real images: nobody knows how wrong scores of new compounds are."
-            )
-        else:
-            c = self.calibration
-            texts.append(
-                f"{len(c.predicted)} compounds outside training have real images; their predicted and observed scores "
-                f"correlate at {_correlation(c.predicted, c.observed):.2f}."
-            )
+        texts = [chance, error]
         if self.dose_spread is not None and self.dose_spread < NARROW:
             texts.append(
                 f"The training images give each compound doses within a factor of {self.dose_spread:g}: the model "
@@ -238,14 +224,14 @@ def _correlation(x: Array, y: Array) -> float:
 
 
 def _unique(compounds: pl.DataFrame) -> list[tuple[str, str]]:
-    return list(compounds.unique("name", maintain_order=True).select("name", "smiles").iter_rows())
+    return compounds.unique("name", maintain_order=True).select("name", "smiles").rows()
 
 
 def _dose_spread(train: Dataset) -> float | None:
-    alone = train.index.filter(~pl.col("is_control") & (pl.col("perturbation").list.len() == 1))
-    if "dose_um" not in alone.columns:
+    if "dose_um" not in train.index.columns:
         return None
-    doses = alone.select(name=pl.col("perturbation").list.first(), dose=pl.col("dose_um").list.first()).drop_nulls()
+    own = {"name": pl.col("perturbation").list.first(), "dose": pl.col("dose_um").list.first()}
+    doses = train.index.filter(ALONE).select(**own).drop_nulls()
     folds = doses.filter(pl.col("dose") > 0).group_by("name").agg(pl.col("dose").max() / pl.col("dose").min())
     return None if folds.is_empty() else float(np.median(folds["dose"].to_numpy()))
 
@@ -265,8 +251,5 @@ def _real_effects(reference: ReferenceEffects, real: Dataset, name: str) -> tupl
 
 
 def _does_nothing(reference: ReferenceEffects, train: Dataset, name: str) -> bool:
-    of_images = _real_effects(reference, train, name)
-    if of_images is None:
-        return False
-    _, units = of_images
-    return float(squared_length(units)) < float(half_width(squared_length, [units], 1))
+    shown = _real_effects(reference, train, name)
+    return shown is not None and bool(squared_length(shown[1]) < half_width(squared_length, [shown[1]], 1))

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import curve_fit
 
 NAN = float("nan")
-STEEPEST = 5.0  # HillFit coefficients of real curves are below it
+STEEPEST = 5.0  # Hill coefficients of real curves are below it
 FEWEST_DOSES = 4
 
 
@@ -15,13 +15,13 @@ FEWEST_DOSES = 4
 class HillFit:
     """A fitted curve: ec50_um with its 95 % interval, top, slope h, r2, and in words why it should not be trusted."""
 
-    ec50_um: float
-    lower: float
-    upper: float
-    top: float
-    slope: float
-    r2: float
-    warning: str
+    ec50_um: float = NAN
+    lower: float = NAN
+    upper: float = NAN
+    top: float = NAN
+    slope: float = NAN
+    r2: float = NAN
+    warning: str = ""
 
 
 def hill(dose_um: ArrayLike, response: ArrayLike, error: ArrayLike) -> HillFit:
@@ -37,12 +37,12 @@ def hill(dose_um: ArrayLike, response: ArrayLike, error: ArrayLike) -> HillFit:
     if (z <= 0).any():
         raise ValueError(f"doses are {z.tolist()} µM; a dose–response needs positive ones.")
     if len(np.unique(z)) < FEWEST_DOSES:
-        return _none(f"{len(np.unique(z))} doses are too few for a curve: give {FEWEST_DOSES} or more")
+        return HillFit(warning=f"{len(np.unique(z))} doses are too few for a curve: give {FEWEST_DOSES} or more")
     s = np.maximum(
         np.nan_to_num(s, nan=np.nanmax(s) if np.isfinite(s).any() else 1.0), 1e-6 * np.abs(y).max(initial=1e-9)
     )
     if not (y > 2 * s).any():
-        return _none("no dose has an effect")
+        return HillFit(warning="no dose has an effect")
     x = np.log(z)
     low, high = x.min() - np.log(100), x.max() + np.log(100)
     try:
@@ -51,7 +51,7 @@ def hill(dose_um: ArrayLike, response: ArrayLike, error: ArrayLike) -> HillFit:
             absolute_sigma=True, bounds=([0, low, 0.2], [10 * y.max(), high, STEEPEST]), maxfev=5000,
         )  # fmt: skip
     except RuntimeError:
-        return _none("no curve could be fitted")
+        return HillFit(warning="no curve could be fitted")
     top, log_ec50, slope = fitted.tolist()
     spread = float(np.sqrt(covariance[1, 1]))
     total = np.square(y - y.mean()).sum()
@@ -61,20 +61,9 @@ def hill(dose_um: ArrayLike, response: ArrayLike, error: ArrayLike) -> HillFit:
         warning = "EC50 lies outside the doses asked for"
     elif _curve(x.max(), *fitted) < 0.8 * top:
         warning = "no plateau at the highest dose"
-    return HillFit(
-        float(np.exp(log_ec50)),
-        float(np.exp(np.clip(log_ec50 - 1.96 * spread, -50, 50))),
-        float(np.exp(np.clip(log_ec50 + 1.96 * spread, -50, 50))),
-        top,
-        slope,
-        r2,
-        warning,
-    )
+    lower, upper = (float(np.exp(np.clip(log_ec50 + side * spread, -50, 50))) for side in (-1.96, 1.96))
+    return HillFit(float(np.exp(log_ec50)), lower, upper, top, slope, r2, warning)
 
 
 def _curve(log_dose: np.ndarray, top: float, log_ec50: float, slope: float) -> np.ndarray:
     return top / (1 + np.exp(slope * (log_ec50 - log_dose)))
-
-
-def _none(warning: str) -> HillFit:
-    return HillFit(NAN, NAN, NAN, NAN, NAN, NAN, warning)

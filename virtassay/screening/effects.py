@@ -82,17 +82,8 @@ class EffectPredictor:
 
     def features(self, queries: Sequence[TreatmentQuery]) -> Array:
         """φ of the images of each treatment, (queries, units, d)."""
-        n, units = len(queries), self.units
-        features: Array | None = None
-        done = 0
-        for images in self._generated(queries, np.arange(len(units))):
-            part = self.featurizer(images)
-            if features is None:
-                features = np.empty((n * len(units), part.shape[1]))
-            features[done : done + len(part)] = part
-            done += len(part)
-        assert features is not None, "a request makes an image"
-        return features.reshape(n, len(units), -1)
+        parts = [self.featurizer(images) for images in self._generated(queries, np.arange(len(self.units)))]
+        return np.concatenate(parts, dtype=np.float64).reshape(len(queries), len(self.units), -1)
 
     def images(self, queries: Sequence[TreatmentQuery], units: NDArray[np.int64]) -> NDArray[np.generic]:
         """The images of these units of each treatment: (queries, units, c, h, w)."""

@@ -24,60 +24,93 @@ from virtassay.screening.shards import Numbers, Shards, durable, share
 log = logging.getLogger(__name__)
 
 
+class Engine(Protocol):
+    """Does the shards of these numbers, in any order; each is finished when its file is there."""
+
+    def __call__(self, plan: "StagePlan", numbers: Sequence[int]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the work is done: by which engine, in shards of how many compounds, with how many threads of each process.
+
+    shard: "k/n" does the k-th of n shares of each stage, for arrays of jobs; None does all. Raises ValueError for
+    another text, and for fewer than one compound in a shard.
+    """
+
+    engine: Engine
+    shard_size: int = 256
+    threads: int = 1
+    shard: str | None = None
+
+    def __post_init__(self) -> None:
+        share(self.shard, 0)
+        if self.shard_size < 1 or self.threads < 1:
+            raise ValueError(f"shard_size={self.shard_size}, threads={self.threads}: numbers of 1 or more.")
+
+
 @dataclass(frozen=True)
 class StagePlan:
-    """A recipe over some compounds of the library, in shards that any process may do, at any time.
+    """A recipe over some compounds of a library, in shards that any process may do, at any time: it can be sent to one.
 
-    name: what it is called in the log. shards: where its scores are kept, with the reference effects they rest on.
+    name: what it is called in the log. folder: of its shards, with the reference effects they rest on; the library's
+    table lies in that of the screen.
     """
 
     name: str
     recipe: Recipe
     stage: Stage
-    shards: Shards
+    folder: Path
+    library: Library
+    execution: Execution
 
-    def reference(self) -> ReferenceEffects:
-        """What it measures with, once it is begun."""
-        return ReferenceEffects.load(self.shards.reference, self.recipe.predictor(self.stage))
+    @property
+    def shards(self) -> Shards:
+        """Where its scores are kept."""
+        return Shards(self.folder, self.execution.shard_size)
 
     def scorer(self) -> Scorer:
         """Load its model and its reference effects, once it is begun."""
-        return Scorer(self.reference(), self.recipe.goal)
+        return Scorer.load(self.recipe, self.stage, self.shards.reference)
+
+    def begin(self, compounds: Numbers) -> None:
+        """Write down the compounds of the stage, and generate its reference effects, unless that is done."""
+        shards, recipe = self.shards, self.recipe
+        with lock(self.library.table.parent):
+            shards.begin(compounds)
+            if not shards.reference.is_file():
+                log.info("%s: untreated cells and what training has seen", self.name)
+                cell_types = [context.cell_type for context in recipe.goal.contexts]
+                reference = ReferenceEffects.of(recipe.predictor(self.stage), recipe.doses_um, cell_types)
+                with durable(shards.reference) as file:
+                    reference.save(file)
+
+    def finish(self) -> bool:
+        """Do this call's share of the stage, which was begun; False where shards are left to other calls."""
+        shards = self.shards
+        left = shards.missing(share(self.execution.shard, shards.count))
+        log.info("%s: %d compounds, %d of %d shards to do", self.name, len(shards.compounds), len(left), shards.count)
+        if left:
+            self.execution.engine(self, left)
+        others = shards.missing()
+        if others:
+            log.info("%s: %d shards are left to other jobs; run again when they are done", self.name, len(others))
+        return not others
 
 
-@dataclass(frozen=True)
-class Task:
-    """What a process needs to do the shards of a stage: all of it can be sent to another. threads: of each process."""
-
-    plan: StagePlan
-    library: Library
-    threads: int
-
-
-@dataclass(frozen=True)
 class Worker:
-    """A task with its model loaded: the number of a shard → the shard is finished; returns how many it held."""
+    """A stage with its model, which is loaded here, in the process that works."""
 
-    task: Task
-    scorer: Scorer
+    def __init__(self, plan: StagePlan) -> None:
+        torch.set_num_threads(plan.execution.threads)
+        self.plan, self.scorer = plan, plan.scorer()
 
-    @classmethod
-    def of(cls, task: Task) -> "Worker":
-        """Load the model, in the process that works."""
-        torch.set_num_threads(task.threads)
-        return cls(task, task.plan.scorer())
-
-    def __call__(self, number: int) -> int:
-        shards = self.task.plan.shards
-        rows = shards.rows(number, self.task.library)
+    def finish(self, number: int) -> int:
+        """Score the compounds of a shard and write it; returns how many it held."""
+        shards = self.plan.shards
+        rows = shards.rows(number, self.plan.library)
         shards.write(number, self.scorer(rows))
         return rows.height
-
-
-class Engine(Protocol):
-    """Does the shards of these numbers, in any order; each is finished when its file is there."""
-
-    def __call__(self, task: Task, numbers: Sequence[int]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -90,19 +123,19 @@ class Local:
         if self.processes < 1:
             raise ValueError(f"engine.processes={self.processes}: give 1 or more.")
 
-    def __call__(self, task: Task, numbers: Sequence[int]) -> None:
-        shards = task.plan.shards
+    def __call__(self, plan: StagePlan, numbers: Sequence[int]) -> None:
+        shards = plan.shards
         total = len(shards.compounds)
         left = sum(min(shards.size, total - number * shards.size) for number in numbers)
         with tqdm(total=left, unit=" compounds", desc="screen", dynamic_ncols=True) as bar:
             if self.processes == 1:
-                worker = Worker.of(task)
+                worker = Worker(plan)
                 for number in numbers:
-                    bar.update(worker(number))
+                    bar.update(worker.finish(number))
                 return
             context = get_context("spawn")  # a forked process would share the threads of torch, and hang
             begun = context.Value("i", 0)
-            with ProcessPoolExecutor(self.processes, context, initializer=_begin, initargs=(task, begun)) as pool:
+            with ProcessPoolExecutor(self.processes, context, initializer=_begin, initargs=(plan, begun)) as pool:
                 try:
                     for done in as_completed([pool.submit(_go_on, number) for number in numbers]):
                         bar.update(done.result())
@@ -118,13 +151,13 @@ class Local:
 _workers: list[Worker] = []  # of a process of the pool: its one model
 
 
-def _begin(task: Task, begun: Any) -> None:
+def _begin(plan: StagePlan, begun: Any) -> None:
     Thread(target=_end_with_parent, daemon=True).start()
     with begun.get_lock():
         place, begun.value = begun.value, begun.value + 1
     if torch.cuda.is_available():
         torch.cuda.set_device(place % torch.cuda.device_count())  # what "cuda" means from here on
-    _workers[:] = [Worker.of(task)]
+    _workers[:] = [Worker(plan)]
 
 
 def _end_with_parent() -> None:
@@ -136,7 +169,7 @@ def _end_with_parent() -> None:
 
 
 def _go_on(number: int) -> int:
-    return _workers[0](number)
+    return _workers[0].finish(number)
 
 
 @dataclass(frozen=True)
@@ -160,7 +193,7 @@ class Ray:
         if find_spec("ray") is None:
             raise ImportError('engine=ray needs the package ray: pip install "virtassay[cluster]".')
 
-    def __call__(self, task: Task, numbers: Sequence[int]) -> None:
+    def __call__(self, plan: StagePlan, numbers: Sequence[int]) -> None:
         import ray  # pyright: ignore[reportMissingImports]
 
         if not ray.is_initialized():  # and it stays for the next stage: to start one takes many seconds
@@ -169,70 +202,15 @@ class Ray:
         shards = ray.data.from_items(list(numbers), override_num_blocks=len(numbers))
         shards.map_batches(
             _Actor,
-            fn_constructor_args=(task,),
+            fn_constructor_args=(plan,),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=min(self.concurrency, len(numbers))),
             num_gpus=self.gpus_each or None,
         ).materialize()
 
 
-class _Actor:
+class _Actor(Worker):
     """A worker as Ray calls it: batches of one shard's number."""
 
-    def __init__(self, task: Task) -> None:
-        self.worker = Worker.of(task)
-
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return {"compounds": [self.worker(int(number)) for number in batch["item"]]}
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How the work is done: by which engine, in shards of how many compounds, with how many threads of each process.
-
-    shard: "k/n" does the k-th of n shares of each stage, for arrays of jobs; None does all. Raises ValueError for
-    another text, and for fewer than one compound in a shard.
-    """
-
-    engine: Engine
-    shard_size: int = 256
-    threads: int = 1
-    shard: str | None = None
-
-    def __post_init__(self) -> None:
-        share(self.shard, 0)
-        if self.shard_size < 1 or self.threads < 1:
-            raise ValueError(f"shard_size={self.shard_size}, threads={self.threads}: numbers of 1 or more.")
-
-
-@dataclass(frozen=True)
-class StageWork:
-    """How this call does its stages of a library. folder: the screen's."""
-
-    library: Library
-    execution: Execution
-    folder: Path
-
-    def begin(self, plan: StagePlan, compounds: Numbers) -> None:
-        """Write down the compounds of a stage, and generate its reference effects, unless that is done."""
-        shards, recipe = plan.shards, plan.recipe
-        with lock(self.folder):
-            shards.begin(compounds)
-            if not shards.reference.is_file():
-                log.info("%s: untreated cells and what training has seen", plan.name)
-                cell_types = [context.cell_type for context in recipe.goal.contexts]
-                reference = ReferenceEffects.of(recipe.predictor(plan.stage), recipe.doses_um, cell_types)
-                with durable(shards.reference) as file:
-                    reference.save(file)
-
-    def finish(self, plan: StagePlan) -> bool:
-        """Do this call's share of a stage that was begun; False where shards are left to other calls."""
-        shards, execution = plan.shards, self.execution
-        left = shards.missing(share(execution.shard, shards.count))
-        log.info("%s: %d compounds, %d of %d shards to do", plan.name, len(shards.compounds), len(left), shards.count)
-        if left:
-            execution.engine(Task(plan, self.library, execution.threads), left)
-        others = shards.missing()
-        if others:
-            log.info("%s: %d shards are left to other jobs; run again when they are done", plan.name, len(others))
-        return not others
+        return {"compounds": [self.finish(int(number)) for number in batch["item"]]}

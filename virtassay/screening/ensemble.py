@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 
 from virtassay.screening.confidence import null_scores, p_of
 from virtassay.screening.engines import StagePlan
-from virtassay.screening.hits import COLUMNS, LISTS, HitAnnotation, ranks
+from virtassay.screening.hits import COLUMNS, LISTS, HitAnnotation, joined_flags, ranks
 from virtassay.screening.recipe import Recipe, Stage, at_best_dose
 from virtassay.screening.reference import training_query
 from virtassay.screening.shards import Numbers, Shards
@@ -144,14 +144,10 @@ def agreement(members: Sequence[Member]) -> HitAnnotation:
             pl.Series(f"p_{k}", p_values[-1]),
         )
     between = np.std(of_models, axis=0, ddof=1)
-    flags = [
-        "; ".join(flag for flag in row if flag)
-        for row in zip(
-            np.where(unseen, "another model sees no clear effect", ""),
-            np.where(between > (upper - lower) / 2, "models differ by more than the interval", ""),
-            strict=True,
-        )
-    ]
+    flags = joined_flags(
+        np.where(unseen, "another model sees no clear effect", ""),
+        np.where(between > (upper - lower) / 2, "models differ by more than the interval", ""),
+    )
     correlations = [rank_correlation(score, other) for other in of_models[1:]]
     listed = ", ".join(f"{r:.2f} ({m.run}, model {m.model})" for r, m in zip(correlations, members[1:], strict=True))
     others = "another model" if len(correlations) == 1 else f"{len(correlations)} other models"
@@ -162,7 +158,7 @@ def agreement(members: Sequence[Member]) -> HitAnnotation:
     )
     doubt = "The models do not agree on the order of the best: prefer compounds that all of them rank high."
     return HitAnnotation(
-        table.with_columns(between_models=pl.Series(between), flags=pl.Series(flags, dtype=pl.String)),
+        table.with_columns(between_models=pl.Series(between), flags=flags),
         sentence,
         [doubt] if any(r < ALIKE for r in correlations) else [],
     )

@@ -36,9 +36,8 @@ def scores_figure(scores: Array, null: Array, label: str) -> str:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")  # not 10^x, whose markup figures do not parse
         if len(null):
-            axes.plot(
-                null, np.full(len(null), 1.0), "|", ms=18, mew=1.6, color=REAL, label=f"{len(null)} that do nothing"
-            )
+            label_of_null = f"{len(null)} that do nothing"
+            axes.plot(null, np.ones(len(null)), "|", ms=18, mew=1.6, color=REAL, label=label_of_null)
         axes.set(xlabel=label, ylabel="compounds")
         axes.legend(frameon=False)
         return svg_uri(figure)
@@ -50,9 +49,8 @@ def enrichment_figure(curve: Curve, actives: int, n: int) -> str:
     with style():
         figure = new_figure(9.6, 2.8)
         axes = figure.subplots()
-        axes.plot(
-            screened * n, np.minimum(1, screened * n / actives), color=FAINT, lw=1.2, label="the best there can be"
-        )
+        highest = np.minimum(1, screened * n / actives)
+        axes.plot(screened * n, highest, color=FAINT, lw=1.2, label="the best there can be")
         axes.plot(screened * n, np.interp(screened, *curve), color=MODEL, lw=1.6, label="this ranking")
         axes.plot(screened * n, screened, "--", color=BASELINE, lw=1, label="at random")
         axes.set(xscale="log", xlim=(1, n), ylim=(0, 1.02), xlabel="compounds tested, best first")
@@ -92,9 +90,8 @@ def chemical_space(smiles: Sequence[str], scores: Array, seen: Sequence[str], se
     prints = fingerprints([*smiles, *seen])
     distances = np.array([DataStructs.BulkTanimotoSimilarity(bits, prints, returnDistance=True) for bits in prints])
     perplexity = min(30.0, max(2.0, (len(prints) - 1) / 4))
-    places = TSNE(metric="precomputed", init="random", perplexity=perplexity, random_state=seed).fit_transform(
-        distances
-    )
+    embedding = TSNE(metric="precomputed", init="random", perplexity=perplexity, random_state=seed)
+    places = embedding.fit_transform(distances)
     n = len(smiles)
     with style():
         figure = new_figure(9.6, 4.6)

@@ -6,7 +6,6 @@ negative where there is no effect; Hoeffding 1948). Lengths are divided by √d:
 
     @dataclass(frozen=True)
     class Dark:
-        cell_type: str | None = None
         contexts = (Context(),)
 
         def prepare(self, reference):
@@ -18,7 +17,7 @@ One's own goal is one such class and one yaml.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +42,12 @@ class Goal(Protocol):
     @property
     def contexts(self) -> tuple[Context, ...]: ...
     def prepare(self, reference: ReferenceEffects) -> Score: ...
+
+
+@property
+def _of_cell_type(goal: Any) -> tuple[Context, ...]:
+    """The one context of a goal on untreated cells of its type."""
+    return (Context(cell_type=goal.cell_type),)
 
 
 def squared_length(effects: Array) -> Array:
@@ -74,9 +79,7 @@ class Strength:
     cell_type: str | None = None
     is_length: ClassVar[bool] = True
 
-    @property
-    def contexts(self) -> tuple[Context, ...]:
-        return (Context(cell_type=self.cell_type),)
+    contexts = _of_cell_type
 
     def prepare(self, reference: ReferenceEffects) -> Score:
         return lambda effects: signed_root(squared_length(effects))
@@ -97,9 +100,7 @@ class Likeness:
     dose_um: float | None = None
     cell_type: str | None = None
 
-    @property
-    def contexts(self) -> tuple[Context, ...]:
-        return (Context(cell_type=self.cell_type),)
+    contexts = _of_cell_type
 
     def prepare(self, reference: ReferenceEffects) -> Score:
         target = self._effect(reference)
@@ -110,7 +111,7 @@ class Likeness:
         if not names:
             raise ValueError("a reference needs perturbations, one or more.")
         if self.images is not None:
-            return reference.effect_of_images(open_dataset(self.images, verify=False), names)
+            return reference.units_of_images(open_dataset(self.images, verify=False), names).mean(0)
         if self.dose_um is None:
             return np.mean([reference.effect_of(name) for name in names], axis=0)
         vocabulary = reference.predictor.assay.vocabulary
@@ -155,9 +156,9 @@ class Selectivity:
         return (*self.wanted.contexts, *self.unwanted.contexts)
 
     def prepare(self, reference: ReferenceEffects) -> Score:
-        wanted, unwanted = self.wanted.prepare(reference), self.unwanted.prepare(reference)
+        first, second = self.wanted.prepare(reference), self.unwanted.prepare(reference)
         n = len(self.wanted.contexts)
-        return lambda *effects: wanted(*effects[:n]) - np.maximum(unwanted(*effects[n:]), 0)
+        return lambda *effects: first(*effects[:n]) - np.maximum(second(*effects[n:]), 0)
 
 
 @dataclass(frozen=True)
@@ -167,9 +168,7 @@ class Novelty:
     cell_type: str | None = None
     is_length: ClassVar[bool] = True
 
-    @property
-    def contexts(self) -> tuple[Context, ...]:
-        return (Context(cell_type=self.cell_type),)
+    contexts = _of_cell_type
 
     def prepare(self, reference: ReferenceEffects) -> Score:
         seen = reference.seen
@@ -195,9 +194,7 @@ class Disagreement:
     is_length: ClassVar[bool] = True
     next_experiment: ClassVar[bool] = True
 
-    @property
-    def contexts(self) -> tuple[Context, ...]:
-        return (Context(cell_type=self.cell_type),)
+    contexts = _of_cell_type
 
     def prepare(self, reference: ReferenceEffects) -> Score:
         return lambda effects: np.sqrt(effects.var(-2, ddof=1).mean(-1))
@@ -210,16 +207,14 @@ def interval(score: Score, effects: Sequence[Array], n_batches: int, is_length: 
     """
     if effects[0].shape[-2] < 2:
         return np.full((2, *effects[0].shape[:-2]), np.nan)
-    if not is_length:
-        value, reach = score(*effects), half_width(score, effects, n_batches)
-        return np.stack([value - reach, value + reach])
 
-    def square(*parts: Array) -> Array:
+    def squared(*parts: Array) -> Array:
         value = score(*parts)
-        return value * np.abs(value)
+        return value * np.abs(value) if is_length else value
 
-    value, reach = square(*effects), half_width(square, effects, n_batches)
-    return signed_root(np.stack([value - reach, value + reach]))
+    value, reach = squared(*effects), half_width(squared, effects, n_batches)
+    ends = np.stack([value - reach, value + reach])
+    return signed_root(ends) if is_length else ends
 
 
 def half_width(score: Score, effects: Sequence[Array], n_batches: int) -> Array:
@@ -234,9 +229,7 @@ def half_width(score: Score, effects: Sequence[Array], n_batches: int) -> Array:
     of_seed, of_batch = np.tile(np.arange(seeds) % GROUPS, n_batches), np.repeat(np.arange(n_batches), seeds)
     ways = [of_seed] if n_batches < 3 else [of_seed, of_batch]
     reaches = [_jackknife(score, effects, way) for way in ways if way.max() > 0]
-    if not reaches:
-        return np.full(effects[0].shape[:-2], np.nan)
-    return np.max(reaches, axis=0)
+    return np.max(reaches, axis=0) if reaches else np.full(effects[0].shape[:-2], np.nan)
 
 
 def _jackknife(score: Score, effects: Sequence[Array], group: NDArray[np.int64]) -> Array:

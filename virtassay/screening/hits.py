@@ -6,7 +6,7 @@ compounds as far from training), p, q, flags (in words), seed, model, truth (if 
 (by an ensemble, by counts of cells)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from virtassay.screening.reference import ReferenceEffects
 Array = NDArray[np.float64]
 LISTS = ("scores", "lowers", "uppers")  # of all doses; not in the csv
 COLUMNS = ["compound", "score", "lower", "upper", "dose_um", *LISTS]  # of scores, that hits are made of
+FITTED = ["ec50_um", "ec50_lower", "ec50_upper", "top", "hill_slope"]
 FAR = 0.3  # Tanimoto similarity below which a compound has no like in training
 
 
@@ -33,6 +34,12 @@ class HitAnnotation:
     warnings: list[str]
 
 
+def joined_flags(*flags: Iterable[str]) -> pl.Series:
+    """Flags of each hit, (n,) of each kind and "" for none, in one text a hit."""
+    rows = ["; ".join(flag for flag in row if flag) for row in zip(*flags, strict=True)]
+    return pl.Series("flags", rows, pl.String)
+
+
 def ranks(parts: Sequence[tuple[pl.DataFrame, pl.DataFrame]], tried: int) -> pl.DataFrame:
     """All compounds in order, by numbers alone, so that a million fit into memory: rank, compound, score, p, q.
 
@@ -41,80 +48,58 @@ def ranks(parts: Sequence[tuple[pl.DataFrame, pl.DataFrame]], tried: int) -> pl.
     """
     ordered: list[pl.DataFrame] = []
     for scores, null in parts:
-        table = scores.select("compound", "score").with_columns(pl.col("score").fill_nan(None))
-        table = table.sort(["score", "compound"], descending=[True, False], nulls_last=True)
-        table = table.with_columns(pl.col("score").fill_null(float("nan")))
+        by = [pl.col("score").fill_nan(None), pl.col("compound")]
+        table = scores.select("compound", "score").sort(by, descending=[True, False], nulls_last=True)
         ordered.append(table.with_columns(p=pl.Series(p_of(table["score"].to_numpy(), null))))
     table = pl.concat(ordered)
     return table.with_columns(q=pl.Series(q_values(table["p"].to_numpy(), tried))).with_row_index("rank", offset=1)
 
 
 def hits_table(
-    ranked: pl.DataFrame,
-    scores: pl.DataFrame,
-    rows: pl.DataFrame,
-    reference: ReferenceEffects,
-    confidence: Confidence,
-    seed: int,
-    annotations: Sequence[HitAnnotation] = (),
+    table: pl.DataFrame, reference: ReferenceEffects, confidence: Confidence, annotations: Sequence[HitAnnotation] = ()
 ) -> pl.DataFrame:
     """Say how far to trust each compound, in the columns of this module's head.
 
-    ranked: some of `ranks`. scores, rows: of the same compounds, as Scorer gives them, and of the library. annotations:
-    of some of them.
+    table: some of `ranks`, with their scores as Scorer gives them and their rows of the library. annotations: of some
+    of them.
     """
-    table = ranked.join(scores.drop("score"), on="compound", how="left", maintain_order="left")
-    table = table.join(rows, on="compound", how="left", maintain_order="left")
     smiles, doses, training = table["smiles"].to_list(), table["dose_um"].to_numpy(), confidence.training
     nearest, similarity = training.nearest(smiles)
     nearest_embedded, cosine = nearest_by_embedding(reference.predictor, training, smiles, doses)
     value, lower, upper = (table[name].to_numpy() for name in ("score", "lower", "upper"))
-    calibration = confidence.calibration
+    calibration, predictor = confidence.calibration, reference.predictor
     expected = np.full(len(value), np.nan) if calibration is None else calibration.expected_error(similarity)
     table = table.with_columns(
-        nearest=pl.Series(nearest),
-        similarity=pl.Series(similarity),
-        taken_for=pl.Series(nearest_embedded),
-        cosine=pl.Series(cosine),
-        expected_error=pl.Series(expected),
-        seed=pl.lit(seed),
-        model=pl.lit(reference.predictor.assay.model_sha256[:12]),
+        pl.Series("nearest", nearest),
+        pl.Series("similarity", similarity),
+        pl.Series("taken_for", nearest_embedded),
+        pl.Series("cosine", cosine),
+        pl.Series("expected_error", expected),
+        seed=pl.lit(predictor.seed),
+        model=pl.lit(predictor.assay.model_sha256[:12]),
     )
-    curves = (
-        [
+    warnings = [""] * table.height
+    if len(reference.doses_um) >= FEWEST_DOSES and table.height:
+        curves = [
             hill(reference.doses_um, response, (np.array(above) - np.array(below)) / 3.92)
-            for response, below, above in table.select("scores", "lowers", "uppers").iter_rows()
+            for response, below, above in table.select(LISTS).iter_rows()
         ]
-        if len(reference.doses_um) >= FEWEST_DOSES
-        else []
-    )
-    if curves:
-        table = table.with_columns(
-            ec50_um=pl.Series([c.ec50_um for c in curves]),
-            ec50_lower=pl.Series([c.lower for c in curves]),
-            ec50_upper=pl.Series([c.upper for c in curves]),
-            top=pl.Series([c.top for c in curves]),
-            hill_slope=pl.Series([c.slope for c in curves]),
-        )
-    annotated: list[list[str]] = []
+        fits = [(c.ec50_um, c.lower, c.upper, c.top, c.slope) for c in curves]
+        table = table.hstack(pl.DataFrame(fits, FITTED, orient="row"))
+        warnings = [curve.warning for curve in curves]
+    flags = [
+        np.where(similarity < FAR, f"unlike anything in training (similarity below {FAR})", ""),
+        np.where(_beyond(reference, doses), "beyond the doses of training", ""),
+        np.where(lower <= 0, "no clear effect: the interval holds 0", ""),
+        np.where(upper - lower > 2 * np.abs(value), "seeds and batches disagree", ""),
+        np.where(table["is_salt"].to_numpy(), "scored without its counter-ion", ""),
+        warnings,
+    ]
     for annotation in annotations:
         table = table.join(annotation.table, on="compound", how="left", maintain_order="left")
-        annotated.append(table["flags"].fill_null("").to_list())
+        flags.append(table["flags"].fill_null("").to_list())
         table = table.drop("flags")
-    flags = [
-        "; ".join(flag for flag in row if flag)
-        for row in zip(
-            _when(similarity < FAR, f"unlike anything in training (similarity below {FAR})"),
-            _when(_beyond(reference, doses), "beyond the doses of training"),
-            _when(lower <= 0, "no clear effect: the interval holds 0"),
-            _when(upper - lower > 2 * np.abs(value), "seeds and batches disagree"),
-            _when(table["is_salt"].to_numpy(), "scored without its counter-ion"),
-            [c.warning for c in curves] if curves else [""] * len(value),
-            *annotated,
-            strict=True,
-        )
-    ]
-    table = table.with_columns(flags=pl.Series(flags, dtype=pl.String))
+    table = table.with_columns(flags=joined_flags(*flags))
     if table["truth"].null_count() == table.height:
         table = table.drop("truth")
     first = ["rank", "name", "smiles", "score", "lower", "upper", "dose_um"]
@@ -127,7 +112,3 @@ def _beyond(reference: ReferenceEffects, dose_um: Array) -> NDArray[np.bool_]:
         return np.zeros(len(dose_um), bool)
     lowest, highest = np.min(ranges), np.max(ranges)
     return (dose_um < lowest * (1 - 1e-6)) | (dose_um > highest * (1 + 1e-6))
-
-
-def _when(mask: NDArray[np.bool_], text: str) -> list[str]:
-    return [text if holds else "" for holds in mask.tolist()]

@@ -4,8 +4,7 @@ images/0000_untreated…, images/0001_NAME…: a file of each treatment; or a da
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +24,8 @@ from virtassay.screening.effects import Context
 from virtassay.screening.reference import ReferenceEffects
 
 Array = NDArray[np.generic]
+Treatment = tuple[str, Array, pl.DataFrame]  # label of its file, images (n, c, h, w), their rows of an index
+WriteImages = Callable[[Path, dict[str, Array], Vocabulary], None]  # path without ending, name → image
 
 
 class ImageWriter(Protocol):
@@ -50,23 +51,20 @@ class DatasetImages(HitImages):
     """A dataset folder: one image a row of its index, which says rank, batch and seed."""
 
     def __call__(self, folder: Path, hits: pl.DataFrame, reference: ReferenceEffects, context: Context) -> None:
-        vocabulary = reference.predictor.assay.vocabulary
-        provenance = {
-            "generated_by": f"virtassay {__version__}",
-            "model_sha256": reference.predictor.assay.model_sha256,
-        }
+        predictor, vocabulary = reference.predictor, reference.predictor.assay.vocabulary
+        provenance = {"generated_by": f"virtassay {__version__}", "model_sha256": predictor.assay.model_sha256}
         info = DatasetInfo(
-            name="hits",
-            channels=vocabulary.channels,
-            image_shape=vocabulary.image_shape,
-            dtype=vocabulary.dtype,
+            "hits",
+            vocabulary.channels,
+            vocabulary.image_shape,
+            vocabulary.dtype,
             pixel_size_um=vocabulary.pixel_size_um,
             scaling=vocabulary.scaling,
-            provenance=provenance | {"steps": reference.predictor.sampler.n_steps, "seed": reference.predictor.seed},
+            provenance=provenance | {"steps": predictor.sampler.n_steps, "seed": predictor.seed},
         )
         with DatasetWriter(folder, info, overwrite=True) as writer:
-            for treatment in _treatments(self, hits, reference, context):
-                writer.append(treatment.images, treatment.index)
+            for _, images, index in _treatments(self, hits, reference, context):
+                writer.append(images, index)
 
 
 @dataclass(frozen=True)
@@ -74,17 +72,8 @@ class OmeTiffImages(HitImages):
     """An OME-TIFF a treatment, one image of it a cell, with names of channels and the pixel size."""
 
     def __call__(self, folder: Path, hits: pl.DataFrame, reference: ReferenceEffects, context: Context) -> None:
-        vocabulary = _of_images(reference)
-        metadata = {"axes": "CYX", "Channel": {"Name": list(vocabulary.channels)}}
-        if vocabulary.pixel_size_um:
-            unit = {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
-            metadata |= {"PhysicalSizeX": vocabulary.pixel_size_um, "PhysicalSizeY": vocabulary.pixel_size_um, **unit}
-        with _replaced(folder) as place:
-            for treatment in _treatments(self, hits, reference, context):
-                with TiffWriter(place / f"{treatment.label}.ome.tif", ome=True) as file:
-                    for image, name in zip(treatment.images, treatment.cells, strict=True):
-                        named = metadata | {"Name": name}
-                        file.write(image, photometric="minisblack", compression="zlib", metadata=named)
+        treatments = _treatments(self, hits, reference, context)
+        _write_files(_write_tiff, folder, reference.predictor.assay.vocabulary, treatments)
 
 
 @dataclass(frozen=True)
@@ -99,69 +88,22 @@ class OmeZarrImages(HitImages):
             )
 
     def __call__(self, folder: Path, hits: pl.DataFrame, reference: ReferenceEffects, context: Context) -> None:
-        import zarr
-        from ome_zarr.format import FormatV05
-        from ome_zarr.writer import write_image
-
-        vocabulary = _of_images(reference)
-        axes = [{"name": "c", "type": "channel"}, *({"name": name, "type": "space"} for name in "yx")]
-        size = vocabulary.pixel_size_um
-        units = {} if size is None else {"y": "micrometer", "x": "micrometer"}
-        scale = {} if size is None else {"y": size, "x": size}
-        top = int(np.iinfo(vocabulary.dtype).max)
-        window = {"min": 0, "max": top, "start": 0, "end": top}
-        channels = [
-            {"label": name, "active": True, "color": "FFFFFF", "window": window} for name in vocabulary.channels
-        ]
-        with _replaced(folder) as place:
-            for treatment in _treatments(self, hits, reference, context):
-                root = zarr.open_group(place / f"{treatment.label}.ome.zarr", mode="w", zarr_format=3)
-                root.attrs["ome"] = {"version": "0.5", "bioformats2raw.layout": 3}
-                series = [str(i) for i in range(len(treatment.images))]
-                root.create_group("OME").attrs["ome"] = {"version": "0.5", "series": series}
-                for number, image, name in zip(series, treatment.images, treatment.cells, strict=True):
-                    write_image(
-                        image,
-                        root.create_group(number),
-                        scale_factors=[],
-                        name=name,
-                        fmt=FormatV05(),
-                        axes=axes,
-                        scale=scale or None,
-                        axes_units=units or None,
-                        omero={"channels": channels},
-                    )
-
-
-@dataclass(frozen=True)
-class _Treatment:
-    """One treatment's images (n, c, h, w) with their rows of an index; label: of its file; cells: of each image."""
-
-    label: str
-    images: Array
-    index: pl.DataFrame
-
-    @property
-    def cells(self) -> list[str]:
-        return [f"{batch}, seed {seed}" for batch, seed in self.index.select("batch", "seed").iter_rows()]
+        treatments = _treatments(self, hits, reference, context)
+        _write_files(_write_zarr, folder, reference.predictor.assay.vocabulary, treatments)
 
 
 def _treatments(
     choice: HitImages, hits: pl.DataFrame, reference: ReferenceEffects, context: Context
-) -> Iterator[_Treatment]:
+) -> Iterator[Treatment]:
     """Untreated cells, then each of the best: one at a time, for memory."""
     predictor = reference.predictor
-    untreated = reference.query(
-        predictor.assay.vocabulary.controls[0], None, None, Context(cell_type=context.cell_type)
-    )
+    control = predictor.assay.vocabulary.controls[0]
     chosen = np.arange(len(predictor.units))[:: max(1, len(predictor.units) // choice.cells)][: choice.cells]
-    treatments = [(0, "untreated", untreated)]
-    for hit in hits.filter(pl.col("score").is_finite()).head(choice.top).iter_rows(named=True):
-        treatments.append(
-            (hit["rank"], hit["name"], reference.query(hit["smiles"], hit["smiles"], hit["dose_um"], context))
-        )
+    treatments = [(0, "untreated", reference.query(control, None, None, Context(cell_type=context.cell_type)))]
+    best = hits.filter(pl.col("score").is_finite()).head(choice.top).select("rank", "name", "smiles", "dose_um")
+    for rank, name, smiles, dose in best.iter_rows():
+        treatments.append((rank, name, reference.query(smiles, smiles, dose, context)))
     for rank, name, query in treatments:
-        images = predictor.images([query], chosen)[0]
         label = f"{rank:04d}_{re.sub(r'[^A-Za-z0-9.-]+', '_', name)[:60]}"
         index = predictor.requests([query], chosen).with_columns(
             image_id=pl.format("{}-{}", pl.lit(label), pl.int_range(pl.len())),
@@ -170,21 +112,51 @@ def _treatments(
             rank=pl.lit(rank),
             name=pl.lit(name),
         )
-        yield _Treatment(label, images, index)
+        yield label, predictor.images([query], chosen)[0], index
 
 
-def _of_images(reference: ReferenceEffects) -> Vocabulary:
-    vocabulary = reference.predictor.assay.vocabulary
+def _write_files(write: WriteImages, folder: Path, vocabulary: Vocabulary, treatments: Iterator[Treatment]) -> None:
+    """Write each treatment's images, by names of batch and seed, into a folder that takes its place when whole."""
     if vocabulary.dtype == "float32":
         raise ValueError("this model makes vectors, which no format of images holds: choose images=dataset.")
-    return vocabulary
-
-
-@contextmanager
-def _replaced(folder: Path) -> Iterator[Path]:
-    """A folder to write into that takes the place of `folder` once it is whole."""
     with TemporaryDirectory(prefix=".images-", dir=folder.parent) as place:
         whole = Path(place) / "whole"
         whole.mkdir()
-        yield whole
+        for label, images, index in treatments:
+            names = [f"{batch}, seed {seed}" for batch, seed in index.select("batch", "seed").iter_rows()]
+            write(whole / label, dict(zip(names, images, strict=True)), vocabulary)
         replace_folder(whole, folder)
+
+
+def _write_tiff(path: Path, images: dict[str, Array], vocabulary: Vocabulary) -> None:
+    metadata = {"axes": "CYX", "Channel": {"Name": list(vocabulary.channels)}}
+    if vocabulary.pixel_size_um:
+        for axis in "XY":
+            metadata |= {f"PhysicalSize{axis}": vocabulary.pixel_size_um, f"PhysicalSize{axis}Unit": "µm"}
+    with TiffWriter(f"{path}.ome.tif", ome=True) as file:
+        for name, image in images.items():
+            file.write(image, photometric="minisblack", compression="zlib", metadata=metadata | {"Name": name})
+
+
+def _write_zarr(path: Path, images: dict[str, Array], vocabulary: Vocabulary) -> None:
+    import zarr
+    from ome_zarr.format import FormatV05
+    from ome_zarr.writer import write_image
+
+    size, top = vocabulary.pixel_size_um, int(np.iinfo(vocabulary.dtype).max)
+    look = {"active": True, "color": "FFFFFF", "window": {"min": 0, "max": top, "start": 0, "end": top}}
+    root = zarr.open_group(f"{path}.ome.zarr", mode="w", zarr_format=3)
+    root.attrs["ome"] = {"version": "0.5", "bioformats2raw.layout": 3}
+    root.create_group("OME").attrs["ome"] = {"version": "0.5", "series": [str(i) for i in range(len(images))]}
+    for number, (name, image) in enumerate(images.items()):
+        write_image(
+            image,
+            root.create_group(str(number)),
+            scale_factors=[],
+            name=name,
+            fmt=FormatV05(),
+            axes=[{"name": "c", "type": "channel"}, *({"name": axis, "type": "space"} for axis in "yx")],
+            scale=None if size is None else {"y": size, "x": size},
+            axes_units=None if size is None else {"y": "micrometer", "x": "micrometer"},
+            omero={"channels": [{"label": channel, **look} for channel in vocabulary.channels]},
+        )

@@ -36,14 +36,10 @@ CHUNK = 10_000
 ENDINGS = (".smi", ".csv", ".tsv", ".sdf", ".parquet")  # the first three and sdf also as .gz
 SMILES_COLUMNS = ("smiles", "SMILES", "Smiles", "canonical_smiles", "CANONICAL_SMILES")
 NAME_COLUMNS = ("name", "Name", "compound", "id", "ID", "molecule_chembl_id", "broad_sample", "pert_iname")
-TYPES: Any = {
-    "compound": pa.int64(),
-    "name": pa.string(),
-    "smiles": pa.string(),
-    "given": pa.string(),
-    "is_salt": pa.bool_(),
-    "truth": pa.float64(),
-}
+SCHEMA: Any = pa.schema(
+    {"compound": pa.int64(), "name": pa.string(), "smiles": pa.string(), "given": pa.string(), "is_salt": pa.bool_(),
+     "truth": pa.float64()}
+)  # fmt: skip
 
 
 class InvalidLibrary(ValueError):
@@ -142,7 +138,7 @@ def _write(entries: Iterator[LibraryRow], place: Path, table_path: Path, path: s
     truths: set[float] = set()  # two are enough to know that truth sets compounds apart
     with (
         closing(sqlite3.connect(place / "seen.sqlite")) as seen,
-        pq.ParquetWriter(place / "library.parquet", pa.schema(list(TYPES.items()))) as table,
+        pq.ParquetWriter(place / "library.parquet", SCHEMA) as table,
         (place / "rejected.csv").open("w", encoding="utf-8", newline="") as file,
     ):
         seen.execute("PRAGMA journal_mode = OFF")
@@ -150,7 +146,7 @@ def _write(entries: Iterator[LibraryRow], place: Path, table_path: Path, path: s
         rejected = csv.writer(file)
         rejected.writerow(("row", "name", "given", "reason"))
         while chunk := list(islice(entries, CHUNK)):
-            rows: list[tuple[int, str, str, str, bool, float | None]] = []
+            rows: list[tuple[Any, ...]] = []  # as SCHEMA has them
             for entry in chunk:
                 molecule = None if entry.smiles is None else parent(entry.smiles)
                 reason = "no molecule that RDKit can read" if molecule is None else ""
@@ -171,9 +167,7 @@ def _write(entries: Iterator[LibraryRow], place: Path, table_path: Path, path: s
                     kept += 1
                     if entry.truth is not None and len(truths) < 2:
                         truths.add(entry.truth)
-            columns = list(zip(*rows, strict=True)) or [[]] * len(TYPES)
-            arrays = {name: pa.array(column, kind) for (name, kind), column in zip(TYPES.items(), columns, strict=True)}
-            table.write_table(pa.table(arrays))
+            table.write_table(pa.Table.from_pylist([dict(zip(SCHEMA.names, row, strict=True)) for row in rows], SCHEMA))
     if not kept:
         raise InvalidLibrary(
             f"{path}: none of {n_rejected} rows is a molecule ({first_rejected or 'the file is empty'})."
@@ -267,7 +261,7 @@ def _open(path: Path) -> IO[str]:
     return path.open(encoding="utf-8-sig", newline="")
 
 
-def rows_of(library: Library, numbers: NDArray[np.int64], columns: Sequence[str] = tuple(TYPES)) -> pl.DataFrame:
+def rows_of(library: Library, numbers: NDArray[np.int64], columns: Sequence[str] = tuple(SCHEMA.names)) -> pl.DataFrame:
     """The rows of these compounds (sorted numbers) of the table; only groups of rows that hold some are read."""
     with pq.ParquetFile(library.table) as file:
         groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]

@@ -14,7 +14,8 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from virtassay.files import identity, lock, upload
 from virtassay.flow.traits import trait
 from virtassay.screening.cell_counts import CellCounts, cells_left
 from virtassay.screening.confidence import Confidence
-from virtassay.screening.engines import Execution, StagePlan, StageWork
+from virtassay.screening.engines import Execution, StagePlan
 from virtassay.screening.ensemble import FinalScores, Member, agreement, ensemble_recipes
 from virtassay.screening.hits import COLUMNS, LISTS, hits_table
 from virtassay.screening.images import ImageWriter
@@ -37,7 +38,7 @@ from virtassay.screening.library import Library, LibraryColumns, molecules, prep
 from virtassay.screening.plate import Plate
 from virtassay.screening.recipe import Recipe, Stage
 from virtassay.screening.report import ScreenResult, write_report
-from virtassay.screening.shards import Numbers, Shards, durable
+from virtassay.screening.shards import Numbers, durable
 
 log = logging.getLogger(__name__)
 PIECE = 50_000  # hits that are held in memory at once; the report and the plate are about the first of them
@@ -59,25 +60,22 @@ class Evidence:
 
     def images(self, assay: VirtualAssay) -> Dataset | None:
         """The images given, or those of training if they are still where they were."""
-        if self.dataset is not None:
-            return open_dataset(self.dataset, verify=False)
-        folder = assay.config["loader"]["folder"]
-        exists = isinstance(folder, str) and Path(folder, "dataset.json").is_file()
-        return open_dataset(folder, verify=False) if exists else None
+        folder = self.dataset or assay.config["loader"]["folder"]
+        if self.dataset is None and not (isinstance(folder, str) and Path(folder, "dataset.json").is_file()):
+            return None
+        return open_dataset(folder, verify=False)
 
     def of_the_model(self) -> list[str]:
         """What the model's evaluation warns of, in words."""
-        path = None if self.verdict is None else Path(self.verdict)
-        if path is None or not path.is_file():
+        path = Path(self.verdict or "")
+        if not path.is_file():
             return [
                 "This model has not been evaluated (no verdict.json): nobody knows whether its images show what "
                 "treatments do. Run virtassay evaluate first."
             ]
         verdict = json.loads(path.read_text(encoding="utf-8"))
-        grade = verdict.get("grade", "FAIL")
-        if grade == "PASS":
-            return []
-        return [f"This model's evaluation says {grade}: {' '.join(verdict.get('sentences', [])[:1])}"]
+        grade, sentence = verdict.get("grade", "FAIL"), " ".join(verdict.get("sentences", [])[:1])
+        return [] if grade == "PASS" else [f"This model's evaluation says {grade}: {sentence}"]
 
 
 def screen(
@@ -114,33 +112,30 @@ def screen(
         out.mkdir(parents=True, exist_ok=True)
         with lock(out):  # jobs of an array begin together
             prepared, manifest = _begin(out, library, columns, manifest)
-        work = StageWork(prepared, execution, out)
         plans: list[StagePlan] = []
         compounds = np.arange(prepared.compounds)
         for number, stage in enumerate(stages, start=1):
-            shards = Shards(out / "stages" / str(number), execution.shard_size)
-            plans.append(StagePlan(f"stage {number}", recipe, stage, shards))
-            work.begin(plans[-1], compounds)
-            if not work.finish(plans[-1]):
+            plan = StagePlan(f"stage {number}", recipe, stage, out / "stages" / str(number), prepared, execution)
+            plans.append(plan)
+            plan.begin(compounds)
+            if not plan.finish():
                 return None
-            compounds = shards.best(len(compounds) if stage.keep is None else stage.keep)
+            compounds = plan.shards.best(len(compounds) if stage.keep is None else stage.keep)
         by_others = [
-            StagePlan(
-                f"the best by {other.run}", other, stages[-1], Shards(out / "others" / model, execution.shard_size)
-            )
+            replace(plans[-1], name=f"the best by {other.run}", recipe=other, folder=out / "others" / model)
             for model, other in recipes.items()
         ]
         for plan in by_others:
-            work.begin(plan, compounds)
-        real, counts = _counts(plans[-1], evidence, Shards(out / "nuclei", execution.shard_size))
+            plan.begin(compounds)
+        real, counts = _counts(plans[-1], evidence, out / "nuclei")
         if counts.nuclei is not None:
-            work.begin(counts.nuclei, compounds)
+            counts.nuclei.begin(compounds)
         more = [*by_others, *counts.trusted]
-        if not all([work.finish(plan) for plan in more]):  # of a list: one array of jobs does them all
+        if not all([plan.finish() for plan in more]):  # of a list: one array of jobs does them all
             return None
         with lock(out):
-            scored = _Scored(prepared, plans, by_others, counts, compounds)
-            report = _finish(out, scored, manifest, real, inactive, evidence, plate, images)
+            scored = _Scored(manifest, plans, by_others, counts, compounds, real, inactive)
+            report = _finish(out, scored, evidence, plate, images)
     if publish is not None:
         upload(out, [*RESULTS, *([] if images is None else ["images"])], publish)
         log.info("results are at %s", publish)
@@ -193,40 +188,36 @@ def _begin(
     return library, manifest
 
 
-def _counts(last: StagePlan, evidence: Evidence, shards: Shards) -> tuple[Dataset | None, CellCounts]:
-    reference = last.reference()  # its model is let go before others are loaded
-    real = evidence.images(reference.predictor.assay)
-    return real, CellCounts.of(last, reference, real, shards)
+def _counts(last: StagePlan, evidence: Evidence, folder: Path) -> tuple[Dataset | None, CellCounts]:
+    assay = last.scorer().reference.predictor.assay  # a model that is let go before others are loaded
+    real = evidence.images(assay)
+    return real, CellCounts.of(last, assay.vocabulary, real, folder)
 
 
 @dataclass(frozen=True)
 class _Scored:
-    """What was scored: the library in each stage, the best (numbers) by each other model, and their nuclei."""
+    """What was scored: the library in each stage, the best (numbers) by each other model, and their nuclei.
 
-    library: Library
+    real: images of training; inactive: compounds (name, SMILES) that are known to do nothing.
+    """
+
+    manifest: dict[str, Any]
     stages: Sequence[StagePlan]
     others: Sequence[StagePlan]
     counts: CellCounts
     best: Numbers
+    real: Dataset | None
+    inactive: Sequence[tuple[str, str]]
 
 
-def _finish(
-    out: Path,
-    scored: _Scored,
-    manifest: dict[str, Any],
-    real: Dataset | None,
-    inactive: Sequence[tuple[str, str]],
-    evidence: Evidence,
-    plate: Plate | None,
-    images: ImageWriter | None,
-) -> Path:
+def _finish(out: Path, scored: _Scored, evidence: Evidence, plate: Plate | None, images: ImageWriter | None) -> Path:
     """Rank what was scored and write all results; returns the report."""
     for plan in (*scored.stages, *scored.others, *scored.counts.trusted):
         plan.shards.tidy()
-    last, library, best = scored.stages[-1], scored.library, scored.best
+    last, best = scored.stages[-1], scored.best
     scorer = last.scorer()
     reference, goal = scorer.reference, scorer.goal
-    confidence = Confidence.of(scorer, real, inactive)
+    confidence = Confidence.of(scorer, scored.real, scored.inactive)
     scores, annotations = FinalScores(last.shards, confidence.null), []
     if scored.others:
         model = reference.predictor.assay.model_sha256[:12]
@@ -234,49 +225,41 @@ def _finish(
         members = [own, *(Member.of(plan, best, confidence.inactive) for plan in scored.others)]
         scores = FinalScores.of(last.shards, reference.doses_um, members)
         annotations.append(agreement(members))
-    hits_of_best = scores(best).join(rows_of(library, best), on="compound")
+    hits_of_best = scores(best).join(rows_of(last.library, best), on="compound")
     annotations.append(cells_left(hits_of_best, scored.counts, confidence.training))
-    ranked = scores.ranked(library.compounds)
-    pieces = _pieces(ranked, scores, library)
-    tables = (hits_table(*piece, reference, confidence, last.recipe.seed, annotations) for piece in pieces)
-    hits = _write_hits(out, tables)
+    ranked = scores.ranked(last.library.compounds)
+    pieces = _pieces(ranked, scores, last.library)
+    hits = _write_hits(out, (hits_table(piece, reference, confidence, annotations) for piece in pieces))
     if plate is not None:
-        measured = (
-            confidence.training.smiles if trait(goal, "next_experiment") else ()
-        )  # that nothing is measured twice
+        measured = confidence.training.smiles if trait(goal, "next_experiment") else ()  # nothing is measured twice
         with durable(out / "plate.csv") as file:
             file.write(plate(hits, measured).write_csv().encode())
     if images is not None:
         images(out / "images", hits, reference, goal.contexts[0])
-    warnings = [*evidence.of_the_model(), *confidence.warnings(goal)]
-    warnings += [warning for annotation in annotations for warning in annotation.warnings]
+    warnings = [*evidence.of_the_model(), *confidence.warnings(goal), *chain(*(a.warnings for a in annotations))]
     for warning in warnings:
         log.warning("%s", warning)
     sentences = [annotation.sentence for annotation in annotations]
     null = confidence.null["score"].to_numpy()
-    result = ScreenResult(hits, ranked["score"].to_numpy(), null, library, manifest, warnings, sentences, goal)
-    return write_report(out, result, reference)
+    result = ScreenResult(hits, ranked["score"].to_numpy(), null, last.library, scored.manifest, warnings, sentences)
+    return write_report(out, result, scorer)
 
 
-def _pieces(
-    ranked: pl.DataFrame, scores: FinalScores, library: Library
-) -> Iterator[tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]]:
+def _pieces(ranked: pl.DataFrame, scores: FinalScores, library: Library) -> Iterator[pl.DataFrame]:
     """Some compounds at a time, in order: their ranks, scores and rows of the library."""
-    for first in range(0, ranked.height, PIECE):
-        some = ranked[first : first + PIECE]
-        numbers = np.sort(some["compound"].to_numpy())
-        yield some, scores(numbers), rows_of(library, numbers)
+    for piece in ranked.iter_slices(PIECE):
+        numbers = np.sort(piece["compound"].to_numpy())
+        for table in (scores(numbers).drop("score"), rows_of(library, numbers)):
+            piece = piece.join(table, on="compound", how="left", maintain_order="left")
+        yield piece
 
 
 def _write_hits(out: Path, tables: Iterator[pl.DataFrame]) -> pl.DataFrame:
     """Write hits.parquet and hits.csv table by table, and return the first."""
     with durable(out / "hits.parquet") as parquet, durable(out / "hits.csv") as text:
         first = next(tables)
-        arrow = first.to_arrow()
-        with pq.ParquetWriter(parquet, arrow.schema) as writer:
-            writer.write_table(arrow)
-            text.write(first.drop(*LISTS).write_csv().encode())
-            for table in tables:
+        with pq.ParquetWriter(parquet, first.to_arrow().schema) as writer:
+            for table in chain([first], tables):
                 writer.write_table(table.to_arrow())
-                text.write(table.drop(*LISTS).write_csv(include_header=False).encode())
+                text.write(table.drop(*LISTS).write_csv(include_header=table is first).encode())
     return first

@@ -3,6 +3,7 @@
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 from rdkit.SimDivFilters.rdSimDivPickers import MaxMinPicker
@@ -43,36 +44,28 @@ def diverse(hits: pl.DataFrame, n: int, among: int, known: Sequence[str] = ()) -
     return best[sorted(i for i in picked if i < best.height)]
 
 
-def plate_map(picked: pl.DataFrame, wells: int, controls: int, dose_um: float | None = None) -> pl.DataFrame:
+def plate_map(picked: pl.DataFrame, wells: int, controls: int) -> pl.DataFrame:
     """Wells of one plate or more: `controls` control wells spread over each, the compounds in the others, by rank.
 
-    Columns plate, well, name, smiles, dose_um (as scored, or the one given), is_control. Edges are used too. Raises
-    ValueError for a plate of another size, and where controls leave no room.
+    Columns plate, well, name, smiles, dose_um (as scored), is_control. Edges are used too. Raises ValueError for
+    a plate of another size, and where controls leave no room.
     """
     if wells not in ROWS:
         raise ValueError(f"a plate of {wells} wells is unknown; there are {list(ROWS)}.")
     if not 0 <= controls < wells:
         raise ValueError(f"{controls} controls on a plate of {wells} wells leave no room for compounds.")
-    names = [f"{_letters(row)}{column + 1:02d}" for row in range(ROWS[wells]) for column in range(COLUMNS[wells])]
+    letters = [*string.ascii_uppercase, *(f"A{letter}" for letter in string.ascii_uppercase)]
+    names = [f"{row}{column + 1:02d}" for row in letters[: ROWS[wells]] for column in range(COLUMNS[wells])]
     of_controls = {names[int((i + 0.5) * wells / controls)] for i in range(controls)}
     free = [name for name in names if name not in of_controls]
-    lines: list[dict[str, object]] = []
+    lines: list[dict[str, Any]] = []
     for number, compound in enumerate(picked.iter_rows(named=True)):
         plate, place = divmod(number, len(free))
+        label, drug = f"plate{plate + 1}", {key: compound[key] for key in ("name", "smiles", "dose_um")}
         if place == 0:
-            lines += [_line(plate, name, "control", None, None, True) for name in sorted(of_controls, key=names.index)]
-        dose = compound["dose_um"] if dose_um is None else dose_um
-        lines.append(_line(plate, free[place], compound["name"], compound["smiles"], dose, False))
+            control = {"name": "control", "smiles": None, "dose_um": None, "is_control": True}
+            lines += [{"plate": label, "well": well} | control for well in of_controls]
+        lines.append({"plate": label, "well": free[place]} | drug | {"is_control": False})
     order = {name: i for i, name in enumerate(names)}
-    lines.sort(key=lambda line: (str(line["plate"]), order[str(line["well"])]))
+    lines.sort(key=lambda line: (line["plate"], order[line["well"]]))
     return pl.DataFrame(lines)
-
-
-def _line(plate: int, well: str, name: str, smiles: str | None, dose: float | None, control: bool) -> dict[str, object]:
-    return {"plate": f"plate{plate + 1}", "well": well, "name": name, "smiles": smiles, "dose_um": dose,
-            "is_control": control}  # fmt: skip
-
-
-def _letters(row: int) -> str:
-    letters = string.ascii_uppercase
-    return letters[row] if row < 26 else f"A{letters[row - 26]}"

@@ -79,16 +79,9 @@ class Recipe:
         if assay.needs_controls:
             folder, split = self.controls or (assay.folder, "train")
             pool = ControlPool.of(open_dataset(folder, verify=False), split)
+        sampler, bf16 = replace(self.sampler, steps=stage.steps), bf16_pays(device)
         return EffectPredictor(
-            assay,
-            self.featurizer,
-            tuple(batches),
-            stage.seeds,
-            replace(self.sampler, steps=stage.steps),
-            self.seed,
-            self.minibatch_size,
-            pool,
-            bf16_pays(device),
+            assay, self.featurizer, tuple(batches), stage.seeds, sampler, self.seed, self.minibatch_size, pool, bf16
         )
 
     def described(self, stages: Sequence[Stage]) -> dict[str, Any]:

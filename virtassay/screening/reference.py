@@ -46,9 +46,8 @@ class ReferenceEffects:
         """
         vocabulary = predictor.assay.vocabulary
         names = tuple(name for name in vocabulary.perturbations if name not in vocabulary.controls)
-        queries = [
-            training_query(vocabulary, name, vocabulary.seen_dose(name, max(doses_um)), cell_types[0]) for name in names
-        ]
+        doses = [vocabulary.seen_dose(name, max(doses_um)) for name in names]
+        queries = [training_query(vocabulary, *drug, cell_types[0]) for drug in zip(names, doses, strict=True)]
         untreated = {cell_type: predictor.untreated(cell_type) for cell_type in dict.fromkeys(cell_types)}
         treated = predictor.features(queries)
         scale = EffectScale.of(untreated[cell_types[0]], treated, len(predictor.batches))
@@ -63,12 +62,9 @@ class ReferenceEffects:
 
     def query(self, name: str, smiles: str | None, dose_um: float | None, context: Context) -> TreatmentQuery:
         """A compound at a dose, on cells of a context: a state is a second perturbation of the same well."""
-        if context.state is None:
-            return TreatmentQuery((name,), (smiles,), (dose_um,), context.cell_type)
-        state = self.state_query(context)
-        return TreatmentQuery(
-            (*state.perturbation, name), (*state.smiles, smiles), (*state.dose_um, dose_um), context.cell_type
-        )
+        state = TreatmentQuery((), (), ()) if context.state is None else self.state_query(context)
+        names, structures = (*state.perturbation, name), (*state.smiles, smiles)
+        return TreatmentQuery(names, structures, (*state.dose_um, dose_um), context.cell_type)
 
     def state_query(self, context: Context) -> TreatmentQuery:
         """The state of a context alone, at its dose or at the highest in training; raises ValueError for a strange one.
@@ -82,15 +78,7 @@ class ReferenceEffects:
 
     def effect_of(self, name: str) -> Array:
         """The predicted effect (d,) of a perturbation that training has seen; raises ValueError for another name."""
-        if name not in self.names:
-            raise ValueError(
-                f"{name!r} is no perturbation that the model has seen; it has seen {list(self.names[:20])}."
-            )
-        return self.seen[self.names.index(name)]
-
-    def effect_of_images(self, real: Dataset, perturbations: Sequence[str]) -> Array:
-        """The effect (d,) in real images: of the named perturbations against the controls of their batches."""
-        return self.units_of_images(real, perturbations).mean(0)
+        return self.seen[_place(name, self.names)]
 
     def units_of_images(self, real: Dataset, perturbations: Sequence[str]) -> Array:
         """Effects of single real images of the named perturbations, (n, d): φ less the mean control of the batch.
@@ -114,17 +102,10 @@ class ReferenceEffects:
 
     def save(self, file: IO[bytes]) -> None:
         """Keep all but the predictor, as npz."""
-        arrays: dict[str, Any] = {f"untreated{i}": value for i, value in enumerate(self.untreated.values())}
-        types = np.array(["" if key is None else key for key in self.untreated])
-        np.savez(
-            file,
-            scale=self.scale.values,
-            seen=self.seen,
-            names=np.array(self.names),
-            types=types,
-            doses_um=np.array(self.doses_um),
-            **arrays,
-        )
+        arrays: dict[str, Any] = {"scale": self.scale.values, "seen": self.seen, "names": self.names}
+        arrays |= {"types": [key or "" for key in self.untreated], "doses_um": self.doses_um}
+        arrays |= {f"untreated{i}": value for i, value in enumerate(self.untreated.values())}
+        np.savez(file, **arrays)
 
     @classmethod
     def load(cls, path: Path, predictor: EffectPredictor) -> "ReferenceEffects":
@@ -137,10 +118,12 @@ class ReferenceEffects:
 
 def training_query(vocabulary: Vocabulary, name: str, dose_um: float | None, cell_type: str | None) -> TreatmentQuery:
     """A perturbation of the vocabulary as a treatment; genes have no dose. Raises ValueError for another name."""
-    if name not in vocabulary.perturbations:
-        raise ValueError(
-            f"{name!r} is no perturbation that the model has seen; it has seen {list(vocabulary.perturbations[:20])}."
-        )
-    place = vocabulary.perturbations.index(name)
+    place = _place(name, vocabulary.perturbations)
     dose = None if vocabulary.genes[place] else dose_um
     return TreatmentQuery((name,), (vocabulary.smiles[place],), (dose,), cell_type)
+
+
+def _place(name: str, seen: Sequence[str]) -> int:
+    if name not in seen:
+        raise ValueError(f"{name!r} is no perturbation that the model has seen; it has seen {list(seen[:20])}.")
+    return seen.index(name)

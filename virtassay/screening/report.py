@@ -15,8 +15,9 @@ from virtassay.report.pictures import composite, display_limits
 from virtassay.screening.effects import Context
 from virtassay.screening.enrichment import actives, enrichment_curve, enrichment_factor, roc_auc
 from virtassay.screening.figures import chemical_space, dose_curves, enrichment_figure, scores_figure, structure
-from virtassay.screening.goals import Goal
+from virtassay.screening.hits import LISTS
 from virtassay.screening.library import Library
+from virtassay.screening.recipe import Scorer
 from virtassay.screening.reference import ReferenceEffects
 
 LISTED, PICTURED, CURVES, MAPPED, CELLS = 50, 8, 12, 400, 8
@@ -37,13 +38,11 @@ class ScreenResult:
     manifest: dict[str, Any]
     warnings: list[str]
     sentences: list[str]
-    goal: Goal
 
 
-def write_report(out: Path, result: ScreenResult, reference: ReferenceEffects) -> Path:
+def write_report(out: Path, result: ScreenResult, scorer: Scorer) -> Path:
     """Write report.json and report.html, which loads nothing, and return the path of the latter."""
-    hits = result.hits
-    facts = {key: result.manifest[key] for key in FACTS if key in result.manifest}
+    hits, reference, label = result.hits, scorer.reference, type(scorer.goal).__name__.lower()
     summary = {
         "compounds": result.library.compounds,
         "rejected": result.library.rejected,
@@ -56,11 +55,14 @@ def write_report(out: Path, result: ScreenResult, reference: ReferenceEffects) -
     if enrichment is not None:
         summary["enrichment"] = {key: value for key, value in enrichment.items() if key != "figure"}
     write_text(out / "report.json", as_json(summary))
-    label = type(result.goal).__name__.lower()
     finite = hits.filter(pl.col("score").is_finite())
-    curves = finite.head(CURVES)
-    mapped = finite.head(MAPPED)
+    best, mapped, curves, space = finite.head(CURVES), finite.head(MAPPED), None, None
     seen = [smiles for smiles in reference.predictor.assay.vocabulary.smiles if smiles is not None]
+    if len(reference.doses_um) > 1 and best.height:
+        scores, *ends = (np.array(best[name].to_list()) for name in LISTS)
+        curves = dose_curves(best["name"].to_list(), reference.doses_um, scores, np.array(ends), label)
+    if mapped.height + len(seen) > 5:
+        space = chemical_space(mapped["smiles"].to_list(), mapped["score"].to_numpy(), seen)
     content = {
         "summary": summary,
         "label": label,
@@ -70,21 +72,11 @@ def write_report(out: Path, result: ScreenResult, reference: ReferenceEffects) -
         "has_cells": hits["cells_left"].count() > 0,
         "models": [name.partition("_")[2] for name in hits.columns if name.startswith("score_")],
         "scores": scores_figure(result.scores, result.null, label),
-        "curves": dose_curves(
-            curves["name"].to_list(),
-            reference.doses_um,
-            np.array(curves["scores"].to_list()),
-            np.array([curves["lowers"].to_list(), curves["uppers"].to_list()]),
-            label,
-        )
-        if len(reference.doses_um) > 1 and curves.height
-        else None,
-        "space": chemical_space(mapped["smiles"].to_list(), mapped["score"].to_numpy(), seen)
-        if mapped.height + len(seen) > 5
-        else None,
+        "curves": curves,
+        "space": space,
         "enrichment": enrichment,
-        "pictures": _pictures(finite.head(PICTURED), reference, result.goal),
-        "facts": facts,
+        "pictures": _pictures(finite.head(PICTURED), reference, scorer.goal.contexts[0]),
+        "facts": {key: result.manifest[key] for key in FACTS if key in result.manifest},
     }
     return write_text(out / "report.html", page("virtassay.screening", "report.html.j2", content))
 
@@ -107,22 +99,18 @@ def _enrichment(hits: pl.DataFrame, library: Library) -> dict[str, Any] | None:
     }
 
 
-def _pictures(hits: pl.DataFrame, reference: ReferenceEffects, goal: Goal) -> list[dict[str, Any]]:
+def _pictures(hits: pl.DataFrame, reference: ReferenceEffects, context: Context) -> list[dict[str, Any]]:
     """The same cells untreated and under each of the best compounds, at the dose of their score."""
-    context = goal.contexts[0]
-    control = reference.predictor.assay.vocabulary.controls[0]
-    healthy = reference.query(control, None, None, Context(cell_type=context.cell_type))
-    queries = [reference.query(h["smiles"], h["smiles"], h["dose_um"], context) for h in hits.iter_rows(named=True)]
-    if not queries or min(reference.predictor.assay.vocabulary.image_shape[1:]) < 2:  # vectors have no picture
+    vocabulary = reference.predictor.assay.vocabulary
+    if not hits.height or min(vocabulary.image_shape[1:]) < 2:  # vectors have no picture
         return []
+    healthy = reference.query(vocabulary.controls[0], None, None, Context(cell_type=context.cell_type))
+    queries = [reference.query(s, s, dose, context) for s, dose in hits.select("smiles", "dose_um").iter_rows()]
     images = reference.predictor.images([healthy, *queries], np.arange(len(reference.predictor.units))[:CELLS])
     limits = display_limits(images[0])
-    names = ["untreated", *hits["name"]]
-    doses = [None, *hits["dose_um"]]
-    channels = reference.predictor.assay.vocabulary.channels
     return [
-        {"name": name, "dose_um": dose, **_strip(composite(cells, channels, limits))}
-        for name, dose, cells in zip(names, doses, images, strict=True)
+        {"name": name, "dose_um": dose, **_strip(composite(cells, vocabulary.channels, limits))}
+        for name, dose, cells in zip(["untreated", *hits["name"]], [None, *hits["dose_um"]], images, strict=True)
     ]
 
 

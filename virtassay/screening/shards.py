@@ -33,14 +33,17 @@ class Shards:
 
     @property
     def reference(self) -> Path:
+        """The file of the reference effects that the stage measures with."""
         return self.folder / "reference.npz"
 
     @property
     def compounds(self) -> Numbers:
+        """The numbers of the compounds that the stage sees, in order, read from the disk as they are needed."""
         return np.load(self.folder / "compounds.npy", mmap_mode="r", allow_pickle=False)
 
     @property
     def count(self) -> int:
+        """How many shards there are."""
         return -(-len(self.compounds) // self.size)
 
     def begin(self, compounds: Numbers) -> None:
@@ -56,6 +59,7 @@ class Shards:
         return [n for n in (range(self.count) if numbers is None else numbers) if self.file(n).name not in files]
 
     def file(self, number: int) -> Path:
+        """The file of one shard's scores."""
         return self.folder / f"{number:06d}.parquet"
 
     def rows(self, number: int, library: Library) -> pl.DataFrame:
@@ -64,8 +68,10 @@ class Shards:
 
     def write(self, number: int, scores: pl.DataFrame) -> None:
         """Finish a shard. Raises OSError where it cannot be written, and leaves nothing of it."""
+        buffer = BytesIO()  # polars' own writing of files would not say that the disk is full
+        scores.write_parquet(buffer)
         with durable(self.file(number)) as file:
-            file.write(as_parquet(scores))
+            file.write(buffer.getvalue())
 
     def scores(self, columns: Sequence[str], only: Numbers | None = None) -> pl.DataFrame:
         """Scores of a finished stage in the order of the library, of all compounds or of some (sorted numbers)."""
@@ -87,13 +93,6 @@ class Shards:
         """Remove what killed processes have left half written. Only of a finished stage: nobody writes there."""
         for partial in self.folder.glob(".*.partial"):
             partial.unlink(missing_ok=True)
-
-
-def as_parquet(table: pl.DataFrame) -> bytes:
-    """A table as the bytes of its file: polars' own writing of files would not say that the disk is full."""
-    buffer = BytesIO()
-    table.write_parquet(buffer)
-    return buffer.getvalue()
 
 
 @contextmanager

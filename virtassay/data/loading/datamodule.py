@@ -1,7 +1,7 @@
 """The data of a run as a LightningDataModule: whole minibatches gathered from memory maps, one item a step."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lightning
@@ -26,32 +26,25 @@ NOISE = Noise()
 CHANNELS = 1 << 32  # sets the random numbers that choose channels apart from those of any part of a step
 
 
+@dataclass(eq=False)
 class Minibatches(Dataset):
     """Item i is the whole minibatch of micro-step i, a function of (seed, i): workers and resuming change nothing."""
 
-    def __init__(
-        self,
-        images: ImageDataset | JoinedDataset | Resident,
-        conditions: ConditionTable,
-        order: MinibatchOrder | JoinedOrder,
-        group: np.ndarray,
-        controls: Controls | None,
-        *,
-        needs_control: bool,
-        control_set: int,
-        channel_subsets: bool = False,
-        accumulate: int = 1,
-        rank: int = 0,
-    ) -> None:
-        self.images, self.conditions, self.order, self.group = images, conditions, order, group
-        self.controls, self.needs_control, self.control_set = controls, needs_control, control_set
-        self.channel_subsets, self.accumulate, self.rank = channel_subsets, accumulate, rank
-        self.world = order.parts // accumulate
-        self.stream: ShardStream | None = None  # of images elsewhere, which it brings before a step reads them
+    images: ImageDataset | JoinedDataset | Resident
+    conditions: ConditionTable
+    order: MinibatchOrder | JoinedOrder
+    group: np.ndarray
+    controls: Controls | None
+    needs_control: bool
+    control_set: int
+    channel_subsets: bool = False
+    accumulate: int = 1
+    rank: int = 0
+    stream: ShardStream | None = None  # of images elsewhere, which it brings before a step reads them
 
     def __getitem__(self, micro_step: int) -> Minibatch:
         step, micro = divmod(micro_step, self.accumulate)
-        part = micro * self.world + self.rank
+        part = micro * (self.order.parts // self.accumulate) + self.rank
         if self.stream is not None and isinstance(self.order, MinibatchOrder):
             self.stream.move(*self.order.shards(step))
         rows = self.order.rows(step, part)
@@ -233,14 +226,9 @@ class AssayData(lightning.LightningDataModule):
             shard=images.shard if isinstance(images, ImageDataset) and len(images.maps) > 1 else None,
             buffer=self.buffer_shards,
         )
-        minibatches = self._minibatches(
-            images,
-            self.train_conditions,
-            order,
-            accumulate=accumulate,
-            rank=trainer.global_rank,
-            channel_subsets=self.channel_subsets,
-        )
+        minibatches = self._minibatches(images, self.train_conditions, order)
+        minibatches.channel_subsets = self.channel_subsets
+        minibatches.accumulate, minibatches.rank = accumulate, trainer.global_rank
         sampler = StepSampler(lambda: trainer.global_step * accumulate, self.steps * accumulate)
         if isinstance(images, ImageDataset):
             if remote_shards(images):
@@ -262,14 +250,7 @@ class AssayData(lightning.LightningDataModule):
         return self._loader(minibatches, StepSampler(lambda: 0, sum(n // size for n in lengths)))
 
     def _minibatches(
-        self,
-        images: ImageDataset | JoinedDataset,
-        conditions: ConditionTable,
-        order: MinibatchOrder,
-        *,
-        accumulate: int = 1,
-        rank: int = 0,
-        channel_subsets: bool = False,
+        self, images: ImageDataset | JoinedDataset, conditions: ConditionTable, order: MinibatchOrder
     ) -> Minibatches:
         paired = self.needs_control or self.control_set > 0
         return Minibatches(
@@ -278,11 +259,8 @@ class AssayData(lightning.LightningDataModule):
             JoinedOrder.of(images.folder, order) if isinstance(images, JoinedDataset) else order,
             _groups(images),
             Controls.of(images.rows, str(self.dataset.root)) if paired else None,
-            needs_control=self.needs_control,
-            control_set=self.control_set,
-            channel_subsets=channel_subsets,
-            accumulate=accumulate,
-            rank=rank,
+            self.needs_control,
+            self.control_set,
         )
 
     def _loader(self, minibatches: Minibatches, sampler: StepSampler) -> DataLoader:

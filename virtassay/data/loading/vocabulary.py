@@ -245,8 +245,6 @@ class Vocabulary:
     def load(cls, path: Path) -> "Vocabulary":
         """Read vocabulary.json."""
         stored = json.loads(path.read_text(encoding="utf-8"))
-        for name in ("genes", "dose_ranges"):  # older runs did not keep them
-            stored.setdefault(name, [None] * len(stored["perturbations"]))
         stored["dose_ranges"] = [None if ends is None else tuple(ends) for ends in stored["dose_ranges"]]
         scale = stored.pop("normalisation")
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}

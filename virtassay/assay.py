@@ -4,7 +4,6 @@ assay = VirtualAssay.load("runs/quickstart")
 images, nfe = assay.generate(requests, seeds, Sampler(midpoint, steps=10))
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +19,7 @@ from virtassay.data.dataset.rows import Rows
 from virtassay.data.loading.controls import ControlPool
 from virtassay.data.loading.vocabulary import Vocabulary
 from virtassay.data.molecules.descriptors import Descriptor
+from virtassay.files import sha256
 from virtassay.flow.path import Path as FlowPath
 from virtassay.flow.sampler import Sampler
 from virtassay.flow.source import SeededRandom, Source
@@ -80,9 +80,9 @@ class VirtualAssay:
             vocabulary,
             descriptor,
             config,
-            model_sha256=_sha256(folder / "model.safetensors"),
+            model_sha256=sha256(folder / "model.safetensors"),
             guide=None if weaker is None else weaker.to(device),
-            guide_sha256=None if weaker is None else _sha256(folder / GUIDE),
+            guide_sha256=None if weaker is None else sha256(folder / GUIDE),
         )
 
     @property
@@ -246,7 +246,3 @@ def _velocity(network: nn.Module, bf16: bool) -> Callable[..., Tensor]:
             return network(x, t, condition, *step)
 
     return velocity
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -96,7 +96,9 @@ class ADM(nn.Module):
                 self.up.append(block(now + skips.pop(), level))
                 now = size
             if level:
-                self.up.append(_double(now, learned_resampling))
+                copies = nn.Upsample(scale_factor=2, mode="nearest")
+                convolved = nn.Sequential(copies, nn.Conv2d(now, now, 3, padding=1)) if learned_resampling else copies
+                self.up.append(convolved)
         self.norm = nn.GroupNorm(GROUPS, now)
         self.head = from_zero(nn.Conv2d(now, image_shape[0], 3, padding=1))
 
@@ -132,8 +134,3 @@ def _check(image_shape: Sequence[int], levels: Sequence[int], attention_resoluti
             f"network.attention_resolutions={list(attention_resolutions)} names a level that is not there: with "
             f"{len(levels)} network.multipliers, maps are {factors} times smaller than the image."
         )
-
-
-def _double(channels: int, learned: bool) -> nn.Module:
-    copies = nn.Upsample(scale_factor=2, mode="nearest")
-    return nn.Sequential(copies, nn.Conv2d(channels, channels, 3, padding=1)) if learned else copies

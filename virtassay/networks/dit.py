@@ -125,12 +125,7 @@ class DiT(nn.Module):
         self.register_buffer("rotation", rotation, persistent=False)
         self.blocks = nn.ModuleList(
             Block(
-                width,
-                heads,
-                rms_norm=rms_norm,
-                projection_dropout=projection_dropout,
-                qk_norm=qk_norm,
-                swiglu=swiglu,
+                width, heads, rms_norm=rms_norm, projection_dropout=projection_dropout, qk_norm=qk_norm, swiglu=swiglu
             )
             for _ in range(depth)
         )

@@ -93,11 +93,15 @@ def start_from(
     fresh = set(own) - set(start)
     if not trait(first.network.condition, "has_null"):
         fresh |= {name for name in own if name.startswith(NULLS)}
-    for name in (name for name in own if name in start):
-        if name != ROWS:
-            own[name].copy_(start[name])
-        elif not _copy_rows(own[name], start[name], vocabulary, first.vocabulary):
-            fresh.add(name)
+    for name in own.keys() & start.keys() - {ROWS}:
+        own[name].copy_(start[name])
+    if ROWS in own and ROWS in start:
+        number = {name: row for row, name in enumerate(first.vocabulary.perturbations)}
+        both = [(row, number[name]) for row, name in enumerate(vocabulary.perturbations) if name in number]
+        for row, of_run in both:
+            own[ROWS][row].copy_(start[ROWS][of_run])
+        if len(both) < len(vocabulary.perturbations):
+            fresh.add(ROWS)
     for name, parameter in parameters.items():
         parameter.requires_grad_(train is None or name in fresh or any(fnmatchcase(name, pattern) for pattern in train))
     trained = sum(parameter.numel() for parameter in parameters.values() if parameter.requires_grad)
@@ -123,15 +127,6 @@ def _require_same_weights(own: dict[str, Tensor], start: dict[str, Tensor]) -> N
             f"{f' … {len(differ)} weights in all' if len(differ) > 5 else ''}. Choose the network=… and the "
             "condition.width that it has in its config.yaml."
         )
-
-
-def _copy_rows(own: Tensor, start: Tensor, vocabulary: Vocabulary, known: Vocabulary) -> bool:
-    """Copy the row of each perturbation that both know by the same name; say whether that is all of them."""
-    number = {name: row for row, name in enumerate(known.perturbations)}
-    both = [(row, number[name]) for row, name in enumerate(vocabulary.perturbations) if name in number]
-    for row, of in both:
-        own[row].copy_(start[of])
-    return len(both) == len(vocabulary.perturbations)
 
 
 def _seen_of_held_out(data: AssayData, known: Vocabulary) -> list[str]:

@@ -94,11 +94,12 @@ def _some_channels(minibatch: Minibatch, seed: int, step: int) -> Minibatch:
     return _showing(replace(minibatch, target=minibatch.target[:, kept], control=control), stain[kept])
 
 
+@dataclass(eq=False)
 class StepSampler(Sampler[int]):
     """Number the micro-steps from where training stands (`start()`) to `total`; its length is that of the whole run."""
 
-    def __init__(self, start: Callable[[], int], total: int) -> None:
-        self.start, self.total = start, total
+    start: Callable[[], int]
+    total: int
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(self.start(), self.total))
@@ -221,7 +222,7 @@ class AssayData(lightning.LightningDataModule):
             self.seed,
             _groups(images),
             self.per_group,
-            treatment=_numbers(images, "treatment") if self.balance else None,
+            treatment=_groups(images, ["treatment"]) if self.balance else None,
             balance=self.balance,
             shard=images.shard if isinstance(images, ImageDataset) and len(images.maps) > 1 else None,
             buffer=self.buffer_shards,
@@ -279,12 +280,7 @@ class AssayData(lightning.LightningDataModule):
         return self.train.rows.own["image_id"].gather(rows.cpu().numpy()).to_list()
 
 
-def _groups(images: ImageDataset | JoinedDataset) -> np.ndarray:
-    """Number the groups (batch, treatment) of a data set, (n,)."""
-    return _numbers(images, "batch", "treatment")
-
-
-def _numbers(images: ImageDataset | JoinedDataset, *columns: str) -> np.ndarray:
+def _groups(images: ImageDataset | JoinedDataset, columns: Sequence[str] = ("batch", "treatment")) -> np.ndarray:
     """Number the different entries of some columns of the index from 0, in their order, (n,)."""
     entries = images.rows.shared.select(columns)
     numbered = entries.unique().sort(columns).with_row_index("_number")

@@ -17,7 +17,10 @@ def test_a_solver_takes_its_usual_number_of_steps_unless_another_is_given():
 
 def test_it_describes_itself_in_names_and_numbers():
     sampler = Sampler(
-        partial(stochastic, churn=0.1), 5, partial(shifted_grid, factor=2.0), Guidance({"perturbation": 2.0, "batch": 1.0})
+        partial(stochastic, churn=0.1),
+        5,
+        partial(shifted_grid, factor=2.0),
+        Guidance({"perturbation": 2.0, "batch": 1.0}),
     )
     assert sampler.describe() == {
         "solver": "stochastic",

@@ -1,6 +1,6 @@
 """Assessments during training: they see the validation split and the averaged weights, and change nothing."""
 
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -38,10 +38,10 @@ def logged(run):
     return {(images, name): value for images, name, value in rows.select("images", "name", "value").iter_rows()}
 
 
-def assessment(folder, run, dataset=None, **settings):
+def assessment(folder, run, dataset=None, **settings: Any):
     model = ModelInTraining(VirtualAssay.load(run), Sampler(midpoint, 2), minibatch_size=8)
     dataset = open_dataset(folder / "screen") if dataset is None else dataset
-    return Assess(model, dataset, **{"every_images": 80} | settings)
+    return Assess(model, dataset, **{"every_images": 80, **settings})
 
 
 def test_it_is_logged_as_often_as_asked(run):

@@ -16,12 +16,8 @@ def test_a_solver_takes_its_usual_number_of_steps_unless_another_is_given():
 
 
 def test_it_describes_itself_in_names_and_numbers():
-    sampler = Sampler(
-        partial(stochastic, churn=0.1),
-        5,
-        partial(shifted_grid, factor=2.0),
-        Guidance({"perturbation": 2.0, "batch": 1.0}),
-    )
+    guidance = Guidance({"perturbation": 2.0, "batch": 1.0})
+    sampler = Sampler(partial(stochastic, churn=0.1), 5, partial(shifted_grid, factor=2.0), guidance)
     assert sampler.describe() == {
         "solver": "stochastic",
         "steps": 5,

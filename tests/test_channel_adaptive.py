@@ -132,7 +132,7 @@ def test_given_cells_are_shown_treated_in_the_channels_asked_for(assay, place):
 
 
 def test_a_set_of_controls_is_read_in_all_channels_whatever_is_painted(place):
-    sets = ("condition=morgan_controls", "condition.width=16", "loader.control_set=2")
+    sets = ("condition=morgan_controls", "condition.width=16", "condition.control_set.images=2")
     told = VirtualAssay.load(train(place, *sets, "loader.channel_subsets=true", name="told", on="a"))
     pool = ControlPool.of(open_dataset(place / "a"), "train")
     assert painted(told, ["tubulin"], controls=pool).shape == (3, 1, 12, 12)

@@ -179,6 +179,7 @@ def test_every_network_reads_the_condition_that_follows_it(network: str):
     assert small(data, torch.full((4,), 0.5), described()).shape == data.shape
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # of torch_geometric
 @pytest.mark.parametrize("condition", options("condition"))
 def test_every_condition_becomes_a_vector(condition: str):
     cfg = own("train", f"condition={condition}", "network=dit_s", "network.width=32")

@@ -30,23 +30,9 @@ if TYPE_CHECKING:
     from virtassay.simulator import simulate
 
 __all__ = [
-    "ControlPool",
-    "Criteria",
-    "Dataset",
-    "Guidance",
-    "Sampler",
-    "VirtualAssay",
-    "compare",
-    "inline_requests",
-    "judge",
-    "like_dataset",
-    "open_dataset",
-    "prepare_table",
-    "read_requests",
-    "screen",
-    "simulate",
-    "write_samples",
-]
+    "ControlPool", "Criteria", "Dataset", "Guidance", "Sampler", "VirtualAssay", "compare", "inline_requests", "judge",
+    "like_dataset", "open_dataset", "prepare_table", "read_requests", "screen", "simulate", "write_samples",
+]  # fmt: skip
 
 try:
     __version__ = version("virtassay")
@@ -54,27 +40,21 @@ except PackageNotFoundError:  # a checkout that was never installed
     __version__ = "0+unknown"
 
 _HOMES = {  # where each name is public
-    "ControlPool": "data.loading",
-    "Criteria": "evaluation",
-    "Dataset": "data.dataset",
-    "Guidance": "flow",
-    "Sampler": "flow",
-    "VirtualAssay": "assay",
-    "compare": "evaluation",
-    "inline_requests": "generation",
-    "judge": "evaluation",
-    "like_dataset": "generation",
-    "open_dataset": "data.dataset",
-    "prepare_table": "data.prepare",
-    "read_requests": "generation",
-    "screen": "screening",
-    "simulate": "simulator",
-    "write_samples": "generation",
+    "assay": ("VirtualAssay",),
+    "data.dataset": ("Dataset", "open_dataset"),
+    "data.loading": ("ControlPool",),
+    "data.prepare": ("prepare_table",),
+    "evaluation": ("Criteria", "compare", "judge"),
+    "flow": ("Guidance", "Sampler"),
+    "generation": ("inline_requests", "like_dataset", "read_requests", "write_samples"),
+    "screening": ("screen",),
+    "simulator": ("simulate",),
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name, or raise AttributeError (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,7 +4,6 @@ assay = VirtualAssay.load("runs/quickstart")
 images, nfe = assay.generate(requests, seeds, Sampler(midpoint, steps=10))
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +19,7 @@ from virtassay.data.dataset.rows import Rows
 from virtassay.data.loading.controls import ControlPool
 from virtassay.data.loading.vocabulary import Vocabulary
 from virtassay.data.molecules.descriptors import Descriptor
+from virtassay.files import sha256
 from virtassay.flow.path import Path as FlowPath
 from virtassay.flow.sampler import Sampler
 from virtassay.flow.source import SeededRandom, Source
@@ -28,15 +28,6 @@ from virtassay.flow.velocity import Counted
 from virtassay.precision import best_device
 from virtassay.run_folder import GUIDE, BrokenRun, build, build_network, read_config
 from virtassay.schema import Condition
-
-
-@dataclass(frozen=True)
-class DrawnControls:
-    """Control images of its own batch for each of n images, as rows of the pool's controls."""
-
-    pool: ControlPool
-    start: np.ndarray | None  # (n,) that it begins at
-    shown: np.ndarray | None  # (n, m) that the condition encoder reads
 
 
 @dataclass(frozen=True)
@@ -89,9 +80,9 @@ class VirtualAssay:
             vocabulary,
             descriptor,
             config,
-            model_sha256=_sha256(folder / "model.safetensors"),
+            model_sha256=sha256(folder / "model.safetensors"),
             guide=None if weaker is None else weaker.to(device),
-            guide_sha256=None if weaker is None else _sha256(folder / GUIDE),
+            guide_sha256=None if weaker is None else sha256(folder / GUIDE),
         )
 
     @property
@@ -124,27 +115,6 @@ class VirtualAssay:
         """Where the network is."""
         return next(self.network.parameters()).device
 
-    def draw_controls(
-        self,
-        batches: Sequence[str],
-        seeds: np.ndarray,
-        controls: ControlPool | None,
-        *,
-        counterfactual: bool = False,
-    ) -> DrawnControls | None:
-        """Draw the control images that each of n images needs, of its batch and by its seed; None where it needs none.
-
-        The one that an image begins at is the first that its seed draws, whatever else is drawn.
-        Raises InvalidIndex naming the batches that have no control in the pool.
-        """
-        begins = self.source.needs_control or counterfactual
-        if controls is None or not (begins or self.control_set):
-            return None
-        rows = controls.draw(batches, seeds, begins + self.control_set)
-        return DrawnControls(
-            controls, start=rows[:, 0] if begins else None, shown=rows[:, begins:] if self.control_set else None
-        )
-
     @torch.inference_mode()
     def generate(
         self,
@@ -174,22 +144,33 @@ class VirtualAssay:
         table = self.vocabulary.encode(Rows.of(requests), self.molecules, "requests")
         times = sampler.times().to(self.device)
         bf16 = bf16 and not trait(sampler.solver, "controls_error")
-        drawn = self.draw_controls(requests["batch"].to_list(), seeds, controls, counterfactual=counterfactual)
+        begins = self.source.needs_control or counterfactual
+        pool = controls if begins or self.control_set else None
+        if pool is not None:  # (n, begins + control_set) rows of it; a seed draws first what its image begins at
+            drawn = pool.draw(requests["batch"].to_list(), seeds, begins + self.control_set)
+        else:
+            drawn = np.zeros((len(seeds), 0), np.int64)
         self.network.eval()
         for first in range(0, len(table), minibatch_size):
             rows = slice(first, first + minibatch_size)
             random = SeededRandom(torch.tensor(seeds[rows]))
             noise, chance = random.normal(self.vocabulary.image_shape)[:, stain[0]], random.uniform()
-            control, shown = self._controls(drawn, rows, names)
+            control = shown = None
+            if pool is not None and begins:
+                control = self._read(pool, drawn[rows, 0], names).to(self.device)
+            if pool is not None and self.control_set:
+                shown = self._read(pool, drawn[rows, begins:], self.vocabulary.channels)
             stains = stain.expand(len(noise), -1)
             condition = replace(table.condition(rows), stain=stains, control_set=shown).to(self.device)
             counted = Counted(_velocity(self.network, bf16))
             weaker = None if self.guide is None else Counted(_velocity(self.guide, bf16))
             velocity = sampler.guidance(counted, weaker)
             solve = _seeded(sampler.solver, random)
-            if counterfactual and drawn is not None and control is not None:
-                own = replace(self._condition_of_controls(drawn, rows), stain=stains, control_set=shown)
-                x0 = solve(counted, control, own.to(self.device), times.flip(0))
+            if counterfactual and pool is not None and control is not None:
+                of_controls = pool.controls.rows.take(drawn[rows, 0])
+                own = self.vocabulary.encode(of_controls, self.molecules, "controls").condition(slice(None))
+                own = replace(own, stain=stains, control_set=shown).to(self.device)
+                x0 = solve(counted, control, own, times.flip(0))
             else:
                 x0 = self.source(noise.to(self.device), control, chance.to(self.device))
             images = solve(velocity, x0, condition, times)
@@ -214,16 +195,6 @@ class VirtualAssay:
             )
         return tuple(channels), torch.from_numpy(self.vocabulary.stain(channels))[None]
 
-    def _controls(
-        self, drawn: DrawnControls | None, rows: slice, channels: tuple[str, ...]
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """Read what a minibatch begins at, (n, c, h, w) of these channels, and what the encoder reads, (n, m, …)."""
-        if drawn is None:
-            return None, None
-        start = None if drawn.start is None else self._read(drawn.pool, drawn.start[rows], channels).to(self.device)
-        every = self.vocabulary.channels
-        return start, None if drawn.shown is None else self._read(drawn.pool, drawn.shown[rows], every)
-
     def _read(self, pool: ControlPool, rows: np.ndarray, channels: tuple[str, ...]) -> Tensor:
         """Read these channels of the controls `rows`, (n) or (n, m), scaled as the network sees them: (…, c, h, w)."""
         stored, images = pool.controls.info.channels, pool.controls.images(rows.ravel())
@@ -237,12 +208,6 @@ class VirtualAssay:
             images = images[:, [stored.index(name) for name in channels]]
         scale = self.vocabulary.normalisation.take(self._shown(channels)[1])
         return scale.to_model(torch.from_numpy(images)).unflatten(0, rows.shape)
-
-    def _condition_of_controls(self, drawn: DrawnControls, rows: slice) -> Condition:
-        """Encode what was done to the controls that a minibatch begins at."""
-        assert drawn.start is not None
-        of_controls = drawn.pool.controls.rows.take(drawn.start[rows])
-        return self.vocabulary.encode(of_controls, self.molecules, "controls").condition(slice(None))
 
     def _check(self, sampler: Sampler, controls: ControlPool | None, counterfactual: bool) -> None:
         if controls is None and (self.needs_controls or counterfactual):
@@ -281,7 +246,3 @@ def _velocity(network: nn.Module, bf16: bool) -> Callable[..., Tensor]:
             return network(x, t, condition, *step)
 
     return velocity
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()

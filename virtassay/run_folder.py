@@ -7,7 +7,7 @@ virtassay only and those of packages that the user trusts, so that nothing in th
 import importlib
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,16 +75,6 @@ def build(node: Any, trust: Sequence[str] = ()) -> Any:
         return node
     arguments = {key: build(value, trust) for key, value in node.items() if key != "_target_"}
     return _class(str(node["_target_"]), trust)(**arguments) if "_target_" in node else arguments
-
-
-def packages(node: Any) -> set[str]:
-    """Return the packages besides virtassay whose classes a config names: what a user who wrote it trusts."""
-    if isinstance(node, list | tuple):
-        return set().union(*(packages(item) for item in node))
-    if not isinstance(node, Mapping):
-        return set()
-    own = {str(node["_target_"]).partition(".")[0]} if "_target_" in node else set[str]()
-    return own.union(*(packages(value) for value in node.values())) - {"virtassay"}
 
 
 def _class(path: str, trust: Sequence[str]) -> type:

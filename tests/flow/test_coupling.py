@@ -6,7 +6,6 @@ from functools import partial
 import pytest
 import torch
 
-from tests.flow.worlds import draw, pair
 from virtassay.flow.coupling import (
     conditional,
     entropic,
@@ -16,10 +15,8 @@ from virtassay.flow.coupling import (
     pooled,
     quantiles,
     squared_distances,
+    transport_ratio,
 )
-from virtassay.flow.diagnostics import curvature, transport_ratio
-from virtassay.flow.solver import euler
-from virtassay.flow.time import uniform_grid
 
 
 @dataclass(frozen=True)
@@ -125,28 +122,6 @@ def test_what_embeddings_see():
     assert torch.allclose(pooled(x)[:, 0], x[:, 0, :4, :4].mean((1, 2)))
     a, b = torch.randn(5, 7) + 100, torch.randn(4, 7) + 100
     assert torch.allclose(squared_distances(a, b), torch.cdist(a.double(), b.double()).square().float(), rtol=1e-3)
-
-
-def test_one_euler_step_is_exact_on_a_deterministic_coupling():
-    # x1 = A x0 + b, coupled optimally (A symmetric positive): paths are straight lines, v(x0, 0) = x1 - x0
-    torch.manual_seed(1)
-    root = torch.randn(3, 3, dtype=torch.float64)
-    A, b = root @ root.T + torch.eye(3, dtype=torch.float64), torch.randn(3, dtype=torch.float64)
-    x0 = torch.randn(50, 3, dtype=torch.float64)
-
-    def velocity(x: torch.Tensor, t: torch.Tensor, condition: None) -> torch.Tensor:
-        # x_t = ((1-t) I + t A) x0 + t b, inverted for x0
-        eye = torch.eye(3, dtype=torch.float64)
-        mix = (1 - t)[:, None, None] * eye + t[:, None, None] * A
-        start = torch.linalg.solve(mix, (x - t[:, None] * b)[..., None])[..., 0]
-        return start @ (A - eye).T + b
-
-    once = euler(velocity, x0, None, uniform_grid(1).double())
-    assert (once - (x0 @ A.T + b)).abs().max() < 1e-12
-    assert curvature(velocity, x0, None, uniform_grid(20).double()) < 1e-20
-    # and the flow of independent pairs is not straight
-    world = pair()
-    assert curvature(world.velocity, draw(world.m0, world.S0, 500), None, uniform_grid(50).double()) > 0.05
 
 
 def test_the_exact_coupling_of_gaussians_has_the_straight_paths_of_the_closed_form():

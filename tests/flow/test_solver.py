@@ -11,7 +11,6 @@ from torchdiffeq import odeint
 from tests.flow.worlds import draw, from_noise, pair
 from virtassay.flow.solver import ab2, dopri5, euler, heun, jump, midpoint, rk4, stochastic
 from virtassay.flow.time import cosine_grid, uniform_grid
-from virtassay.flow.traits import trait
 from virtassay.flow.velocity import Counted
 
 M = torch.tensor([[0.3, -1.2], [0.9, -0.4]], dtype=torch.float64)
@@ -122,11 +121,6 @@ def test_a_jump_with_the_true_mean_velocity_is_exact(steps: int):
 
     x1 = jump(mean, X0, None, uniform_grid(steps).double())
     assert (x1 - X0 @ torch.linalg.matrix_exp(M).T).abs().max() < 1e-12
-
-
-def test_a_trait_is_that_of_the_function_inside_a_partial():
-    assert trait(partial(dopri5, rtol=1e-3), "controls_error") and not trait(euler, "controls_error")
-    assert trait(stochastic, "draws_noise") and trait(jump, "mean_velocity") and trait(lambda: 0, "any", 3) == 3
 
 
 def test_two_step_adams_bashforth_is_exact_where_the_velocity_is_linear_in_time():

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from hydra.errors import InstantiationException
 
 from tests.toy_screen import write_screen
 from tests.training.test_runs import train
@@ -23,7 +24,7 @@ RUNS = {
     "noise": (),
     "control": ("source=control",),
     "noisy_control": ("source=noisy_control", "coupling=ot", "loader.per_group=4"),
-    "control_set": ("condition=morgan_controls", "condition.width=16", "loader.control_set=3"),
+    "control_set": ("condition=morgan_controls", "condition.width=16", "condition.control_set.images=3"),
     "bridge": ("path=brownian_bridge", "time_law=logit_normal", "weighting=cosmap", "coupling=entropic"),
     "across": ("coupling=c2ot", "path=trigonometric", "time_law=edm", "weighting=edm"),
     "jumps": ("objective=self_distilled",),
@@ -147,5 +148,5 @@ def test_what_a_model_cannot_do_is_said_before_it_begins(assays, pool, name, opt
 
 def test_a_coupling_needs_groups(assays, tmp_path: Path):
     write_screen(tmp_path / "screen")
-    with pytest.raises(ValueError, match=r"loader\.per_group=1 .* groups of one"):
+    with pytest.raises(InstantiationException, match=r"loader\.per_group=1 .* groups of one"):
         train(tmp_path, "coupling=ot", "loader.per_group=1")

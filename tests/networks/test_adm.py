@@ -26,7 +26,7 @@ def count(network: nn.Module) -> int:
 def test_cellflux_has_the_published_number_of_parameters():
     yaml = Path(__file__).resolve().parents[2] / "conf/network/adm_cellflux.yaml"
     settings: Any = OmegaConf.to_container(OmegaConf.load(yaml))
-    del settings["_target_"]
+    del settings["_target_"], settings["average"]
     with torch.device("meta"):
         network = ADM(**{**settings, "image_shape": (3, 96, 96), "condition": wide_encoder(512)})
         # CellFlux adds one linear layer of a Morgan fingerprint of 1,024 bits to the embedded time; ours is left out

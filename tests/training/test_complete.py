@@ -22,7 +22,7 @@ def test_marks_are_filled_in_wherever_they_stand_and_given_values_stay():
         "data": {"channels": "???"},
     }
     molecules = cast("Any", SimpleNamespace(size=64))
-    whole = fill_in(config, VOCABULARY, molecules, SelfDistilled(Linear()), "abc")
+    whole = fill_in(config, VOCABULARY, molecules, cast("Any", SelfDistilled(Linear())), "abc")
     assert whole["network"] == {"image_shape": [2, 12, 12], "average": True, "condition": whole["condition"]}
     assert whole["condition"] == {"n_batches": 1, "n_cell_types": 4, "perturbation": {"structure_size": 64}}
     assert whole["start"] == {"sha256": "abc"} and whole["data"] == {"channels": "???"}

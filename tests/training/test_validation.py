@@ -1,6 +1,6 @@
 """Assessments during training: they see the validation split and the averaged weights, and change nothing."""
 
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -14,7 +14,7 @@ from virtassay.data.dataset.rows import Rows
 from virtassay.data.dataset.store import Dataset, open_dataset
 from virtassay.flow.sampler import Sampler
 from virtassay.flow.solver import midpoint
-from virtassay.training.validation import Assess
+from virtassay.training.validation import Assess, ModelInTraining
 
 NAMES = [f"val/{metric}_{f}" for f in ("pixel_statistics", "texture") for metric in ("effect_explained", "pds")]
 
@@ -38,12 +38,10 @@ def logged(run):
     return {(images, name): value for images, name, value in rows.select("images", "name", "value").iter_rows()}
 
 
-def assessment(folder, run, dataset=None, **settings):
-    return Assess(
-        VirtualAssay.load(run),
-        open_dataset(folder / "screen") if dataset is None else dataset,
-        **{"sampler": Sampler(midpoint, 2), "minibatch_size": 8, "every_images": 80} | settings,
-    )
+def assessment(folder, run, dataset=None, **settings: Any):
+    model = ModelInTraining(VirtualAssay.load(run), Sampler(midpoint, 2), minibatch_size=8)
+    dataset = open_dataset(folder / "screen") if dataset is None else dataset
+    return Assess(model, dataset, **{"every_images": 80, **settings})
 
 
 def test_it_is_logged_as_often_as_asked(run):
@@ -115,9 +113,9 @@ def test_a_model_that_paints_the_truth_is_told_from_one_that_paints_controls(tmp
     named = [n for n in held.index["perturbation"].unique().to_list() if n != ["DMSO"]]
     pretending = [controls.index.with_columns(perturbation=pl.lit(name, pl.List(pl.String))) for name in named]
     blind = Dataset(held.root, held.info, Rows.of(pl.concat(pretending)), held.maps)
-    settings = {"sampler": Sampler(midpoint, 1), "minibatch_size": 8, "every_images": 1}
+    models = [ModelInTraining(cast("VirtualAssay", Perfect(part)), Sampler(midpoint, 1), 8) for part in (held, blind)]
     state = torch.get_rng_state()
-    true, false = (Assess(cast("VirtualAssay", Perfect(part)), dataset, **settings).scores() for part in (held, blind))
+    true, false = (Assess(model, dataset, every_images=1).scores() for model in models)
     assert torch.equal(torch.get_rng_state(), state)
     for featurizer in ("pixel_statistics", "texture"):
         assert true[f"effect_explained_{featurizer}"] > 0.8 > 0.3 > false[f"effect_explained_{featurizer}"]

@@ -140,6 +140,13 @@ def conditional(
     return _within(condition.batch, assigned)
 
 
+def transport_ratio(
+    x0: Float[Tensor, "n *shape"], x1: Float[Tensor, "n *shape"], index: Int[Tensor, " n"]
+) -> Float[Tensor, ""]:
+    """Σ‖x1 − x0[index]‖² / Σ‖x1 − x0‖²: the cost of a coupling, relative to that of the pairs as drawn."""
+    return (x1 - x0[index]).square().sum() / (x1 - x0).square().sum()
+
+
 def _assign(cost: Tensor) -> Tensor:
     """Return for each row the column of the cheapest assignment."""
     columns = linear_sum_assignment(cost.detach().cpu().numpy())[1]  # pyright: ignore[reportUnknownVariableType]

@@ -12,12 +12,6 @@ from virtassay.generation.requests import (
 from virtassay.generation.write import write_samples
 
 __all__ = [
-    "expand",
-    "image_seeds",
-    "inline_requests",
-    "like_dataset",
-    "one_way",
-    "read_requests",
-    "which_channels",
+    "expand", "image_seeds", "inline_requests", "like_dataset", "one_way", "read_requests", "which_channels",
     "write_samples",
-]
+]  # fmt: skip

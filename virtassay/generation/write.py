@@ -43,10 +43,10 @@ def write_samples(
     vocabulary = assay.vocabulary
     requests = requests.with_columns(seed=pl.Series(image_seeds(requests["image_id"], seed)))
     seeds = requests["seed"].to_numpy()
-    drawn = assay.draw_controls(requests["batch"].to_list(), seeds, controls, counterfactual=counterfactual)
-    start = None if drawn is None else drawn.start
-    if controls is not None and start is not None:
-        requests = requests.with_columns(control_id=controls.controls.index["image_id"].gather(start))
+    begins = controls if assay.source.needs_control or counterfactual else None
+    if begins is not None:
+        start = begins.draw(requests["batch"].to_list(), seeds, 1)[:, 0]  # the first that a seed draws, as `generate`
+        requests = requests.with_columns(control_id=begins.controls.index["image_id"].gather(start))
     parts = assay.generate(
         requests,
         seeds,
@@ -92,8 +92,8 @@ def write_samples(
         provenance["nfe"] = nfe  # network calls for each image, guidance counted
     dataset = open_dataset(root, verify=False)
     title = f"generated · {nfe} network calls an image"
-    if controls is not None and start is not None:
-        paired_sheet(root / "contact_sheet.png", dataset, controls.controls, title)
+    if begins is not None:
+        paired_sheet(root / "contact_sheet.png", dataset, begins.controls, title)
     else:
         treatment_sheet(root / "contact_sheet.png", dataset, title=title)
     log.info("wrote %d images to %s (%d network calls each)", requests.height, root, nfe)

@@ -15,18 +15,6 @@ from virtassay.networks.set_transformer import SetTransformer
 from virtassay.networks.unet import UNet
 
 __all__ = [
-    "ADM",
-    "ChannelDiT",
-    "ConditionEncoder",
-    "ControlSet",
-    "DiT",
-    "FiLM",
-    "GraphEncoder",
-    "MoleculeToLabel",
-    "OneHot",
-    "PixelHead",
-    "SetTransformer",
-    "Structure",
-    "TimeEmbedding",
-    "UNet",
-]
+    "ADM", "ChannelDiT", "ConditionEncoder", "ControlSet", "DiT", "FiLM", "GraphEncoder", "MoleculeToLabel", "OneHot",
+    "PixelHead", "SetTransformer", "Structure", "TimeEmbedding", "UNet",
+]  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from virtassay.networks.layers import FiLM, TimeEmbedding, modulate_maps, require_width
+from virtassay.networks.layers import FiLM, TimeEmbedding, from_zero, modulate_maps, require_width
 from virtassay.networks.unet import Attention
 from virtassay.schema import Condition
 
@@ -28,7 +28,7 @@ class ResBlock(nn.Module):
         self.film = FiLM(width, outputs, 2)
         self.norm2 = nn.GroupNorm(GROUPS, outputs)
         self.dropout = nn.Dropout(dropout)
-        self.conv2 = _zero(nn.Conv2d(outputs, outputs, 3, padding=1))
+        self.conv2 = from_zero(nn.Conv2d(outputs, outputs, 3, padding=1))
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
         self.attention = nn.Identity() if heads is None else Attention(outputs, heads, GROUPS)
 
@@ -83,7 +83,7 @@ class ADM(nn.Module):
         now, skips = levels[0], [levels[0]]
         for level, size in enumerate(levels):
             if level:
-                self.down.append(_halve(now, learned_resampling))
+                self.down.append(nn.Conv2d(now, now, 3, stride=2, padding=1) if learned_resampling else nn.AvgPool2d(2))
                 skips.append(now)
             for _ in range(blocks):
                 self.down.append(block(now, level))
@@ -96,9 +96,11 @@ class ADM(nn.Module):
                 self.up.append(block(now + skips.pop(), level))
                 now = size
             if level:
-                self.up.append(_double(now, learned_resampling))
+                copies = nn.Upsample(scale_factor=2, mode="nearest")
+                convolved = nn.Sequential(copies, nn.Conv2d(now, now, 3, padding=1)) if learned_resampling else copies
+                self.up.append(convolved)
         self.norm = nn.GroupNorm(GROUPS, now)
-        self.head = _zero(nn.Conv2d(now, image_shape[0], 3, padding=1))
+        self.head = from_zero(nn.Conv2d(now, image_shape[0], 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition, step: Tensor | None = None) -> Tensor:
         vector = self.time(t, step) + self.condition(condition)
@@ -132,18 +134,3 @@ def _check(image_shape: Sequence[int], levels: Sequence[int], attention_resoluti
             f"network.attention_resolutions={list(attention_resolutions)} names a level that is not there: with "
             f"{len(levels)} network.multipliers, maps are {factors} times smaller than the image."
         )
-
-
-def _halve(channels: int, learned: bool) -> nn.Module:
-    return nn.Conv2d(channels, channels, 3, stride=2, padding=1) if learned else nn.AvgPool2d(2)
-
-
-def _double(channels: int, learned: bool) -> nn.Module:
-    copies = nn.Upsample(scale_factor=2, mode="nearest")
-    return nn.Sequential(copies, nn.Conv2d(channels, channels, 3, padding=1)) if learned else copies
-
-
-def _zero(layer: nn.Conv2d) -> nn.Conv2d:
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-    return layer

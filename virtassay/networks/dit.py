@@ -71,10 +71,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, vector: Tensor, rotation: Tensor | None = None) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = self.film(vector)
-        x = x + gate1[:, None] * self.attend(modulate_tokens(self.norm1(x), shift1, scale1), rotation)
+        x = x + gate1[:, None] * self._attend(modulate_tokens(self.norm1(x), shift1, scale1), rotation)
         return x + gate2[:, None] * self.mlp(modulate_tokens(self.norm2(x), shift2, scale2))
 
-    def attend(self, x: Tensor, rotation: Tensor | None) -> Tensor:
+    def _attend(self, x: Tensor, rotation: Tensor | None) -> Tensor:
         q, k, v = rearrange(self.qkv(x), "n t (three h d) -> three n h t d", three=3, h=self.heads)
         q, k = self.q_norm(q), self.k_norm(k)
         if rotation is not None:
@@ -125,12 +125,7 @@ class DiT(nn.Module):
         self.register_buffer("rotation", rotation, persistent=False)
         self.blocks = nn.ModuleList(
             Block(
-                width,
-                heads,
-                rms_norm=rms_norm,
-                projection_dropout=projection_dropout,
-                qk_norm=qk_norm,
-                swiglu=swiglu,
+                width, heads, rms_norm=rms_norm, projection_dropout=projection_dropout, qk_norm=qk_norm, swiglu=swiglu
             )
             for _ in range(depth)
         )

@@ -2,10 +2,20 @@
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+def from_zero(layer: Layer) -> Layer:
+    """Set the weights of a layer to zero, so that at the start of training it returns 0."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
 
 
 class TimeEmbedding(nn.Module):
@@ -45,9 +55,7 @@ class FiLM(nn.Module):
     def __init__(self, width: int, channels: int, n_outputs: int) -> None:
         super().__init__()
         self.n_outputs = n_outputs
-        self.linear = nn.Linear(width, n_outputs * channels)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
+        self.linear = from_zero(nn.Linear(width, n_outputs * channels))
 
     def forward(self, vector: Tensor) -> tuple[Tensor, ...]:  # n_outputs × (n, channels)
         return self.linear(nn.functional.silu(vector)).chunk(self.n_outputs, dim=-1)
@@ -94,9 +102,7 @@ class PixelHead(nn.Module):
         self.unfold = nn.Conv2d(inputs, (refine or channels) * patch**2, 1)
         self.mix = nn.Conv2d(refine + channels, refine, 3, padding=1) if refine else None
         self.paint = nn.Conv2d(refine, channels, 3, padding=1) if refine else None
-        last = self.unfold if self.paint is None else self.paint
-        for parameter in last.parameters():
-            nn.init.zeros_(parameter)
+        from_zero(self.unfold if self.paint is None else self.paint)
 
     def forward(self, maps: Tensor, image: Tensor) -> Tensor:
         fine = nn.functional.pixel_shuffle(self.unfold(maps), self.patch)

@@ -3,14 +3,14 @@
 Source: Dhariwal & Nichol 2021 (arXiv 2105.05233), without its class-specific parts and with zero-started gates.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from virtassay.flow.traits import trait
-from virtassay.networks.layers import FiLM, PixelHead, TimeEmbedding, head_size, modulate_maps, require_width
+from virtassay.networks.layers import FiLM, PixelHead, TimeEmbedding, from_zero, head_size, modulate_maps, require_width
 from virtassay.schema import Condition
 
 
@@ -47,15 +47,21 @@ class Attention(nn.Module):
         self.heads = heads
         self.norm = nn.GroupNorm(groups, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
-        self.project = nn.Conv2d(channels, channels, 1)
-        for parameter in self.project.parameters():
-            nn.init.zeros_(parameter)
+        self.project = from_zero(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         height = x.shape[-2]
         q, k, v = rearrange(self.qkv(self.norm(x)), "n (three m d) h w -> three n m (h w) d", three=3, m=self.heads)
         out = nn.functional.scaled_dot_product_attention(q, k, v)
         return x + self.project(rearrange(out, "n m (h w) d -> n (m d) h w", h=height))
+
+
+class AttendedBlock(nn.ModuleList):
+    """A residual block, and the attention (or nothing) after it."""
+
+    def forward(self, x: Tensor, vector: Tensor) -> Tensor:
+        residual, attention = self
+        return attention(residual(x, vector))
 
 
 class UNet(nn.Module):
@@ -101,10 +107,10 @@ class UNet(nn.Module):
         self.time = TimeEmbedding(width, average=average)
         self.stem = nn.Conv2d(image_channels, levels[0], patch + 2, stride=patch, padding=1)
 
-        def block(inputs: int, outputs: int, level: int) -> nn.ModuleList:
+        def block(inputs: int, outputs: int, level: int) -> AttendedBlock:
             attend = level >= len(levels) - attention_levels
             attention = Attention(outputs, heads, _groups(outputs)) if attend else nn.Identity()
-            return nn.ModuleList([ResBlock(inputs, outputs, width, dropout), attention])
+            return AttendedBlock([ResBlock(inputs, outputs, width, dropout), attention])
 
         self.down = nn.ModuleList()
         self.shrink = nn.ModuleList()
@@ -138,26 +144,18 @@ class UNet(nn.Module):
         image, x = x, self.stem(x)
         skips = [x]
         for stage, shrink in zip(self.down, self.shrink, strict=True):
-            for residual, attention in _pairs(stage):
-                x = attention(residual(x, vector))
+            for block in stage.children():
+                x = block(x, vector)
                 skips.append(x)
             x = shrink(x)
-        residual, attention = self.middle
-        x = attention(residual(x, vector))
+        x = self.middle(x, vector)
         for stage, grow in zip(self.up, self.grow, strict=True):
-            for residual, attention in _pairs(stage):
-                x = attention(residual(torch.cat([x, skips.pop()], dim=1), vector))
+            for block in stage.children():
+                x = block(torch.cat([x, skips.pop()], dim=1), vector)
             if isinstance(grow, nn.Conv2d):
                 x = nn.functional.interpolate(grow(x), scale_factor=2, mode="nearest")
         x = torch.cat([x, skips.pop()], dim=1)
         return self.head(nn.functional.silu(self.norm(x)), image)
-
-
-def _pairs(stage: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
-    """Iterate over the (residual block, attention) pairs of a stage."""
-    for block in stage.children():
-        residual, attention = block.children()
-        yield residual, attention
 
 
 def _groups(channels: int) -> int:

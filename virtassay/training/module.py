@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from virtassay.data.loading.normalisation import Normalisation, flip
-from virtassay.flow.coupling import Coupling
-from virtassay.flow.diagnostics import curvature, transport_ratio
+from virtassay.flow.coupling import Coupling, transport_ratio
 from virtassay.flow.objective import Objective, squared_error
 from virtassay.flow.path import interpolate
 from virtassay.flow.source import Source
 from virtassay.flow.time import TimeLaw, uniform_grid
+from virtassay.flow.velocity import curvature
 from virtassay.networks.condition import ConditionEncoder
 from virtassay.schema import Condition, Minibatch
 from virtassay.training.condition_use import ConditionUse, partner, swap_perturbation, treatments, warn_if_ignored

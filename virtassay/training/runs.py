@@ -25,8 +25,7 @@ from virtassay.training.checkpoint import RunCheckpoint, Stopped
 from virtassay.training.ema import EMA
 from virtassay.training.module import FlowTraining
 from virtassay.training.progress import ImagesBar, MetricsCSV
-from virtassay.training.sample_grids import SampleGrids
-from virtassay.training.validation import Assess
+from virtassay.training.validation import Assess, ModelInTraining, SampleGrids
 
 log = logging.getLogger(__name__)
 
@@ -89,13 +88,11 @@ def fit(
     torch.set_float32_matmul_precision("high" if on_gpu else "medium")
     accumulate = _accumulate(size, devices, device_minibatch_size)
     checkpoint = RunCheckpoint(run, ema, size, checkpoint_every_images, guide_step)
-    drawing = {"sampler": sampler, "minibatch_size": size, "bf16": "bf16" in precision}
-    grids = [
-        SampleGrids(run / "samples" / name, assay, part, **drawing) for name, part in _named(data.validation_parts)
-    ]
+    trained = ModelInTraining(assay, sampler, size, bf16="bf16" in precision)
+    grids = [SampleGrids(run / "samples" / name, trained, part) for name, part in _named(data.validation_parts)]
     folders = [data.dataset] if isinstance(data.dataset, Dataset) else data.dataset.by_folder()
     assessments = [
-        Assess(assay, part, every_images=assess_every_images, prefix=f"val/{name}", **drawing)
+        Assess(trained, part, every_images=assess_every_images, prefix=f"val/{name}")
         for name, part in _named(folders)
         if assess_every_images
     ]
@@ -129,9 +126,7 @@ def fit(
         with warnings.catch_warnings(), logging_redirect_tqdm():  # a warning gets a line of its own, above the bar
             # it is: minibatches are numbered by the step, and the sampler begins at the step of the checkpoint
             warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
-            warnings.filterwarnings(
-                "ignore", message=".*LeafSpec.*", category=FutureWarning
-            )  # Lightning and torch 2.13
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)  # of torch 2.13
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if resume else None, weights_only=True)
     except Stopped as stop:  # Lightning would turn a KeyboardInterrupt into its own exit
         raise KeyboardInterrupt(str(stop)) from stop

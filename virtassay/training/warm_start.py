@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from virtassay.assay import VirtualAssay
 from virtassay.data.loading.datamodule import AssayData
 from virtassay.data.loading.vocabulary import Vocabulary
+from virtassay.flow.traits import trait
 from virtassay.schema import treatment_name
 
 log = logging.getLogger(__name__)
@@ -76,20 +77,33 @@ def start_from(
     batches or cell types are, or a pattern matches nothing.
     """
     own, start = network.state_dict(), first.network.state_dict()
-    _require_same_vocabulary(own, start, vocabulary, first.vocabulary)
+    for weight, what in NUMBERED.items():
+        names, known = getattr(vocabulary, what), getattr(first.vocabulary, what)
+        if weight in own and weight in start and names != known:
+            raise ValueError(
+                f"the training images are of {what} {_first(names)}, and the run to start from knows {_first(known)}: "
+                "each has a learned row. Train on the same ones, or begin with a run that is not told them "
+                "(condition=morgan_controls, for batches)."
+            )
     _require_same_weights(own, start)
     parameters = dict(network.named_parameters())
-    _require_matches(list(parameters), train)
+    idle = [pattern for pattern in train or () if not any(fnmatchcase(name, pattern) for name in parameters)]
+    if idle:
+        raise ValueError(f"start.train={idle} matches no weight. There are {_first(list(parameters), 12)}.")
     fresh = set(own) - set(start)
-    if first.config["condition"]["dropout"] == 0:
+    if not trait(first.network.condition, "has_null"):
         fresh |= {name for name in own if name.startswith(NULLS)}
-    for name in (name for name in own if name in start):
-        if name != ROWS:
-            own[name].copy_(start[name])
-        elif not _copy_rows(own[name], start[name], vocabulary, first.vocabulary):
-            fresh.add(name)
+    for name in own.keys() & start.keys() - {ROWS}:
+        own[name].copy_(start[name])
+    if ROWS in own and ROWS in start:
+        number = {name: row for row, name in enumerate(first.vocabulary.perturbations)}
+        both = [(row, number[name]) for row, name in enumerate(vocabulary.perturbations) if name in number]
+        for row, of_run in both:
+            own[ROWS][row].copy_(start[ROWS][of_run])
+        if len(both) < len(vocabulary.perturbations):
+            fresh.add(ROWS)
     for name, parameter in parameters.items():
-        parameter.requires_grad_(train is None or name in fresh or _matches(name, train))
+        parameter.requires_grad_(train is None or name in fresh or any(fnmatchcase(name, pattern) for pattern in train))
     trained = sum(parameter.numel() for parameter in parameters.values() if parameter.requires_grad)
     if not trained:
         raise ValueError(f"start.train={list(train or ())} leaves nothing to train: name weights, or null for all.")
@@ -97,18 +111,6 @@ def start_from(
         "starting from %s: %d weights are new, %.1f M of %.1f M parameters are trained",
         first.config.get("run"), len(fresh), trained / 1e6, sum(p.numel() for p in parameters.values()) / 1e6,
     )  # fmt: skip
-
-
-def _require_same_vocabulary(
-    own: dict[str, Tensor], start: dict[str, Tensor], vocabulary: Vocabulary, known: Vocabulary
-) -> None:
-    for weight, what in NUMBERED.items():
-        if weight in own and weight in start and getattr(vocabulary, what) != getattr(known, what):
-            raise ValueError(
-                f"the training images are of {what} {_first(getattr(vocabulary, what))}, and the run to start from "
-                f"knows {_first(getattr(known, what))}: each has a learned row. Train on the same ones, or begin with "
-                "a run that is not told them (condition=morgan_controls, for batches)."
-            )
 
 
 def _require_same_weights(own: dict[str, Tensor], start: dict[str, Tensor]) -> None:
@@ -125,25 +127,6 @@ def _require_same_weights(own: dict[str, Tensor], start: dict[str, Tensor]) -> N
             f"{f' … {len(differ)} weights in all' if len(differ) > 5 else ''}. Choose the network=… and the "
             "condition.width that it has in its config.yaml."
         )
-
-
-def _require_matches(names: Sequence[str], train: Sequence[str] | None) -> None:
-    idle = [pattern for pattern in train or () if not any(_matches(name, [pattern]) for name in names)]
-    if idle:
-        raise ValueError(f"start.train={idle} matches no weight. There are {_first(names, 12)}.")
-
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _copy_rows(own: Tensor, start: Tensor, vocabulary: Vocabulary, known: Vocabulary) -> bool:
-    """Copy the row of each perturbation that both know by the same name; say whether that is all of them."""
-    number = {name: row for row, name in enumerate(known.perturbations)}
-    both = [(row, number[name]) for row, name in enumerate(vocabulary.perturbations) if name in number]
-    for row, of in both:
-        own[row].copy_(start[of])
-    return len(both) == len(vocabulary.perturbations)
 
 
 def _seen_of_held_out(data: AssayData, known: Vocabulary) -> list[str]:

@@ -8,15 +8,9 @@ from virtassay.data.loading.order import JoinedOrder, MinibatchOrder
 from virtassay.data.loading.vocabulary import UnknownToModel, Vocabulary
 
 __all__ = [
-    "AssayData",
-    "ControlPool",
-    "Controls",
-    "JoinedOrder",
-    "MinibatchOrder",
-    "Normalisation",
-    "UnknownToModel",
+    "AssayData", "ControlPool", "Controls", "JoinedOrder", "MinibatchOrder", "Normalisation", "UnknownToModel",
     "Vocabulary",
-]
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
 """The data of a run as a LightningDataModule: whole minibatches gathered from memory maps, one item a step."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lightning
@@ -26,32 +26,25 @@ NOISE = Noise()
 CHANNELS = 1 << 32  # sets the random numbers that choose channels apart from those of any part of a step
 
 
+@dataclass(eq=False)
 class Minibatches(Dataset):
     """Item i is the whole minibatch of micro-step i, a function of (seed, i): workers and resuming change nothing."""
 
-    def __init__(
-        self,
-        images: ImageDataset | JoinedDataset | Resident,
-        conditions: ConditionTable,
-        order: MinibatchOrder | JoinedOrder,
-        group: np.ndarray,
-        controls: Controls | None,
-        *,
-        needs_control: bool,
-        control_set: int,
-        channel_subsets: bool = False,
-        accumulate: int = 1,
-        rank: int = 0,
-    ) -> None:
-        self.images, self.conditions, self.order, self.group = images, conditions, order, group
-        self.controls, self.needs_control, self.control_set = controls, needs_control, control_set
-        self.channel_subsets, self.accumulate, self.rank = channel_subsets, accumulate, rank
-        self.world = order.parts // accumulate
-        self.stream: ShardStream | None = None  # of images elsewhere, which it brings before a step reads them
+    images: ImageDataset | JoinedDataset | Resident
+    conditions: ConditionTable
+    order: MinibatchOrder | JoinedOrder
+    group: np.ndarray
+    controls: Controls | None
+    needs_control: bool
+    control_set: int
+    channel_subsets: bool = False
+    accumulate: int = 1
+    rank: int = 0
+    stream: ShardStream | None = None  # of images elsewhere, which it brings before a step reads them
 
     def __getitem__(self, micro_step: int) -> Minibatch:
         step, micro = divmod(micro_step, self.accumulate)
-        part = micro * self.world + self.rank
+        part = micro * (self.order.parts // self.accumulate) + self.rank
         if self.stream is not None and isinstance(self.order, MinibatchOrder):
             self.stream.move(*self.order.shards(step))
         rows = self.order.rows(step, part)
@@ -101,11 +94,12 @@ def _some_channels(minibatch: Minibatch, seed: int, step: int) -> Minibatch:
     return _showing(replace(minibatch, target=minibatch.target[:, kept], control=control), stain[kept])
 
 
+@dataclass(eq=False)
 class StepSampler(Sampler[int]):
     """Number the micro-steps from where training stands (`start()`) to `total`; its length is that of the whole run."""
 
-    def __init__(self, start: Callable[[], int], total: int) -> None:
-        self.start, self.total = start, total
+    start: Callable[[], int]
+    total: int
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(self.start(), self.total))
@@ -228,19 +222,14 @@ class AssayData(lightning.LightningDataModule):
             self.seed,
             _groups(images),
             self.per_group,
-            treatment=_numbers(images, "treatment") if self.balance else None,
+            treatment=_groups(images, ["treatment"]) if self.balance else None,
             balance=self.balance,
             shard=images.shard if isinstance(images, ImageDataset) and len(images.maps) > 1 else None,
             buffer=self.buffer_shards,
         )
-        minibatches = self._minibatches(
-            images,
-            self.train_conditions,
-            order,
-            accumulate=accumulate,
-            rank=trainer.global_rank,
-            channel_subsets=self.channel_subsets,
-        )
+        minibatches = self._minibatches(images, self.train_conditions, order)
+        minibatches.channel_subsets = self.channel_subsets
+        minibatches.accumulate, minibatches.rank = accumulate, trainer.global_rank
         sampler = StepSampler(lambda: trainer.global_step * accumulate, self.steps * accumulate)
         if isinstance(images, ImageDataset):
             if remote_shards(images):
@@ -262,14 +251,7 @@ class AssayData(lightning.LightningDataModule):
         return self._loader(minibatches, StepSampler(lambda: 0, sum(n // size for n in lengths)))
 
     def _minibatches(
-        self,
-        images: ImageDataset | JoinedDataset,
-        conditions: ConditionTable,
-        order: MinibatchOrder,
-        *,
-        accumulate: int = 1,
-        rank: int = 0,
-        channel_subsets: bool = False,
+        self, images: ImageDataset | JoinedDataset, conditions: ConditionTable, order: MinibatchOrder
     ) -> Minibatches:
         paired = self.needs_control or self.control_set > 0
         return Minibatches(
@@ -278,11 +260,8 @@ class AssayData(lightning.LightningDataModule):
             JoinedOrder.of(images.folder, order) if isinstance(images, JoinedDataset) else order,
             _groups(images),
             Controls.of(images.rows, str(self.dataset.root)) if paired else None,
-            needs_control=self.needs_control,
-            control_set=self.control_set,
-            channel_subsets=channel_subsets,
-            accumulate=accumulate,
-            rank=rank,
+            self.needs_control,
+            self.control_set,
         )
 
     def _loader(self, minibatches: Minibatches, sampler: StepSampler) -> DataLoader:
@@ -301,12 +280,7 @@ class AssayData(lightning.LightningDataModule):
         return self.train.rows.own["image_id"].gather(rows.cpu().numpy()).to_list()
 
 
-def _groups(images: ImageDataset | JoinedDataset) -> np.ndarray:
-    """Number the groups (batch, treatment) of a data set, (n,)."""
-    return _numbers(images, "batch", "treatment")
-
-
-def _numbers(images: ImageDataset | JoinedDataset, *columns: str) -> np.ndarray:
+def _groups(images: ImageDataset | JoinedDataset, columns: Sequence[str] = ("batch", "treatment")) -> np.ndarray:
     """Number the different entries of some columns of the index from 0, in their order, (n,)."""
     entries = images.rows.shared.select(columns)
     numbered = entries.unique().sort(columns).with_row_index("_number")

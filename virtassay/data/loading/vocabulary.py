@@ -90,9 +90,12 @@ class Vocabulary:
         labels: dict[str, Component] = {}
         controls: set[str] = set()
         ranges: dict[str, tuple[float, float]] = {}
-        for is_control, components in _treatments(index):
+        doses: list[tuple[float, int]] = []  # dose, images that have it
+        for (is_control, components), images in zip(_treatments(index), rows.counts, strict=True):
             for component, dose in components:
                 label = _label(component.name, dose, dose_in_label)
+                if dose:
+                    doses.append((dose, images))
                 if is_control:
                     controls.add(label)
                     continue
@@ -103,12 +106,6 @@ class Vocabulary:
         # Controls are a perturbation of their own: their solvent's structure would say that they are one more compound
         names = sorted(labels.keys() | controls)
         known = [Component(name) if name in controls else labels[name] for name in names]
-        doses = [  # dose, images that have it
-            (dose, images)
-            for (_, components), images in zip(_treatments(index), rows.counts, strict=True)
-            for _, dose in components
-            if dose
-        ]
         values, images = np.array(doses or [(1.0, 1)]).T
         logs = np.repeat(np.log10(values), images.astype(np.int64))
         return cls(
@@ -245,8 +242,6 @@ class Vocabulary:
     def load(cls, path: Path) -> "Vocabulary":
         """Read vocabulary.json."""
         stored = json.loads(path.read_text(encoding="utf-8"))
-        for name in ("genes", "dose_ranges"):  # older runs did not keep them
-            stored.setdefault(name, [None] * len(stored["perturbations"]))
         stored["dose_ranges"] = [None if ends is None else tuple(ends) for ends in stored["dose_ranges"]]
         scale = stored.pop("normalisation")
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from virtassay.card.batches import ControlWells
 from virtassay.card.measurements import PixelMeasurements
-from virtassay.report.figures import BAND, FAINT, MODEL, REAL, SOFT, evenly, matplotlib, new_figure, style, svg_uri
+from virtassay.report.aucs import auc_lines, auc_views
+from virtassay.report.figures import BAND, FAINT, MODEL, REAL, evenly, matplotlib, new_figure, style, svg_uri
 
 Array = NDArray[np.float64]
 NAMED = 30  # plates whose names fit under an axis
@@ -119,24 +120,10 @@ def contrast_figure(aucs: pl.DataFrame) -> str | None:
     """Draw the AUCs of treated against control images: a line for each view, a dot for each treatment, and medians."""
     if aucs.is_empty():
         return None
-    names = aucs["confounder"].unique(maintain_order=True).to_list()
-    views = [("all features", "all", names[0])]
-    views += [view for c in names for view in ((f"{c} alone", "alone", c), (f"without {c}", "without", c))]
+    views = auc_views(aucs)
     with style():
         figure = new_figure(7.4, 0.7 + 0.34 * len(views))
         panel: Any = figure.subplots()
-        panel.axvline(0.5, color=SOFT, lw=0.8, ls=(0, (4, 3)), zorder=0)
-        for y, (_, column, confounder) in enumerate(views):
-            if y % 2:
-                panel.axhspan(y - 0.5, y + 0.5, color=BAND, zorder=-2, lw=0)
-            values = aucs.filter(pl.col("confounder") == confounder)[column].to_numpy()
-            known = values[np.isfinite(values)]
-            panel.plot(known, np.full(len(known), y), ".", color=REAL, ms=6.5, mew=0, alpha=0.4)
-            if len(known):
-                panel.plot(np.median(known), y, "D", color=REAL, ms=6, mew=0.7, mec="white")
-        panel.set(xlim=(0.28, 1.04), ylim=(len(views) - 0.5, -0.5), xlabel="AUC of treated against control images")
-        panel.set_xticks([0.5, 0.75, 1], ["0.5", "0.75", "1"])
-        panel.set_yticks(range(len(views)), [view[0] for view in views], color=REAL)
-        panel.tick_params(axis="y", length=0)
-        panel.spines["left"].set_visible(False)
+        auc_lines(panel, aucs, views, [("real", REAL, "D", 6.0, 0.0)])
+        panel.set_xlabel("AUC of treated against control images")
         return svg_uri(figure)

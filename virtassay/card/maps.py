@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from virtassay.card.measurements import PixelMeasurements
 from virtassay.data.dataset.store import Dataset
 from virtassay.report.figures import BAND, data_uri, new_figure, style, svg_uri
-from virtassay.report.pictures import Picture, composite, display_limits, greys, grid
+from virtassay.report.pictures import Picture, composite, display_limits, grey_pixels, grid
 from virtassay.report.plates import placed_wells, plate_format, plate_layout, row_letters
 
 MAPPED = 12  # plates
@@ -29,11 +29,9 @@ def examples(dataset: Dataset) -> list[tuple[str, Picture]]:
     images = dataset.images(np.concatenate(list(sides)))
     limits, channels = display_limits(images), dataset.info.channels
     zoom = max(1, round(TILE / images.shape[2]))
-    strips = [("Composite", grid(composite(images, channels, limits), 2 * EXAMPLES, zoom))]
-    for i, name in enumerate(channels):
-        grey = (255 * greys(images[:, [i]], limits[[i]])[:, 0]).round().astype(np.uint8)
-        strips.append((name, grid(grey, 2 * EXAMPLES, zoom)))
-    return strips
+    strips = [("Composite", composite(images, channels, limits))]
+    strips += [(name, grey_pixels(images, i, limits)) for i, name in enumerate(channels)]
+    return [(name, grid(strip, 2 * EXAMPLES, zoom)) for name, strip in strips]
 
 
 def plate_maps(index: pl.DataFrame, measured: PixelMeasurements) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import polars as pl
 from virtassay.evaluation.report import plots, sheets, tables
 from virtassay.evaluation.report.sentences import Finding
 from virtassay.report.figures import evenly
-from virtassay.report.numbers import name, number
+from virtassay.report.numbers import number
 
 WORST = 5
 GALLERY = 16  # treatments shown small
@@ -102,13 +102,7 @@ def _ladder(
     combined = " + " in perturbation
     steps = own.unique("treatment", keep="first", maintain_order=True).select("treatment", "dose_um").iter_rows()
     labelled = [(treatment if combined else f"{dose:g} µM", treatment) for treatment, dose in steps]
-    columns = ("dose_um", "true_effect", "generated_effect")
-    curves = [
-        plots.DoseCurve(name(featurizer), *(table[column].cast(pl.Float64).to_numpy() for column in columns))
-        for featurizer in tables.in_order(own["featurizer"])
-        for table in (own.filter(pl.col("featurizer") == featurizer),)
-    ]
-    return sheets.dose_ladder(source, perturbation, batch, labelled), plots.dose_response(curves)
+    return sheets.dose_ladder(source, perturbation, batch, labelled), plots.dose_response(own)
 
 
 def _ranked(strata: pl.DataFrame) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from rdkit import Chem, rdBase
 
 from virtassay.report.plates import placed_wells, plate_format
 
+FEW = 4  # control wells of a plate: the mean of fewer is as uncertain as half of what they differ by
 Lines = list[dict[str, Any]]
 
 
@@ -44,9 +45,8 @@ def by(index: pl.DataFrame, *names: str) -> pl.DataFrame:
 def doses(index: pl.DataFrame) -> Lines:
     """One line for each perturbation of treated wells (a combination is one), with its doses in µM and their images."""
     treated = index.filter(~pl.col("is_control")).with_columns(name=pl.col("perturbation").list.sort().list.join(" + "))
-    if "dose_um" not in index.columns:
-        treated = treated.with_columns(dose_um=pl.lit(None, pl.List(pl.Float64)))
-    per_dose = treated.group_by("name", "dose_um").agg(images=pl.len(), wells=pl.struct("plate", "well").n_unique())
+    dose = "dose_um" if "dose_um" in index.columns else pl.lit(None, pl.List(pl.Float64)).alias("dose_um")
+    per_dose = treated.group_by("name", dose).agg(images=pl.len(), wells=pl.struct("plate", "well").n_unique())
     return (
         per_dose.sort("name", pl.col("dose_um").list.sum())
         .group_by("name", maintain_order=True)
@@ -115,9 +115,6 @@ def confounding(index: pl.DataFrame) -> dict[str, Any]:
         "plates_of_few_controls": plates.filter(pl.col("control_wells").is_between(1, FEW - 1))["plate"].to_list(),
         "treatments_in_one_batch": treated.filter(pl.col("batch") == 1).height if batches.height > 1 else None,
     }
-
-
-FEW = 4  # control wells of a plate: the mean of fewer is as uncertain as half of what they differ by
 
 
 def molecules(index: pl.DataFrame) -> dict[str, Any] | None:

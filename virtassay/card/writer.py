@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from virtassay import __version__
-from virtassay.card import contrast, design, figures, maps
+from virtassay.card import contrast, design, figures
 from virtassay.card.batches import ControlWells, batch_effects, control_wells
 from virtassay.card.duplicates import duplicates
 from virtassay.card.measurements import PixelMeasurements, draw_rows, measure, plates
@@ -103,10 +103,10 @@ def _pictures(
 ) -> dict[str, Any]:
     index, info = dataset.index, dataset.info
     return {
-        "examples": None if are_vectors(info.image_shape) else maps.examples(dataset),
+        "examples": None if are_vectors(info.image_shape) else figures.examples(dataset),
         "by_plate": figures.by_plate(index, measured, info.channels),
-        "maps": (plate_maps := maps.plate_maps(index, measured)),
-        "treatment_map": maps.treatment_map(index) if plate_maps else None,
+        "maps": (plate_maps := figures.plate_maps(index, measured)),
+        "treatment_map": figures.treatment_map(index) if plate_maps else None,
         "scatter": figures.control_scatter(controls) if controls else None,
         "contrast": figures.contrast_figure(aucs),
     }

@@ -36,9 +36,8 @@ def scores_figure(scores: Array, null: Array, label: str) -> str:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")  # not 10^x, whose markup figures do not parse
         if len(null):
-            axes.plot(
-                null, np.full(len(null), 1.0), "|", ms=18, mew=1.6, color=REAL, label=f"{len(null)} that do nothing"
-            )
+            words = f"{len(null)} that do nothing"
+            axes.plot(null, np.ones(len(null)), "|", ms=18, mew=1.6, color=REAL, label=words)
         axes.set(xlabel=label, ylabel="compounds")
         axes.legend(frameon=False)
         return svg_uri(figure)
@@ -47,12 +46,11 @@ def scores_figure(scores: Array, null: Array, label: str) -> str:
 def enrichment_figure(curve: Curve, actives: int, n: int) -> str:
     """Share of the known actives among the best of the library, by how many are tested; dashed: at random."""
     screened = np.geomspace(1 / n, 1, 400)
+    best = np.minimum(1, screened * n / actives)
     with style():
         figure = new_figure(9.6, 2.8)
         axes = figure.subplots()
-        axes.plot(
-            screened * n, np.minimum(1, screened * n / actives), color=FAINT, lw=1.2, label="the best there can be"
-        )
+        axes.plot(screened * n, best, color=FAINT, lw=1.2, label="the best there can be")
         axes.plot(screened * n, np.interp(screened, *curve), color=MODEL, lw=1.6, label="this ranking")
         axes.plot(screened * n, screened, "--", color=BASELINE, lw=1, label="at random")
         axes.set(xscale="log", xlim=(1, n), ylim=(0, 1.02), xlabel="compounds tested, best first")
@@ -92,9 +90,8 @@ def chemical_space(smiles: Sequence[str], scores: Array, seen: Sequence[str], se
     prints = fingerprints([*smiles, *seen])
     distances = np.array([DataStructs.BulkTanimotoSimilarity(bits, prints, returnDistance=True) for bits in prints])
     perplexity = min(30.0, max(2.0, (len(prints) - 1) / 4))
-    places = TSNE(metric="precomputed", init="random", perplexity=perplexity, random_state=seed).fit_transform(
-        distances
-    )
+    tsne = TSNE(metric="precomputed", init="random", perplexity=perplexity, random_state=seed)
+    places = tsne.fit_transform(distances)
     n = len(smiles)
     with style():
         figure = new_figure(9.6, 4.6)

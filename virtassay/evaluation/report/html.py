@@ -4,7 +4,7 @@ It holds everything it needs (pictures as data URIs, no script) and loads nothin
 is escaped. Numbers are never recomputed here: they are those of `metrics.json` and the tables beside it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -35,25 +35,19 @@ def _content(judgement: Judgement) -> dict[str, Any]:
     findings = sentences.treatments(effects, judgement.findings)
     generators = tables.in_order(row["generator"] for row in pooled)
     baselines = [b for b in (*judgement.floors, *judgement.informed) if b in generators]
-    lines = [
-        (featurizer, tables.metric_lines(pooled, featurizer, baselines, judgement.glossary))
-        for featurizer in featurizers
-    ]
-    explained = [tables.effect_explained(pooled, featurizer, judgement.floors) for featurizer in featurizers]
-    per_featurizer: Mapping[str, Mapping[str, Any]] = judgement.verdict["per_featurizer"]
-    metrics = tables.in_order(row["metric"] for row in pooled)
+    lines = [(f, tables.metric_lines(pooled, f, baselines, judgement.glossary)) for f in featurizers]
+    explained = [tables.effect_explained(pooled, f, judgement.floors) for f in featurizers]
+    apart = [judgement.verdict["per_featurizer"].get(f, {}).get("apart") for f in featurizers]
+    kinds = tables.in_order(row["metric"].partition(":")[0] for row in pooled)
+    scaled = [(name(f), [line.scaled for line in own]) for f, own in lines]
     return {
         "verdict": judgement.verdict,
         "not_looked_at": sentences.not_looked_at(judgement),
         "names": (judgement.real.info.name, judgement.generated.info.name),
         "counts": _counts(judgement, strata),
         "main_figure": plots.effect_explained_figure(explained),
-        "effect_explained": [
-            (e, per_featurizer.get(f, {}).get("apart")) for e, f in zip(explained, featurizers, strict=True)
-        ],
-        "scaled_figure": dot_plots.scaled_scores([(name(f), [line.scaled for line in own]) for f, own in lines])
-        if lines
-        else None,
+        "effect_explained": list(zip(explained, apart, strict=True)),
+        "scaled_figure": dot_plots.scaled_scores(scaled) if scaled else None,
         "findings": findings[:FINDINGS],
         "n_findings": len(findings),
         "judged": sentences.JUDGED,
@@ -68,10 +62,8 @@ def _content(judgement: Judgement) -> dict[str, Any]:
         "tables": lines,
         "treatments": tables.treatment_lines(effects, strata),
         "effect_featurizers": tables.in_order(effects["featurizer"]),
-        "glossary": [
-            judgement.glossary[kind] for kind in tables.in_order(metric.partition(":")[0] for metric in metrics)
-        ],
-        "fingerprints": [(featurizer, tables.fingerprint(judgement.rows, featurizer)) for featurizer in featurizers],
+        "glossary": [judgement.glossary[kind] for kind in kinds],
+        "fingerprints": [(f, tables.fingerprint(judgement.rows, f)) for f in featurizers],
         "selftest": tables.selftest_table(last_run()),
         "provenance": flat(judgement.provenance),
     }

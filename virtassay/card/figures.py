@@ -46,7 +46,7 @@ def by_plate(index: pl.DataFrame, measured: PixelMeasurements, channels: Sequenc
     kinds = [("i", "mean intensity (% of the range)")]
     kinds += [("f", "focus (slope of the spectrum)")] if np.isfinite(measured.focus).any() else []
     with style():
-        labelled = names.height <= NAMED
+        labelled, many = names.height <= NAMED, wells.height > DRAWN
         figure = new_figure(10.4, 0.7 + 1.25 * len(channels) + (0.8 if labelled else 0.2))
         panels: Any = figure.subplots(len(channels), len(kinds), sharex=True, squeeze=False)
         for c, channel in enumerate(channels):
@@ -54,11 +54,8 @@ def by_plate(index: pl.DataFrame, measured: PixelMeasurements, channels: Sequenc
                 panel = panels[c][k]
                 _shade_batches(panel, names["batch"].to_list())
                 for control, colour, size, order in ((False, "#b9bdc4", 5, 1), (True, MODEL, 7, 2)):
-                    part = wells.filter(pl.col("is_control") == control)
-                    panel.plot(
-                        part["_x"], part[f"{kind}{c}"], ".", color=colour, ms=size, mew=0, zorder=order,
-                        rasterized=wells.height > DRAWN,
-                    )  # fmt: skip
+                    dots = wells.filter(pl.col("is_control") == control).select("_x", f"{kind}{c}")
+                    panel.plot(*dots, ".", color=colour, ms=size, mew=0, zorder=order, rasterized=many)
                 panel.set_title(f"{channel}: {title}" if c == 0 else channel, fontsize=9)
                 panel.margins(y=0.12)
                 panel.set_xlim(-0.6, names.height - 0.4)

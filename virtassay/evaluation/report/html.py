@@ -16,7 +16,6 @@ from virtassay.evaluation.selftest.last_run import last_run
 from virtassay.report.figures import evenly
 from virtassay.report.numbers import flat, name
 from virtassay.report.pages import page
-from virtassay.report.pictures import LARGEST
 
 RIDGES = 6  # treatments whose single cells are shown
 FINDINGS = 100  # lines of the table of what is right and wrong
@@ -95,7 +94,7 @@ def _pictures(
         "n_ladders": n_ladders,
         "channels": judgement.real.info.channels,
         "full_colour": None if source.shift is None else float(source.limits[0, 1]),  # of vectors
-        "shrunk_to": LARGEST if source.shrunk else None,
+        "shrunk_to": source.shrunk_to,
     }
 
 

@@ -46,7 +46,8 @@ class EffectExplained:
 
 def effect_explained_figure(lines: Sequence[EffectExplained]) -> str:
     """Draw the main figure: a line for each featurizer with the model, the best trivial baseline and the replicate."""
-    ends = [x for line in lines for estimate in (line.model, line.best, line.replicate) for x in _ends(estimate)]
+    drawn = [estimate for line in lines for estimate in (line.model, line.best, line.replicate)]
+    ends = [x for estimate in drawn for x in (estimate.value, estimate.lower, estimate.upper) if math.isfinite(x)]
     low = max(min([0.0, *ends]), -1.5) - 0.12
     high = min(max([1.0, *ends]), 2.5) + 0.12
     with figures.style():
@@ -70,10 +71,6 @@ def effect_explained_figure(lines: Sequence[EffectExplained]) -> str:
         figures.named_lines(axes, [line.featurizer for line in lines], 9.5)
         axes.set(xlim=(low, high), xlabel="effect explained")
         return figures.svg_uri(figure)
-
-
-def _ends(estimate: Estimate) -> list[float]:
-    return [x for x in (estimate.value, estimate.lower, estimate.upper) if math.isfinite(x)]
 
 
 def _draw(

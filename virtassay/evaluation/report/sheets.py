@@ -65,9 +65,9 @@ class ImageSource:
         return max(1, round(width * min(1, LARGEST / max(height, width))))
 
     @property
-    def shrunk(self) -> bool:
-        """Whether the pictures are smaller than the images."""
-        return max(self.real.info.image_shape[1:]) > LARGEST
+    def shrunk_to(self) -> int | None:
+        """Length of the longer side in the pictures where that is less than in the images."""
+        return LARGEST if max(self.real.info.image_shape[1:]) > LARGEST else None
 
 
 def image_source(real: Dataset, generated: Dataset) -> ImageSource:
@@ -90,11 +90,11 @@ def large_sheet(
         return StratumSheet(reason, treatment, batch, _sides(source, treatment, batch, heat))
     zoom = max(1, round(104 / source.size))
     count = max(3, min(most, (WIDTH - 90) // ((source.size + GAP) * zoom)))
-    composites = _sides(source, treatment, batch, partial(_picture, source, columns=count, zoom=zoom))
+    composites = _sides(source, treatment, batch, partial(_picture, source, across=count, zoom=zoom))
     zoom = max(1, round(64 / source.size))
     few = max(1, min(4, 300 // ((source.size + GAP) * zoom)))
     channels = tuple(
-        (name, _sides(source, treatment, batch, partial(_picture, source, columns=few, zoom=zoom, channel=channel)))
+        (name, _sides(source, treatment, batch, partial(_picture, source, across=few, zoom=zoom, channel=channel)))
         for channel, name in enumerate(source.real.info.channels if per_channel else ())
     )
     return StratumSheet(reason, treatment, batch, composites, channels)
@@ -104,7 +104,7 @@ def small_sheet(source: ImageSource, treatment: str, batch: str) -> StratumSheet
     """Show a stratum small: real, generated and control side by side."""
     zoom = max(1, round(64 / source.size))
     count = max(1, min(4, 285 // ((source.size + GAP) * zoom)))
-    draw = partial(_heat, source, width=285) if source.shift else partial(_picture, source, columns=count, zoom=zoom)
+    draw = partial(_heat, source, width=285) if source.shift else partial(_picture, source, across=count, zoom=zoom)
     return StratumSheet("", treatment, batch, _sides(source, treatment, batch, draw))
 
 
@@ -144,9 +144,8 @@ def _sides(
 
 def _rows(data: Dataset, treatment: str | None, batch: str) -> Pixels:
     """Rows of a treatment (None: the controls) in a batch, in random order."""
-    what = pl.col("is_control") if treatment is None else pl.col("treatment") == treatment
-    mask = data.index.select((what & (pl.col("batch") == batch)).alias("mask"))["mask"].to_numpy()
-    return _draw(np.flatnonzero(mask), 12)
+    own = pl.col("is_control") if treatment is None else pl.col("treatment") == treatment
+    return _draw(data.index.select((own & (pl.col("batch") == batch)).arg_true()).to_series().to_numpy(), 12)
 
 
 def _draw(rows: Pixels, most: int) -> Pixels:
@@ -154,21 +153,15 @@ def _draw(rows: Pixels, most: int) -> Pixels:
 
 
 def _picture(
-    source: ImageSource,
-    data: Dataset,
-    rows: Pixels,
-    columns: int,
-    zoom: int,
-    channel: int | None = None,
-    lines: int = 1,
+    source: ImageSource, data: Dataset, rows: Pixels, across: int, zoom: int, lines: int = 1, channel: int | None = None
 ) -> Picture | None:
     """Composites, or one channel in grey, of as many of the rows as there are places."""
     if not len(rows):
         return None
-    images, limits = data.images(rows[: lines * columns]), source.limits
+    images, limits = data.images(rows[: lines * across]), source.limits
     if channel is None:
-        return grid(composite(images, source.real.info.channels, limits), columns, zoom)
-    return grid(grey_pixels(images, channel, limits), columns, zoom)
+        return grid(composite(images, source.real.info.channels, limits), across, zoom)
+    return grid(grey_pixels(images, channel, limits), across, zoom)
 
 
 def _heat(source: ImageSource, data: Dataset, rows: Pixels, width: int, mean: bool = True) -> Picture | None:

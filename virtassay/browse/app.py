@@ -27,21 +27,21 @@ POLICY = (
 SAFE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 
-def open_pages(folder: str | Path, beside: str | Path | None = None) -> DatasetPages | ScreenPages:
+def open_pages(folder: str | Path, second: str | Path | None = None) -> DatasetPages | ScreenPages:
     """Open a dataset folder, a generated one, or a screen's. Raises FileNotFoundError or ValueError that says which."""
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}: correct folder=….")
     if (folder / "dataset.json").is_file():
-        return DatasetPages.open(folder, None if beside is None else Path(beside))
+        return DatasetPages.open(folder, None if second is None else Path(second))
     if not (folder / "hits.parquet").is_file():
         inner = sorted(path.parent.name for path in folder.glob("*/dataset.json"))
         hint = f" Did you mean {folder / inner[0]}?" if inner else ""
         raise ValueError(
             f"{folder} has neither dataset.json (a dataset or generated folder) nor hits.parquet (a screen's).{hint}"
         )
-    if beside is not None:
-        raise ValueError(f"{folder} holds the hits of a screen and no images: leave beside={beside} out.")
+    if second is not None:
+        raise ValueError(f"{folder} holds the hits of a screen and no images: leave beside={second} out.")
     return ScreenPages.open(folder)
 
 
@@ -58,23 +58,14 @@ def make_app(pages: DatasetPages | ScreenPages, hosts: Sequence[str]) -> Starlet
     return Starlette(
         routes=own + pages.routes(),
         middleware=[guard, Middleware(BaseHTTPMiddleware, dispatch=with_headers)],
-        exception_handlers={HTTPException: missing, BadQuery: bad, BrokenScreen: missing},
+        exception_handlers=dict.fromkeys((HTTPException, BadQuery, BrokenScreen), refuse),
     )
 
 
-def missing(request: Request, error: Exception) -> Response:
-    """Say what is not there."""
-    if isinstance(error, HTTPException):
-        return _refusal(error.detail, error.status_code)
-    return _refusal(str(error), 404)
-
-
-def bad(request: Request, error: Exception) -> Response:
-    """Say what is wrong with the address."""
-    return _refusal(str(error), 400)
-
-
-def _refusal(message: str, status: int) -> Response:
+def refuse(request: Request, error: Exception) -> Response:
+    """Say what is not there, or what is wrong with the address."""
+    status = 400 if isinstance(error, BadQuery) else 404
+    message, status = (error.detail, error.status_code) if isinstance(error, HTTPException) else (str(error), status)
     return HTMLResponse(page("virtassay.browse", "refusal.html.j2", {"message": message, "status": status}), status)
 
 

@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -43,19 +42,19 @@ class DatasetPages:
     beside: DatasetView | None
 
     @classmethod
-    def open(cls, folder: Path, beside: Path | None) -> Self:
+    def open(cls, folder: Path, second: Path | None) -> Self:
         """Open one dataset folder or two. Raises ValueError where the second shows other channels or numbers."""
         first = DatasetView.of(open_dataset(folder, verify=False))
-        if beside is None:
+        if second is None:
             return cls(first, None)
-        second = DatasetView.of(open_dataset(beside, verify=False))
-        a, b = first.dataset.info, second.dataset.info
+        other = DatasetView.of(open_dataset(second, verify=False))
+        a, b = first.dataset.info, other.dataset.info
         if a.dtype != b.dtype or not set(b.channels) <= set(a.channels):
             raise ValueError(
-                f"{beside} ({b.dtype}, channels {list(b.channels)}) cannot stand beside {folder} ({a.dtype}, channels "
+                f"{second} ({b.dtype}, channels {list(b.channels)}) cannot stand beside {folder} ({a.dtype}, channels "
                 f"{list(a.channels)}): both must have one contrast. Generate for this folder, or leave beside out."
             )
-        return cls(first, second)
+        return cls(first, other)
 
     def side(self, name: str) -> DatasetView:
         """The folder "folder" or "beside". Raises HTTPException 404."""
@@ -96,28 +95,34 @@ class DatasetPages:
         colour = _known("colour", query.colour, columns)
         plate = draw_plate(table, colour, lambda well: query.url("/plates", well=well, page=1))
         place = plates.index(query.plate)
-        content = {"plate": plate, "plates": plates, "columns": columns, "well": None, "image_rows": []}
-        content |= {"before": plates[place - 1] if place else None, "after": (*plates, None)[place + 1]}
+        content = {"plate": plate, "plates": plates, "columns": columns, "well": None, "image_rows": [],
+                   "before": plates[place - 1] if place else None, "after": (*plates, None)[place + 1]}  # fmt: skip
         if query.well:
-            rows = view.rows(Query(plate=query.plate, well=query.well))
-            if not len(rows):
-                raise HTTPException(404, f"plate {query.plate!r} has no well {query.well!r}.")
-            content |= {"well": view.line(int(rows[0])), "image_rows": self._well(rows)}
+            content |= self._well(query)
         return self._page("plates", "/plates", query, content)
 
-    def _well(self, rows: NDArray[np.int64]) -> list[ImageRow]:
+    def _well(self, query: Query) -> dict[str, Any]:
         """A well's images, other ones of its batch and treatment from the folder beside, and controls of its batch."""
-        first = self.folder.line(int(rows[0]))
-        image_rows = [ImageRow("folder", f"{self.label('folder')}, this well", _some(rows, 2 * IN_A_ROW), len(rows))]
-        matched = (pl.col("batch") == first["batch"]) & (pl.col("treatment") == first["treatment"])
+        in_well = (pl.col("plate") == query.plate) & (pl.col("well") == query.well)
+        image_rows = [self._image_row("folder", in_well, 2 * IN_A_ROW, ", this well")]
+        if not image_rows[0].total:
+            raise HTTPException(404, f"plate {query.plate!r} has no well {query.well!r}.")
+        well = self.folder.line(image_rows[0].rows[0])
         if self.beside is not None:
-            generated = self.beside.where(matched)
-            image_rows.append(ImageRow("beside", self.label("beside"), _some(generated, 2 * IN_A_ROW), len(generated)))
-        return image_rows if first["is_control"] else [*image_rows, self._controls(first["batch"])]
+            alike = (pl.col("batch") == well["batch"]) & (pl.col("treatment") == well["treatment"])
+            image_rows.append(self._image_row("beside", alike, 2 * IN_A_ROW))
+        if not well["is_control"]:
+            image_rows.append(self._controls(well["batch"]))
+        return {"well": well, "image_rows": image_rows}
 
     def _controls(self, batch: str) -> ImageRow:
-        rows = self.folder.where((pl.col("batch") == batch) & pl.col("is_control"))
-        return ImageRow("folder", f"{self.label('folder')} controls", _some(rows, IN_A_ROW), len(rows))
+        return self._image_row("folder", (pl.col("batch") == batch) & pl.col("is_control"), IN_A_ROW, " controls")
+
+    def _image_row(self, side: str, chosen: pl.Expr, most: int, words: str = "") -> ImageRow:
+        """At most some images of a side, spread over wells: every k-th row."""
+        rows = self.side(side).where(chosen)
+        some = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
+        return ImageRow(side, self.label(side) + words, some.tolist(), len(rows))
 
     def by_treatment(self, request: Request) -> Response:
         """A perturbation at one of its doses: for each batch controls, real and generated images in rows."""
@@ -138,14 +143,9 @@ class DatasetPages:
         return self._page("treatments", "/treatments", query, content)
 
     def _image_rows(self, treatment: str, batch: str, split: str) -> list[ImageRow]:
-        matched = (pl.col("batch") == batch) & (pl.col("treatment") == treatment)
-        image_rows: list[ImageRow] = []
-        for side in self.sides:
-            view = self.side(side)
-            chosen = matched & (pl.col("split") == split) if split and side == "folder" else matched
-            rows = view.where(chosen)
-            image_rows.append(ImageRow(side, self.label(side), _some(rows, IN_A_ROW), len(rows)))
-        return [self._controls(batch), *image_rows]
+        every = (pl.col("batch") == batch) & (pl.col("treatment") == treatment)
+        chosen = {"folder": every & (pl.col("split") == split) if split else every, "beside": every}
+        return [self._controls(batch), *(self._image_row(side, chosen[side], IN_A_ROW) for side in self.sides)]
 
     def images(self, request: Request) -> Response:
         """The images that the filters keep, a page at a time."""
@@ -191,9 +191,9 @@ class DatasetPages:
         view = self.folder
         if query.channel:
             _known("channel", query.channel, view.dataset.info.channels)
-        shared = {"query": query, "tabs": TABS, "tab": tab, "title": view.dataset.root.name, "folders": self}
-        shared |= {"info": view.dataset.info, "batches": view.values("batch"), "splits": view.values("split")}
-        shared |= {"most": OPTIONS}
+        shared = {"query": query, "tabs": TABS, "tab": tab, "title": view.dataset.root.name, "folders": self,
+                  "info": view.dataset.info, "batches": view.values("batch"), "splits": view.values("split"),
+                  "most": OPTIONS}  # fmt: skip
         return HTMLResponse(page("virtassay.browse", f"{template}.html.j2", shared | content))
 
 
@@ -213,8 +213,3 @@ def _known(field: str, value: str, known: Sequence[str], first: str = "") -> str
         hint = f" There are {', '.join(near)}." if near else ""
         raise HTTPException(404, f"there is no {field} {value!r} in this folder.{hint}")
     return value
-
-
-def _some(rows: NDArray[np.int64], most: int) -> list[int]:
-    """Spread over wells: every k-th row."""
-    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)].tolist()

@@ -14,7 +14,7 @@ from PIL import Image
 from virtassay.browse.query import Query
 from virtassay.data.dataset.store import Dataset
 from virtassay.report.heatmaps import are_vectors
-from virtassay.report.pictures import composite, display_limits, greys
+from virtassay.report.pictures import composite, display_limits, grey_pixels
 from virtassay.report.plates import ordered_treatments
 
 SAMPLED, PIXELS = 256, 1 << 20  # images, and pixels of a channel, that contrast is measured on
@@ -103,8 +103,7 @@ class DatasetView:
         """Paint one image, the composite or one channel in grey, no larger than `pixels` (0: as it is)."""
         image, channels = self.dataset.images(np.array([row])), self.dataset.info.channels
         if channel:
-            number = channels.index(channel)
-            painted = (greys(image[:, [number]], limits[[number]])[0, 0] * 255).round().astype(np.uint8)
+            painted = grey_pixels(image, channels.index(channel), limits)[0]
         else:
             painted = composite(image, channels, limits)[0]
         picture, buffer = Image.fromarray(painted), io.BytesIO()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import matplotlib
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 from matplotlib.colors import to_hex
 
 from virtassay.report.plates import placed_wells, plate_format, row_letters
@@ -44,12 +45,8 @@ class PlateMap:
 
 def colourable(table: pl.DataFrame) -> list[str]:
     """The columns that wells can be coloured by: the treatment, how many images there are, and all plain ones."""
-    plain = [
-        name
-        for name, kind in table.schema.items()
-        if not kind.is_nested() and name not in ("plate", "well", *OF_IMAGES)
-    ]
-    return list(dict.fromkeys(["treatment", "images", *plain]))
+    plain = table.drop("plate", "well", *OF_IMAGES, strict=False).select(~cs.nested())
+    return list(dict.fromkeys(["treatment", "images", *plain.columns]))
 
 
 def draw_plate(table: pl.DataFrame, colour: str, url: Callable[[str], str]) -> PlateMap:
@@ -65,12 +62,9 @@ def draw_plate(table: pl.DataFrame, colour: str, url: Callable[[str], str]) -> P
     else:
         text = pl.col(colour).cast(pl.String)
         value = pl.when(text.n_unique() == 1).then(text.first()).otherwise(pl.lit("mixed"))
-    treatments = pl.col("treatment").unique(maintain_order=True)
+    treatments = pl.col("treatment").unique(maintain_order=True).head(3).str.join(" / ")
     wells = table.group_by("plate", "well").agg(
-        value=value,
-        treatments=treatments.head(3).str.join(" / "),
-        images=pl.len(),
-        is_control=pl.col("is_control").all(),
+        pl.col("is_control").all(), value=value, treatments=treatments, images=pl.len()
     )
     wells = wells.sort("well")
     on_plate = placed_wells(wells)
@@ -82,25 +76,22 @@ def draw_plate(table: pl.DataFrame, colour: str, url: Callable[[str], str]) -> P
         on_plate = wells.with_columns(row=number // ACROSS, column=number % ACROSS + 1)
     colours, legend = (_scale if numeric else _classes)(on_plate["value"].to_list())
     pitch = PITCH if columns <= 24 else PITCH // 2
-    map_wells = tuple(
-        MapWell(
-            line["well"],
-            30 + pitch * line["column"] - pitch // 2,
-            18 + pitch * line["row"] + pitch // 2,
-            shade,
-            _label(line, colour),
-            line["is_control"],
-            url(line["well"]),
-        )
-        for line, shade in zip(on_plate.iter_rows(named=True), colours, strict=True)
-    )
+
+    def centre(row: int, column: int) -> tuple[int, int]:
+        return 30 + pitch * column + pitch // 2, 18 + pitch * row + pitch // 2
+
+    map_wells: list[MapWell] = []
+    for line, shade in zip(on_plate.iter_rows(named=True), colours, strict=True):
+        place = centre(line["row"], line["column"] - 1)
+        label, address = _label(line, colour), url(line["well"])
+        map_wells.append(MapWell(line["well"], *place, shade, label, line["is_control"], address))
     heads: list[tuple[int, int, str]] = []
     if named:
         every = 1 if pitch == PITCH else 2
-        heads += [(14, 18 + pitch * row + pitch // 2, row_letters(row)) for row in range(0, rows, every)]
-        heads += [(30 + pitch * column + pitch // 2, 10, str(column + 1)) for column in range(0, columns, every)]
+        heads += [(14, centre(row, 0)[1], row_letters(row)) for row in range(0, rows, every)]
+        heads += [(centre(0, column)[0], 10, str(column + 1)) for column in range(0, columns, every)]
     return PlateMap(
-        wells=map_wells,
+        wells=tuple(map_wells),
         width=34 + pitch * columns,
         height=22 + pitch * rows,
         radius=pitch // 2 - 2,

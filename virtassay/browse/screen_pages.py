@@ -98,17 +98,11 @@ class ScreenPages:
         hit = self.hits.filter(pl.col("rank") == rank)
         if not hit.height:
             raise HTTPException(404, f"there is no hit of rank {text[:20]!r}; there are {self.hits.height}.")
-        line = hit.row(0, named=True)
-        ranks = self.hits["rank"]
-        at = int(ranks.search_sorted(line["rank"]))
-        content = {
-            "line": line,
-            "drawing": _drawing(line["smiles"], 360, 240),
-            "curve": self._curve(line),
-            "before": ranks[at - 1] if at else None,
-            "after": ranks[at + 1] if at + 1 < len(ranks) else None,
-            "facts": {key: value for key, value in line.items() if key not in LISTS},
-        }
+        line, ranks = hit.row(0, named=True), self.hits["rank"].to_list()
+        at = ranks.index(line["rank"])
+        content = {"line": line, "drawing": _drawing(line["smiles"], 360, 240), "curve": self._curve(line),
+                   "facts": {key: value for key, value in line.items() if key not in LISTS},
+                   "before": ranks[at - 1] if at else None, "after": (*ranks, None)[at + 1]}  # fmt: skip
         return self._page("hit", "/hits", query, content)
 
     def _curve(self, line: dict[str, Any]) -> str | None:

@@ -8,7 +8,7 @@ import socket
 log = logging.getLogger(__name__)
 
 
-def browse(folder: str, beside: str | None = None, host: str = "127.0.0.1", port: int = 8765) -> None:
+def browse(folder: str, second: str | None = None, host: str = "127.0.0.1", port: int = 8765) -> None:
     """Show a dataset, generated or screen's folder in the browser until Ctrl-C; port 0 takes any that is free.
 
     Raises ValueError or FileNotFoundError for the folder or a missing extra, OSError for the address.
@@ -21,7 +21,7 @@ def browse(folder: str, beside: str | None = None, host: str = "127.0.0.1", port
         if error.name is None or error.name.partition(".")[0] not in ("starlette", "uvicorn"):
             raise
         raise ValueError(f'browsing needs the package {error.name}: pip install "virtassay[browse]".') from error
-    pages = open_pages(folder, beside)
+    pages = open_pages(folder, second)
     listener = listen(host, port)
     own = is_loopback(host)
     if not own:

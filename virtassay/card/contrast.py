@@ -13,15 +13,7 @@ from virtassay.card.measurements import PixelMeasurements
 from virtassay.data.dataset.store import Dataset
 from virtassay.evaluation.evaluation_set import at_most, generator_for
 from virtassay.evaluation.featurizers.cells import CellStatistics
-from virtassay.evaluation.metrics.explained import (
-    BATCHES,
-    BRIGHTNESS,
-    CELL_COUNT,
-    IMAGES,
-    TREATMENTS,
-    Contrast,
-    explained,
-)
+from virtassay.evaluation.metrics import explained
 from virtassay.evaluation.space import FeatureSpace
 from virtassay.report.figures import evenly
 
@@ -46,7 +38,7 @@ class Share:
     explained: float | None
 
 
-def draw_contrasts(index: pl.DataFrame, most: int) -> list[Contrast]:
+def draw_contrasts(index: pl.DataFrame, most: int) -> list[explained.Contrast]:
     """Draw treated and control images of at most TREATMENTS treatments, evenly over their names; `most` images in all.
 
     From at most BATCHES batches that hold both. Treatments in a single well are left out.
@@ -56,14 +48,14 @@ def draw_contrasts(index: pl.DataFrame, most: int) -> list[Contrast]:
     treated = index.filter(~pl.col("is_control") & pl.col("batch").is_in(control["batch"].unique().implode()))
     wells = treated.group_by("treatment").agg(pl.col("_well").n_unique())
     names = wells.filter(pl.col("_well") > 1)["treatment"].sort()
-    chosen = evenly(len(names), TREATMENTS)
-    each = min(IMAGES, most // (2 * max(1, len(chosen))))
+    chosen = evenly(len(names), explained.TREATMENTS)
+    each = min(explained.IMAGES, most // (2 * max(1, len(chosen))))
     return [_contrast(name, treated, control, each) for name in names.gather(chosen)]
 
 
-def _contrast(name: str, treated: pl.DataFrame, control: pl.DataFrame, each: int) -> Contrast:
+def _contrast(name: str, treated: pl.DataFrame, control: pl.DataFrame, each: int) -> explained.Contrast:
     own = treated.filter(pl.col("treatment") == name)
-    batches = own["batch"].unique().sort().head(BATCHES).to_list()
+    batches = own["batch"].unique().sort().head(explained.BATCHES).to_list()
     parts: list[pl.DataFrame] = []
     for table in (own, control):
         for number, batch in enumerate(batches):
@@ -72,18 +64,11 @@ def _contrast(name: str, treated: pl.DataFrame, control: pl.DataFrame, each: int
             kept = at_most(rows, max(1, each // len(batches)), rng)
             parts.append(table[kept].select("_row", "_well", _treated=pl.lit(table is own), _batch=pl.lit(number)))
     images = pl.concat(parts)
-    return Contrast(
-        treatment=name,
-        side="real",
-        rows=images["_row"].to_numpy().astype(np.int64),
-        treated=images["_treated"].to_numpy(),
-        batch=images["_batch"].to_numpy().astype(np.int64),
-        well=images["_well"].to_numpy().astype(np.int64),
-        confounders={},
-    )
+    rows, well, number = (images[column].to_numpy().astype(np.int64) for column in ("_row", "_well", "_batch"))
+    return explained.Contrast(name, "real", rows, images["_treated"].to_numpy(), number, well, confounders={})
 
 
-def contrast_aucs(contrasts: list[Contrast], dataset: Dataset, measured: PixelMeasurements) -> pl.DataFrame:
+def contrast_aucs(contrasts: list[explained.Contrast], dataset: Dataset, measured: PixelMeasurements) -> pl.DataFrame:
     """One row per treatment and confounder: the AUCs of `explained`, whose rows of the dataset have been measured.
 
     Brightness: the mean intensity of each channel. Cell count: the column cells_in_field where there is one, else the
@@ -91,15 +76,13 @@ def contrast_aucs(contrasts: list[Contrast], dataset: Dataset, measured: PixelMe
     """
     intensity = measured.intensity
     if intensity is None:
-        return explained([], _space(measured, len(dataset)))
-    confounded: list[Contrast] = []
-    counts = _cells(dataset, contrasts)
-    for contrast, count in zip(contrasts, counts, strict=True):
-        confounders = {BRIGHTNESS: intensity[measured.position(contrast.rows)]}
-        if count is not None:
-            confounders[CELL_COUNT] = count
+        return explained.explained([], _space(measured, len(dataset)))
+    confounded: list[explained.Contrast] = []
+    for contrast, count in zip(contrasts, _cells(dataset, contrasts), strict=True):
+        confounders = {explained.BRIGHTNESS: intensity[measured.position(contrast.rows)]}
+        confounders |= {} if count is None else {explained.CELL_COUNT: count}
         confounded.append(replace(contrast, confounders=confounders))
-    return explained(confounded, _space(measured, len(dataset)))
+    return explained.explained(confounded, _space(measured, len(dataset)))
 
 
 def _space(measured: PixelMeasurements, n_images: int) -> FeatureSpace:
@@ -108,7 +91,7 @@ def _space(measured: PixelMeasurements, n_images: int) -> FeatureSpace:
     return FeatureSpace("pixels", position, measured.features, np.ones(measured.features.shape[1]), [], 0)
 
 
-def _cells(dataset: Dataset, contrasts: list[Contrast]) -> list[NDArray[np.float64] | None]:
+def _cells(dataset: Dataset, contrasts: list[explained.Contrast]) -> list[NDArray[np.float64] | None]:
     """The number of cells in each image of each contrast, (n, 1), or None where it cannot be counted."""
     if "cells_in_field" in dataset.index.columns:
         column = dataset.index["cells_in_field"].cast(pl.Float64).to_numpy()

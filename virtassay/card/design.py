@@ -7,46 +7,38 @@ from rdkit import Chem, rdBase
 
 from virtassay.report.plates import placed_wells, plate_format
 
+FEW = 4  # control wells of a plate: the mean of fewer is as uncertain as half of what they differ by
 Lines = list[dict[str, Any]]
+WELL = pl.struct("plate", "well")
+COUNTS = {
+    "images": pl.len(),
+    "wells": WELL.n_unique(),
+    "plates": pl.col("plate").n_unique(),
+    "batches": pl.col("batch").n_unique(),
+    "treatments": pl.col("treatment").filter(~pl.col("is_control")).n_unique(),
+    "control_wells": WELL.filter("is_control").n_unique(),
+}
 
 
 def totals(index: pl.DataFrame) -> dict[str, int]:
     """How many there are of everything."""
-    return {
-        "images": index.height,
-        "wells": _wells(index),
-        "plates": index["plate"].n_unique(),
-        "batches": index["batch"].n_unique(),
-        "perturbations": index.filter(~pl.col("is_control"))["perturbation"].explode(empty_as_null=False).n_unique(),
-        "treatments": index.filter(~pl.col("is_control"))["treatment"].n_unique(),
-        "control_images": int(index["is_control"].sum()),
-        "control_wells": _wells(index.filter("is_control")),
-    }
+    treated = index.filter(~pl.col("is_control"))["perturbation"].explode(empty_as_null=False)
+    counts = index.select(**COUNTS).row(0, named=True)
+    counts |= {"perturbations": treated.n_unique(), "control_images": int(index["is_control"].sum())}
+    order = ("images", "wells", "plates", "batches", "perturbations", "treatments", "control_images", "control_wells")
+    return {name: counts[name] for name in order}
 
 
 def by(index: pl.DataFrame, *names: str) -> pl.DataFrame:
     """Count images, wells, plates, batches, treatments and control wells for each value of some columns."""
-    well = pl.struct("plate", "well")
-    return (
-        index.group_by(*names, maintain_order=True)
-        .agg(
-            images=pl.len(),
-            wells=well.n_unique(),
-            plates=pl.col("plate").n_unique(),
-            batches=pl.col("batch").n_unique(),
-            treatments=pl.col("treatment").filter(~pl.col("is_control")).n_unique(),
-            control_wells=well.filter("is_control").n_unique(),
-        )
-        .sort(*names, nulls_last=True)
-    )
+    return index.group_by(*names, maintain_order=True).agg(**COUNTS).sort(*names, nulls_last=True)
 
 
 def doses(index: pl.DataFrame) -> Lines:
     """One line for each perturbation of treated wells (a combination is one), with its doses in µM and their images."""
     treated = index.filter(~pl.col("is_control")).with_columns(name=pl.col("perturbation").list.sort().list.join(" + "))
-    if "dose_um" not in index.columns:
-        treated = treated.with_columns(dose_um=pl.lit(None, pl.List(pl.Float64)))
-    per_dose = treated.group_by("name", "dose_um").agg(images=pl.len(), wells=pl.struct("plate", "well").n_unique())
+    dose = "dose_um" if "dose_um" in index.columns else pl.lit(None, pl.List(pl.Float64)).alias("dose_um")
+    per_dose = treated.group_by("name", dose).agg(images=pl.len(), wells=WELL.n_unique())
     return (
         per_dose.sort("name", pl.col("dose_um").list.sum())
         .group_by("name", maintain_order=True)
@@ -99,7 +91,7 @@ def layout(index: pl.DataFrame) -> dict[str, Any] | None:
         "format": rows * columns,
         "control_wells_on_edge": share.get(True),
         "treated_wells_on_edge": share.get(False),
-        "wells_not_placed": _wells(index) - wells.height,
+        "wells_not_placed": index.select(WELL.n_unique()).item() - wells.height,
     }
 
 
@@ -115,9 +107,6 @@ def confounding(index: pl.DataFrame) -> dict[str, Any]:
         "plates_of_few_controls": plates.filter(pl.col("control_wells").is_between(1, FEW - 1))["plate"].to_list(),
         "treatments_in_one_batch": treated.filter(pl.col("batch") == 1).height if batches.height > 1 else None,
     }
-
-
-FEW = 4  # control wells of a plate: the mean of fewer is as uncertain as half of what they differ by
 
 
 def molecules(index: pl.DataFrame) -> dict[str, Any] | None:
@@ -148,7 +137,3 @@ def molecules(index: pl.DataFrame) -> dict[str, Any] | None:
         "structures": len(named),
         "same_structure": sorted(sorted(names) for names in named.values() if len(names) > 1),
     }
-
-
-def _wells(index: pl.DataFrame) -> int:
-    return index.select(pl.struct("plate", "well").n_unique()).item()

@@ -11,6 +11,7 @@ from virtassay.data.dataset.store import Dataset
 
 CHUNK = 512
 SHOWN = 20
+ACROSS = {"across_wells": "well_id", "across_treatments": "treatment", "across_splits": "split"}
 
 
 def duplicates(dataset: Dataset) -> dict[str, Any]:
@@ -33,19 +34,15 @@ def duplicates(dataset: Dataset) -> dict[str, Any]:
     )
     groups = copies.group_by("group", maintain_order=True).agg(
         pl.col("image_id", "plate", "well", "treatment", "split"),
-        **{f"across_{name}s": pl.col(of).n_unique() > 1 for name, of in _ACROSS.items()},
+        **{name: pl.col(of).n_unique() > 1 for name, of in ACROSS.items()},
     )
-    across = [f"across_{name}s" for name in _ACROSS]
     return {
         "n_images": len(twice),
         "n_groups": groups.height,
-        **{name: int(groups[name].sum()) for name in across},
-        "groups": groups.sort(*reversed(across), descending=True, maintain_order=True)
+        **{name: int(groups[name].sum()) for name in ACROSS},
+        "groups": groups.sort(*reversed(ACROSS), descending=True, maintain_order=True)
         .head(SHOWN)
-        .drop("group", *across)
+        .drop("group", *ACROSS)
         .with_columns(pl.col(pl.List(pl.String)).list.head(5))
         .to_dicts(),
     }
-
-
-_ACROSS = {"well": "well_id", "treatment": "treatment", "split": "split"}

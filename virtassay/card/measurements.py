@@ -120,11 +120,7 @@ def _means(index: pl.DataFrame, measured: PixelMeasurements, channels: tuple[str
         own = own & control if (own & control).any() else own
         values = (measured.intensity[own], measured.focus[own], 100 * measured.saturated[own])
         means[str(name)] = {
-            what: {c: _finite(x) for c, x in zip(channels, value.mean(0), strict=True)}
+            what: {c: float(x) if np.isfinite(x) else None for c, x in zip(channels, value.mean(0), strict=True)}
             for what, value in zip(MEASURES, values, strict=True)
         }
     return means
-
-
-def _finite(x: float) -> float | None:
-    return float(x) if np.isfinite(x) else None

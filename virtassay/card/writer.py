@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from virtassay import __version__
-from virtassay.card import contrast, design, figures, maps
+from virtassay.card import contrast, design, figures
 from virtassay.card.batches import ControlWells, batch_effects, control_wells
 from virtassay.card.duplicates import duplicates
 from virtassay.card.measurements import PixelMeasurements, draw_rows, measure, plates
@@ -65,8 +65,9 @@ def write(folder: str | Path) -> Path:
     measured = measure(dataset, np.unique(np.concatenate([sample, *(c.rows for c in contrasts)])))
     controls = control_wells(index[measured.rows], measured.features)
     aucs = contrast.contrast_aucs(contrasts, dataset, measured)
+    cell_types = index["cell_type"].drop_nulls().unique().sort().to_list() if "cell_type" in index.columns else []
     card: dict[str, Any] = {
-        "dataset": asdict(info) | {"cell_types": _unique(index, "cell_type")},
+        "dataset": asdict(info) | {"cell_types": cell_types},
         "warnings": [],
         "counts": design.totals(index),
         "batches": design.by(index, "batch").drop("batches").to_dicts(),
@@ -89,7 +90,8 @@ def write(folder: str | Path) -> Path:
     }
     card["warnings"] = warnings(card)
     pictures = _pictures(dataset, measured, controls, aucs)
-    facts = {"card": card, "pictures": pictures, "listed": LISTED, "folded_at": FOLDED, "origin": flat(_origin(card))}
+    origin = flat({"virtassay": __version__, "scaling": info.scaling, **(info.provenance or {})})
+    facts = {"card": card, "pictures": pictures, "listed": LISTED, "folded_at": FOLDED, "origin": origin}
     write_text(dataset.root / "card.json", as_json({"format": "virtassay-card", "version": 1, "keys": KEYS, **card}))
     path = write_text(dataset.root / "card.html", page("virtassay.card", "card.html.j2", facts))
     for sentence in card["warnings"]:
@@ -103,21 +105,13 @@ def _pictures(
 ) -> dict[str, Any]:
     index, info = dataset.index, dataset.info
     return {
-        "examples": None if are_vectors(info.image_shape) else maps.examples(dataset),
+        "examples": None if are_vectors(info.image_shape) else figures.examples(dataset),
         "by_plate": figures.by_plate(index, measured, info.channels),
-        "maps": (plate_maps := maps.plate_maps(index, measured)),
-        "treatment_map": maps.treatment_map(index) if plate_maps else None,
+        "maps": (plate_maps := figures.plate_maps(index, measured)),
+        "treatment_map": figures.treatment_map(index) if plate_maps else None,
         "scatter": figures.control_scatter(controls) if controls else None,
         "contrast": figures.contrast_figure(aucs),
     }
-
-
-def _unique(index: pl.DataFrame, column: str) -> list[str]:
-    return index[column].drop_nulls().unique().sort().to_list() if column in index.columns else []
-
-
-def _origin(card: dict[str, Any]) -> dict[str, Any]:
-    return {"virtassay": __version__, "scaling": card["dataset"]["scaling"], **(card["dataset"]["provenance"] or {})}
 
 
 def _audit(path: Path) -> dict[str, Any] | None:

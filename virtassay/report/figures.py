@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -40,6 +41,34 @@ def style() -> Any:
 def new_figure(width: float, height: float) -> Any:
     """An empty figure, in inches."""
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def dashed(axes: Any, *places: float) -> None:
+    """Draw a dashed line down a plot at each place."""
+    for x in places:
+        axes.axvline(x, color=SOFT, lw=0.8, ls=(0, (4, 3)), zorder=0)
+
+
+def named_lines(axes: Any, names: Sequence[str], size: float = 9.0) -> None:
+    """Name the lines of a plot on its y axis, the first on top; every second line is shaded."""
+    for y in range(1, len(names), 2):
+        axes.axhspan(y - 0.5, y + 0.5, color=BAND, zorder=-2, lw=0)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    only_names(axes, range(len(names)), names, size)
+
+
+def only_names(axes: Any, places: Sequence[float], names: Sequence[str], size: float) -> None:
+    """Put names on a y axis in the place of its ticks and its line."""
+    axes.set_yticks(places, names, color=REAL, fontsize=size)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def legend_above(figure: Any, axes: Any, keys: Sequence[tuple[str, str, float, str]]) -> None:
+    """Explain (marker, colour, size, words) above a figure."""
+    for marker, colour, size, label in keys:
+        axes.plot([], [], marker, color=colour, ms=size, mew=1.2 if marker == "|" else 0, label=label)
+    figure.legend(loc="outside upper left", ncols=len(keys), frameon=False, handletextpad=0.2, columnspacing=1.6)
 
 
 def data_uri(kind: str, data: bytes) -> str:

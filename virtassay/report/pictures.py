@@ -67,6 +67,11 @@ def greys(images: np.ndarray, limits: np.ndarray | None = None) -> np.ndarray:
     return np.clip((images - low) / (high - low), 0, 1)
 
 
+def grey_pixels(images: np.ndarray, channel: int, limits: np.ndarray) -> np.ndarray:
+    """Stretch one channel of images (n, c, h, w) to (n, h, w) uint8."""
+    return (255 * greys(images[:, [channel]], limits[[channel]])[:, 0]).round().astype(np.uint8)
+
+
 def composite(images: np.ndarray, channels: Sequence[str], limits: np.ndarray | None = None) -> np.ndarray:
     """Mix the channels of images (n, c, h, w) in their stains' colours: (n, h, w, 3) uint8."""
     mixed = np.einsum("nchw,cd->nhwd", greys(images, limits), stain_colours(channels))
@@ -182,10 +187,8 @@ def treatment_sheet(path: Path, dataset: IndexedImages, title: str = "", columns
 
 def _strip(images: np.ndarray, channels: Sequence[str], limits: np.ndarray, per_channel: bool, zoom: int) -> np.ndarray:
     tiles = list(composite(images, channels, limits))
-    if per_channel and len(images):
-        grey = (greys(images[:2], limits) * 255).round().astype(np.uint8)
-        for channel in range(images.shape[1]):
-            tiles += [np.repeat(image[channel][..., None], 3, axis=-1) for image in grey]
+    for channel in range(images.shape[1]) if per_channel and len(images) else ():
+        tiles += [np.repeat(grey[..., None], 3, axis=-1) for grey in grey_pixels(images[:2], channel, limits)]
     size = (images.shape[2] * zoom, images.shape[3] * zoom)
     strip = np.full((size[0], max(1, len(tiles)) * (size[1] + GAP), 3), 255, np.uint8)
     for number, tile in enumerate(tiles):

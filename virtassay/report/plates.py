@@ -4,12 +4,9 @@ from pathlib import Path
 from typing import IO
 
 import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 _FORMATS = ((8, 12), (16, 24), (32, 48))  # rows × columns of 96, 384 and 1,536 wells
@@ -53,13 +50,12 @@ def plate_layout(path: Path | IO[bytes], index: pl.DataFrame, most: int = 12) ->
     wells = placed_wells(index)
     plates = wells["plate"].unique(maintain_order=True).to_list()[:most]
     treatments = ordered_treatments(wells)["treatment"].to_list()
-    colour = dict(zip(treatments, plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(treatments))), strict=True))
+    colour = dict(zip(treatments, matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, len(treatments))), strict=True))
     columns = max(1, min(3, len(plates)))
     height = max(1, -(-len(plates) // columns))
     legend = min(len(treatments), 40)
-    figure, axes = plt.subplots(
-        height, columns, figsize=(5 * columns + 3, max(3.6 * height, 0.17 * legend)), squeeze=False
-    )
+    figure = Figure(figsize=(5 * columns + 3, max(3.6 * height, 0.17 * legend)))
+    axes = figure.subplots(height, columns, squeeze=False)
     for axis in axes.flat[len(plates) :]:
         axis.set_axis_off()
     for axis, plate in zip(axes.flat, plates, strict=False):
@@ -84,7 +80,6 @@ def plate_layout(path: Path | IO[bytes], index: pl.DataFrame, most: int = 12) ->
     figure.tight_layout(rect=(0, 0, 1 - 3 / (5 * columns + 3), 1))
     figure.legend(handles=handles, loc="center right", fontsize=7, frameon=False)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def row_letters(row: int) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from virtassay.evaluation.report.dot_plots import draw_clipped
 from virtassay.evaluation.report.plots import Estimate
-from virtassay.report.figures import BAND, BASELINE, REAL, new_figure, style, svg_uri
+from virtassay.report.figures import BAND, BASELINE, REAL, new_figure, only_names, style, svg_uri
 
 # Okabe and Ito, distinct for all
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
@@ -54,21 +55,13 @@ def dot_plot(lanes: Sequence[Lane], label: str) -> str:
         )
         axes.set(xlim=(low, high), ylim=(len(lanes) * height - 1, -1), xlabel=label)
         middle = [number * height + (len(names) - 1) / 2 for number in range(len(lanes))]
-        axes.set_yticks(middle, [lane.featurizer for lane in lanes], color=REAL, fontsize=9.5)
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
+        only_names(axes, middle, [lane.featurizer for lane in lanes], 9.5)
         return svg_uri(figure)
 
 
 def _dot(axes: Any, mark: Estimate, y: int, place: int, limits: tuple[float, float]) -> None:
     colour = COLOURS[place % 7]
-    if not math.isfinite(mark.value):
+    if math.isfinite(mark.value):
+        draw_clipped(axes, mark, y, colour, MARKERS[place % 7], limits)
+    else:
         axes.text(limits[0] + 0.01, y, "n/a", color=colour, va="center", fontsize=7.5)
-        return
-    if math.isfinite(mark.lower) and math.isfinite(mark.upper):
-        axes.plot(np.clip([mark.lower, mark.upper], *limits), [y, y], color=colour, lw=1.6, solid_capstyle="butt")
-    inside = limits[0] < mark.value < limits[1]
-    marker = MARKERS[place % 7] if inside else "<" if mark.value <= limits[0] else ">"
-    axes.plot(
-        np.clip(mark.value, *limits), y, marker, color=colour, ms=6, mew=0.7, mec="white", zorder=3, clip_on=False
-    )

@@ -8,7 +8,7 @@ import polars as pl
 from virtassay.evaluation.report import plots, sheets, tables
 from virtassay.evaluation.report.sentences import Finding
 from virtassay.report.figures import evenly
-from virtassay.report.numbers import name, number
+from virtassay.report.numbers import number
 
 WORST = 5
 GALLERY = 16  # treatments shown small
@@ -68,11 +68,8 @@ def worst_sheets(
 
 def small_sheets(source: sheets.ImageSource, strata: pl.DataFrame, shown: set[str]) -> list[SheetAndFacts]:
     """Show every other treatment once, evenly spaced over the strength of the effect when there are too many."""
-    rest = (
-        strata.filter(~pl.col("treatment").is_in(list(shown)))
-        .unique("treatment", keep="first", maintain_order=True)
-        .to_dicts()
-    )
+    fresh = strata.filter(~pl.col("treatment").is_in(list(shown)))
+    rest = fresh.unique("treatment", keep="first", maintain_order=True).to_dicts()
     most = max(2, min(GALLERY, PIXELS // (12 * source.size**2)))
     taken = [rest[i] for i in evenly(len(rest), most)]
     return [(sheets.small_sheet(source, stratum["treatment"], stratum["batch"]), _facts(stratum)) for stratum in taken]
@@ -91,24 +88,15 @@ def ladders(source: sheets.ImageSource, effects: pl.DataFrame) -> tuple[list[tup
         .to_dicts()
     )
     most = max(1, min(LADDERS, PIXELS // (24 * source.size**2)))
-    return [_ladder(source, dosed, entry["perturbation"], entry["batch"]) for entry in series[:most]], len(series)
-
-
-def _ladder(
-    source: sheets.ImageSource, dosed: pl.DataFrame, perturbation: str, batch: str
-) -> tuple[sheets.DoseLadder, str]:
-    in_series = (pl.col("perturbation") == perturbation) & (pl.col("batch") == batch)
-    own = dosed.filter(in_series).sort("dose_um", "treatment")
-    combined = " + " in perturbation
-    steps = own.unique("treatment", keep="first", maintain_order=True).select("treatment", "dose_um").iter_rows()
-    labelled = [(treatment if combined else f"{dose:g} µM", treatment) for treatment, dose in steps]
-    columns = ("dose_um", "true_effect", "generated_effect")
-    curves = [
-        plots.DoseCurve(name(featurizer), *(table[column].cast(pl.Float64).to_numpy() for column in columns))
-        for featurizer in tables.in_order(own["featurizer"])
-        for table in (own.filter(pl.col("featurizer") == featurizer),)
-    ]
-    return sheets.dose_ladder(source, perturbation, batch, labelled), plots.dose_response(curves)
+    shown: list[tuple[sheets.DoseLadder, str]] = []
+    for entry in series[:most]:
+        perturbation, batch = entry["perturbation"], entry["batch"]
+        in_series = (pl.col("perturbation") == perturbation) & (pl.col("batch") == batch)
+        own = dosed.filter(in_series).sort("dose_um", "treatment")
+        steps = own.unique("treatment", keep="first", maintain_order=True).select("treatment", "dose_um").iter_rows()
+        labelled = [(t if " + " in perturbation else f"{dose:g} µM", t) for t, dose in steps]
+        shown.append((sheets.dose_ladder(source, perturbation, batch, labelled), plots.dose_response(own)))
+    return shown, len(series)
 
 
 def _ranked(strata: pl.DataFrame) -> list[dict[str, Any]]:

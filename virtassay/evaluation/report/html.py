@@ -4,20 +4,18 @@ It holds everything it needs (pictures as data URIs, no script) and loads nothin
 is escaped. Numbers are never recomputed here: they are those of `metrics.json` and the tables beside it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
 from virtassay.evaluation.judgement import POOLED, Judgement
 from virtassay.evaluation.report import choice, dot_plots, plots, sentences, sheets, tables
-from virtassay.evaluation.report.ridges import Ridge, ridges
 from virtassay.evaluation.report.sentences import Finding
 from virtassay.evaluation.selftest.last_run import last_run
 from virtassay.report.figures import evenly
-from virtassay.report.numbers import flat, name, number
+from virtassay.report.numbers import flat, name
 from virtassay.report.pages import page
-from virtassay.report.pictures import LARGEST
 
 RIDGES = 6  # treatments whose single cells are shown
 FINDINGS = 100  # lines of the table of what is right and wrong
@@ -36,43 +34,35 @@ def _content(judgement: Judgement) -> dict[str, Any]:
     findings = sentences.treatments(effects, judgement.findings)
     generators = tables.in_order(row["generator"] for row in pooled)
     baselines = [b for b in (*judgement.floors, *judgement.informed) if b in generators]
-    lines = [
-        (featurizer, tables.metric_lines(pooled, featurizer, baselines, judgement.glossary))
-        for featurizer in featurizers
-    ]
-    explained = [tables.effect_explained(pooled, featurizer, judgement.floors) for featurizer in featurizers]
-    per_featurizer: Mapping[str, Mapping[str, Any]] = judgement.verdict["per_featurizer"]
-    metrics = tables.in_order(row["metric"] for row in pooled)
+    lines = [(f, tables.metric_lines(pooled, f, baselines, judgement.glossary)) for f in featurizers]
+    explained = [tables.effect_explained(pooled, f, judgement.floors) for f in featurizers]
+    apart = [judgement.verdict["per_featurizer"].get(f, {}).get("apart") for f in featurizers]
+    kinds = tables.in_order(row["metric"].partition(":")[0] for row in pooled)
+    scaled = [(name(f), [line.scaled for line in own]) for f, own in lines]
     return {
         "verdict": judgement.verdict,
         "not_looked_at": sentences.not_looked_at(judgement),
         "names": (judgement.real.info.name, judgement.generated.info.name),
         "counts": _counts(judgement, strata),
         "main_figure": plots.effect_explained_figure(explained),
-        "effect_explained": [
-            (e, per_featurizer.get(f, {}).get("apart")) for e, f in zip(explained, featurizers, strict=True)
-        ],
-        "scaled_figure": dot_plots.scaled_scores([(name(f), [line.scaled for line in own]) for f, own in lines])
-        if lines
-        else None,
+        "effect_explained": list(zip(explained, apart, strict=True)),
+        "scaled_figure": dot_plots.scaled_scores(scaled) if scaled else None,
         "findings": findings[:FINDINGS],
         "n_findings": len(findings),
         "judged": sentences.JUDGED,
         **_pictures(judgement, effects, strata, findings),
         "ridges": _ridges(judgement, strata),
-        "confounder_figure": _confounder_figure(judgement.confounders),
+        "confounder_figure": dot_plots.confounder_aucs(judgement.confounders),
         "confounders": judgement.confounders["confounder"].unique().to_list(),
         "explained": sentences.what_explains(judgement.confounders),
-        "scatter": plots.effect_scatter(panels) if (panels := _effect_pairs(effects)) else None,
+        "scatter": plots.effect_scatter(effects),
         "baselines": baselines,
         "n_informed": sum(b in judgement.informed for b in baselines),
         "tables": lines,
         "treatments": tables.treatment_lines(effects, strata),
         "effect_featurizers": tables.in_order(effects["featurizer"]),
-        "glossary": [
-            judgement.glossary[kind] for kind in tables.in_order(metric.partition(":")[0] for metric in metrics)
-        ],
-        "fingerprints": [(featurizer, tables.fingerprint(judgement.rows, featurizer)) for featurizer in featurizers],
+        "glossary": [judgement.glossary[kind] for kind in kinds],
+        "fingerprints": [(f, tables.fingerprint(judgement.rows, f)) for f in featurizers],
         "selftest": tables.selftest_table(last_run()),
         "provenance": flat(judgement.provenance),
     }
@@ -104,7 +94,7 @@ def _pictures(
         "n_ladders": n_ladders,
         "channels": judgement.real.info.channels,
         "full_colour": None if source.shift is None else float(source.limits[0, 1]),  # of vectors
-        "shrunk_to": LARGEST if source.shrunk else None,
+        "shrunk_to": source.shrunk_to,
     }
 
 
@@ -113,59 +103,5 @@ def _ridges(judgement: Judgement, strata: pl.DataFrame) -> str | None:
     measured = strata.join(judgement.cells.select("batch", "treatment").unique(), on=["batch", "treatment"], how="semi")
     if measured.is_empty():
         return None
-    spread = pl.col("variance_ratio", "real_rare", "generated_rare").fill_nan(None)
-    remarks = {(f, t): rest for f, t, *rest in judgement.findings.select("featurizer", "treatment", spread).iter_rows()}
-    featurizers = tables.in_order(judgement.cells["featurizer"])
     chosen = [measured["treatment"][i] for i in evenly(measured.height, RIDGES)]
-    own = judgement.cells.filter(pl.col("treatment").is_in(chosen))
-    places: dict[tuple[str, str], dict[str, Any]] = {}
-    for (featurizer, treatment, side), part in own.group_by("featurizer", "treatment", "side"):
-        places.setdefault((str(featurizer), str(treatment)), {})[str(side)] = part["place"].to_numpy()
-    return ridges(
-        [
-            [Ridge(t, name(f), places.get((f, t), {}), _remark(*remarks.get((f, t), [None] * 3))) for f in featurizers]
-            for t in chosen
-        ]
-    )
-
-
-def _remark(ratio: float | None, real: float | None, generated: float | None) -> str:
-    """The spread ratio and the shares of rare cells, in a line."""
-    spread = f"spread ×{number(ratio)}"
-    if real is None or generated is None:
-        return spread
-    return f"{spread}\nrare {100 * real:.0f} → {100 * generated:.0f} %"
-
-
-def _confounder_figure(confounders: pl.DataFrame) -> str | None:
-    if confounders.is_empty():
-        return None
-    names = tables.in_order(confounders["confounder"])
-    views = [("all features", "all", names[0])]  # the same for every confounder
-    views += [view for c in names for view in ((f"{c} alone", "alone", c), (f"without {c}", "without", c))]
-    panels: list[tuple[str, list[dot_plots.ConfounderAucs]]] = []
-    for featurizer in tables.in_order(confounders["featurizer"]):
-        own = confounders.filter(pl.col("featurizer") == featurizer)
-        of = {
-            side: [
-                own.filter((pl.col("confounder") == c) & (pl.col("side") == side))[v].to_numpy() for _, v, c in views
-            ]
-            for side in ("real", "generated")
-        }
-        lines = [
-            dot_plots.ConfounderAucs(view[0], *both)
-            for view, *both in zip(views, of["real"], of["generated"], strict=True)
-        ]
-        panels.append((name(featurizer), lines))
-    return dot_plots.confounder_aucs(panels)
-
-
-def _effect_pairs(effects: pl.DataFrame) -> list[plots.EffectPairs]:
-    batches = effects["batch"].n_unique()
-    panels: list[plots.EffectPairs] = []
-    for featurizer in tables.in_order(effects["featurizer"]):
-        own = effects.filter(pl.col("featurizer") == featurizer)
-        names = [f"{t}, {b}" if batches > 1 else t for t, b in own.select("treatment", "batch").iter_rows()]
-        true, generated = (own[c].cast(pl.Float64).to_numpy() for c in ("true_effect", "generated_effect"))
-        panels.append(plots.EffectPairs(name(featurizer), true, generated, names))
-    return panels
+    return plots.ridges(judgement.cells, judgement.findings, chosen)

@@ -111,14 +111,11 @@ def not_looked_at(judgement: Judgement) -> list[str]:
     names: Sequence[str] = judgement.verdict["unchecked"]
     label = {name: reservation.metric.label for name, reservation in _ranges.items()}
     left_out, unanswered = [n for n in names if n not in measured], [n for n in names if n in measured]
-    sentences: list[str] = []
-    if left_out:
-        listed = ", ".join(label[n] for n in left_out)
-        sentences.append(f"The verdict did not look at: {listed}. Judge again with evaluation=full.")
-    if unanswered:
-        listed = ", ".join(label[n] for n in unanswered)
-        sentences.append(f"The verdict asked, and these images cannot answer: {listed}.")
-    return sentences
+    sentences = (
+        ("The verdict did not look at: {}. Judge again with evaluation=full.", left_out),
+        ("The verdict asked, and these images cannot answer: {}.", unanswered),
+    )
+    return [text.format(", ".join(label[n] for n in named)) for text, named in sentences if named]
 
 
 def what_explains(confounders: pl.DataFrame) -> list[str]:

@@ -5,8 +5,9 @@ with a fixed seed: nobody picked them by eye. Vectors are shown as heat maps of 
 their batch: one by one in contact sheets, their mean elsewhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,40 +17,25 @@ from numpy.typing import NDArray
 from virtassay.data.dataset.store import Dataset
 from virtassay.report.figures import evenly, png_uri
 from virtassay.report.heatmaps import Shift, are_vectors, heat_map
-from virtassay.report.pictures import GAP, LARGEST, Picture, composite, display_limits, greys, grid
+from virtassay.report.pictures import GAP, LARGEST, Picture, composite, display_limits, grey_pixels, grid
 
 WIDTH = 1000  # pixels of the page that a row of pictures may fill
 LINE, MEAN, BLOCK = 6, 24, 72  # heights of a heat map: of a vector at least, of a mean, of all vectors if they are few
 SEED = 0
 
 Pixels = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class SheetRow:
-    """A labelled picture: one row of a contact sheet."""
-
-    label: str
-    picture: Picture | None
-
-
-@dataclass(frozen=True)
-class ChannelSheet:
-    """One channel in grey: a picture for each of real, generated, control."""
-
-    channel: str
-    rows: tuple[SheetRow, ...]
+LabelledPictures = tuple[tuple[str, Picture | None], ...]
 
 
 @dataclass(frozen=True)
 class StratumSheet:
-    """A treatment's images: composites, and, for a few treatments, each channel in grey."""
+    """A treatment's images, real, generated and control: composites, and of a few treatments each channel in grey."""
 
     reason: str
     treatment: str
     batch: str
-    rows: tuple[SheetRow, ...]
-    channels: tuple[ChannelSheet, ...] = ()
+    rows: LabelledPictures
+    channels: tuple[tuple[str, LabelledPictures], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,9 +65,9 @@ class ImageSource:
         return max(1, round(width * min(1, LARGEST / max(height, width))))
 
     @property
-    def shrunk(self) -> bool:
-        """Whether the pictures are smaller than the images."""
-        return max(self.real.info.image_shape[1:]) > LARGEST
+    def shrunk_to(self) -> int | None:
+        """Length of the longer side in the pictures where that is less than in the images."""
+        return LARGEST if max(self.real.info.image_shape[1:]) > LARGEST else None
 
 
 def image_source(real: Dataset, generated: Dataset) -> ImageSource:
@@ -100,20 +86,15 @@ def large_sheet(
 ) -> StratumSheet:
     """Show a stratum large: a row each of at most `most` real, generated and control images of the same batch."""
     if source.shift is not None:
-        return StratumSheet(reason, treatment, batch, _heat_rows(source, treatment, batch, WIDTH - 90, mean=False))
+        heat = partial(_heat, source, width=WIDTH - 90, mean=False)
+        return StratumSheet(reason, treatment, batch, _sides(source, treatment, batch, heat))
     zoom = max(1, round(104 / source.size))
     count = max(3, min(most, (WIDTH - 90) // ((source.size + GAP) * zoom)))
-    composites = _colour_rows(source, treatment, batch, count, zoom)
+    composites = _sides(source, treatment, batch, partial(_picture, source, across=count, zoom=zoom))
     zoom = max(1, round(64 / source.size))
     few = max(1, min(4, 300 // ((source.size + GAP) * zoom)))
     channels = tuple(
-        ChannelSheet(
-            name,
-            tuple(
-                SheetRow(label, _picture(source, data, rows[:few], few, zoom, channel))
-                for label, data, rows in _sides(source, treatment, batch)
-            ),
-        )
+        (name, _sides(source, treatment, batch, partial(_picture, source, across=few, zoom=zoom, channel=channel)))
         for channel, name in enumerate(source.real.info.channels if per_channel else ())
     )
     return StratumSheet(reason, treatment, batch, composites, channels)
@@ -121,11 +102,10 @@ def large_sheet(
 
 def small_sheet(source: ImageSource, treatment: str, batch: str) -> StratumSheet:
     """Show a stratum small: real, generated and control side by side."""
-    if source.shift is not None:
-        return StratumSheet("", treatment, batch, _heat_rows(source, treatment, batch, 285, mean=True))
     zoom = max(1, round(64 / source.size))
     count = max(1, min(4, 285 // ((source.size + GAP) * zoom)))
-    return StratumSheet("", treatment, batch, _colour_rows(source, treatment, batch, count, zoom))
+    draw = partial(_heat, source, width=285) if source.shift else partial(_picture, source, across=count, zoom=zoom)
+    return StratumSheet("", treatment, batch, _sides(source, treatment, batch, draw))
 
 
 def dose_ladder(
@@ -141,34 +121,31 @@ def dose_ladder(
     across = max(1, min(3, room // ((source.size + GAP) * zoom)))
     if across == 1 and zoom > 1:
         zoom = max(1, room // (source.size + GAP))
-    count = across if across > 2 else 2 * across
-
-    def picture(data: Dataset, treatment: str | None) -> Picture | None:
-        if source.shift is not None:
-            return _heat(source, data, _rows(data, treatment, batch), room, mean=True)
-        return _picture(source, data, _rows(data, treatment, batch)[:count], across, zoom)
+    lines = 1 if across > 2 else 2
 
     def row(data: Dataset) -> tuple[Picture | None, ...]:
-        return tuple(picture(data, treatment) for treatment in (None, *(name for _, name in chosen)))
+        every = [_rows(data, treatment, batch) for treatment in (None, *(name for _, name in chosen))]
+        if source.shift is not None:
+            return tuple(_heat(source, data, rows, room) for rows in every)
+        return tuple(_picture(source, data, rows, across, zoom, lines=lines) for rows in every)
 
     headings = ("control", *(heading for heading, _ in chosen))
     rows = (("Real", row(source.real)), ("Generated", row(source.generated)))
     return DoseLadder(perturbation, batch, headings, rows, len(steps))
 
 
-def _sides(source: ImageSource, treatment: str, batch: str) -> tuple[tuple[str, Dataset, Pixels], ...]:
-    return (
-        ("Real", source.real, _rows(source.real, treatment, batch)),
-        ("Generated", source.generated, _rows(source.generated, treatment, batch)),
-        ("Control", source.real, _rows(source.real, None, batch)),
-    )
+def _sides(
+    source: ImageSource, treatment: str, batch: str, draw: Callable[[Dataset, Pixels], Picture | None]
+) -> LabelledPictures:
+    """Draw the rows of a treatment on both sides, and of the controls of its batch."""
+    sides = ("Real", source.real, treatment), ("Generated", source.generated, treatment), ("Control", source.real, None)
+    return tuple((label, draw(data, _rows(data, name, batch))) for label, data, name in sides)
 
 
 def _rows(data: Dataset, treatment: str | None, batch: str) -> Pixels:
     """Rows of a treatment (None: the controls) in a batch, in random order."""
-    what = pl.col("is_control") if treatment is None else pl.col("treatment") == treatment
-    mask = data.index.select((what & (pl.col("batch") == batch)).alias("mask"))["mask"].to_numpy()
-    return _draw(np.flatnonzero(mask), 12)
+    own = pl.col("is_control") if treatment is None else pl.col("treatment") == treatment
+    return _draw(data.index.select((own & (pl.col("batch") == batch)).arg_true()).to_series().to_numpy(), 12)
 
 
 def _draw(rows: Pixels, most: int) -> Pixels:
@@ -176,39 +153,23 @@ def _draw(rows: Pixels, most: int) -> Pixels:
 
 
 def _picture(
-    source: ImageSource, data: Dataset, rows: Pixels, columns: int, zoom: int, channel: int | None = None
+    source: ImageSource, data: Dataset, rows: Pixels, across: int, zoom: int, lines: int = 1, channel: int | None = None
 ) -> Picture | None:
-    """Composites, or one channel in grey."""
+    """Composites, or one channel in grey, of as many of the rows as there are places."""
     if not len(rows):
         return None
+    images, limits = data.images(rows[: lines * across]), source.limits
     if channel is None:
-        return grid(composite(data.images(rows), source.real.info.channels, source.limits), columns, zoom)
-    levels = greys(data.images(rows)[:, [channel]], source.limits[[channel]])[:, 0]
-    return grid((255 * levels).round().astype(np.uint8), columns, zoom)
+        return grid(composite(images, source.real.info.channels, limits), across, zoom)
+    return grid(grey_pixels(images, channel, limits), across, zoom)
 
 
-def _colour_rows(source: ImageSource, treatment: str, batch: str, count: int, zoom: int) -> tuple[SheetRow, ...]:
-    return tuple(
-        SheetRow(label, _picture(source, data, rows[:count], count, zoom))
-        for label, data, rows in _sides(source, treatment, batch)
-    )
-
-
-def _heat_rows(source: ImageSource, treatment: str, batch: str, width: int, mean: bool) -> tuple[SheetRow, ...]:
-    return tuple(
-        SheetRow(label, _heat(source, data, rows, width, mean))
-        for label, data, rows in _sides(source, treatment, batch)
-    )
-
-
-def _heat(source: ImageSource, data: Dataset, rows: Pixels, width: int, mean: bool) -> Picture | None:
+def _heat(source: ImageSource, data: Dataset, rows: Pixels, width: int, mean: bool = True) -> Picture | None:
     """Draw vectors as lines, or their mean as one line."""
     if source.shift is None or not len(rows):
         return None
     shifted = source.shift(data.images(rows), data.index["batch"].gather(rows))
-    if mean:
-        pixels = heat_map(shifted.mean((0, 2), keepdims=True), source.limits, width, MEAN)
-    else:
-        each = BLOCK // (len(rows) * shifted.shape[2])
-        pixels = heat_map(shifted, source.limits, width, min(MEAN, max(LINE, each)))
+    each = min(MEAN, max(LINE, BLOCK // (len(rows) * shifted.shape[2])))
+    shifted, line = (shifted.mean((0, 2), keepdims=True), MEAN) if mean else (shifted, each)
+    pixels = heat_map(shifted, source.limits, width, line)
     return Picture(png_uri(pixels), pixels.shape[1], pixels.shape[0], len(rows))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -71,20 +71,10 @@ def metric_lines(rows: Sequence[Row], featurizer: str, baselines: Sequence[str],
             ceiling = Estimate(_float(row.get("ceiling")))
         floor, model = _float(row.get("floor")), estimate(row)
         estimates = [(baseline, estimate(_find(rows, baseline, metric, featurizer))) for baseline in baselines]
-        lines.append(
-            Line(
-                metric,
-                described,
-                model,
-                replace(
-                    _scaled(described, _float(row.get("scaled")), model, floor, ceiling.value), label=described.label
-                ),
-                floor,
-                ceiling,
-                tuple((b, x, math.isclose(x.value, floor, rel_tol=1e-9)) for b, x in estimates),
-                f"{row.get('n_real', 'n/a')} / {row.get('n_generated', 'n/a')}",
-            )
-        )
+        scaled = _scaled(described, _float(row.get("scaled")), model, floor, ceiling.value)
+        compared = tuple((b, x, math.isclose(x.value, floor, rel_tol=1e-9)) for b, x in estimates)
+        n = f"{row.get('n_real', 'n/a')} / {row.get('n_generated', 'n/a')}"
+        lines.append(Line(metric, described, model, scaled, floor, ceiling, compared, n))
     return lines
 
 
@@ -92,25 +82,21 @@ def _scaled(metric: Description, score: float, model: Estimate, floor: float, ce
     """The scaled score with the interval that the model's interval gives it; floor and ceiling are held fixed."""
     ends = [model.lower, model.upper]
     if not all(map(math.isfinite, (score, floor, ceiling, *ends))):
-        return Estimate(score)
+        return Estimate(score, label=metric.label)
     if metric.best is not None:  # the best value may lie inside the interval
         ends.append(min(max(metric.best, model.lower), model.upper))
     low, high = metric.goodness(floor), metric.goodness(ceiling)
     if high == low:
-        return Estimate(score)
+        return Estimate(score, label=metric.label)
     scores = [(metric.goodness(end) - low) / (high - low) for end in ends]
-    return Estimate(score, min(scores), max(scores))
+    return Estimate(score, min(scores), max(scores), metric.label)
 
 
 def with_all_columns(effects: pl.DataFrame) -> pl.DataFrame:
     """Add the columns a screen may lack (dose, mechanism) as nulls, and turn every NaN into a null."""
     optional = {"dose_um": pl.Float64, "moa": pl.String, "lower": pl.Float64, "upper": pl.Float64}
-    effects = effects.with_columns(
-        pl.lit(None, dtype).alias(column)
-        if column not in effects.columns
-        else pl.col(column).cast(dtype)  # a column that is all null has no type
-        for column, dtype in optional.items()
-    )
+    lacking = [pl.lit(None).alias(column) for column in optional if column not in effects.columns]
+    effects = effects.with_columns(lacking).cast(optional)  # a column that is all null has no type
     return effects.with_columns(pl.col(pl.Float64, pl.Float32).fill_nan(None))
 
 
@@ -155,21 +141,16 @@ class SelfTestTable:
 
 def selftest_table(run: LastRun) -> SelfTestTable:
     """Lay out the last full self-test, a line a metric: who is caught by what, and what follows the truth."""
-    mark = pl.when(pl.col("verdict")).then(pl.lit("●")).when(pl.col("caught")).then(pl.lit("○")).otherwise(pl.lit(""))
+    mark = pl.when("verdict").then(pl.lit("●")).when("caught").then(pl.lit("○")).otherwise(pl.lit(""))
+    rho = pl.col("rho").map_elements(number, pl.String)
     generators = tuple(run.caught.select("generator", "grade").unique(maintain_order=True).iter_rows())
-    dials = tuple(run.dials["dial"].unique(maintain_order=True))
-    return SelfTestTable(
-        run.made,
-        tuple((str(name), str(grade)) for name, grade in generators),
-        _labelled(run.caught.select("metric", "generator", mark), [name for name, _ in generators]),
-        dials,
-        _labelled(run.dials.select("metric", "dial", pl.col("rho").map_elements(number, pl.String)), dials),
-    )
+    lines = _labelled(run.caught.select("metric", "generator", mark))
+    dial_lines = _labelled(run.dials.select("metric", "dial", rho))
+    return SelfTestTable(run.made, generators, lines, tuple(in_order(run.dials["dial"])), dial_lines)
 
 
-def _labelled(cells: pl.DataFrame, columns: list[str] | tuple[str, ...]) -> LabelledLines:
-    text = {(metric, column): cell for metric, column, cell in cells.iter_rows()}
-    return tuple(
-        (GLOSSARY[metric].label, tuple(text.get((metric, column), "") for column in columns))
-        for metric in in_order(cells["metric"])
-    )
+def _labelled(cells: pl.DataFrame) -> LabelledLines:
+    """Lay out rows of metric, column, text: a line for each metric, "" where it has no text."""
+    metric, column, text = cells.columns
+    table = cells.pivot(column, index=metric, values=text, maintain_order=True).fill_null("")
+    return tuple((GLOSSARY[name].label, tuple(texts)) for name, *texts in table.iter_rows())

@@ -216,7 +216,8 @@ def _ridge(axes: Any, cells: pl.DataFrame, remark: str) -> None:
         axes.text(0.5, 0.5, "n/a", ha="center", va="center", transform=axes.transAxes, color=figures.SOFT, fontsize=8)
         axes.set_xticks([])
         return
-    low, high = map(float, np.percentile(cells["place"].to_numpy(), [0.5, 99.5]))
+    places: Array = cells["place"].to_numpy()
+    low, high = map(float, np.percentile(places, [0.5, 99.5]))
     grid: Array = np.linspace(low - 1, high + 1, POINTS)
     density = {side: _density(cells.filter(pl.col("side") == side)["place"].to_numpy(), grid) for side, *_ in CURVES}
     axes.axvline(0, color=figures.FAINT, lw=0.8, zorder=0)

@@ -94,7 +94,7 @@ def _scaled(metric: Description, score: float, model: Estimate, floor: float, ce
 
 def with_all_columns(effects: pl.DataFrame) -> pl.DataFrame:
     """Add the columns a screen may lack (dose, mechanism) as nulls, and turn every NaN into a null."""
-    optional = {"dose_um": pl.Float64, "moa": pl.String, "lower": pl.Float64, "upper": pl.Float64}
+    optional = pl.Schema({"dose_um": pl.Float64, "moa": pl.String, "lower": pl.Float64, "upper": pl.Float64})
     lacking = [pl.lit(None).alias(column) for column in optional if column not in effects.columns]
     effects = effects.with_columns(lacking).cast(optional)  # a column that is all null has no type
     return effects.with_columns(pl.col(pl.Float64, pl.Float32).fill_nan(None))

@@ -46,7 +46,6 @@ def scores_figure(scores: Array, null: Array, label: str) -> str:
 def enrichment_figure(curve: Curve, actives: int, n: int) -> str:
     """Share of the known actives among the best of the library, by how many are tested; dashed: at random."""
     screened = np.geomspace(1 / n, 1, 400)
-    best = np.minimum(1, screened * n / actives)
     with style():
         figure = new_figure(9.6, 2.8)
         axes = figure.subplots()

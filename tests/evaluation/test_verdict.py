@@ -12,7 +12,10 @@ from virtassay.evaluation.verdict import IncomparableScores, anchored, comparabl
 
 def rows(model, floor=(0.1, 0.0, 0.2)):
     values = {MODEL: model, "control_copy": floor, CEILING: (0.9, 0.8, 1.0)}
-    scores = {name: {("effect_explained", POOLED): Score(*value, 1, 1, {})} for name, value in values.items()}
+    scores = {
+        name: {("effect_explained", POOLED): Score(value[0], value[1], value[2], 1, 1, {})}
+        for name, value in values.items()
+    }
     return anchored(scores, BASELINES, Glossary.of([effects]), {"featurizer": "texture", "features": "scaled"})
 
 

@@ -15,8 +15,9 @@ from virtassay.evaluation.report.plots import (
 )
 
 
-def comments(uri: str) -> list[str]:
+def comments(uri: str | None) -> list[str]:
     """The texts of a figure, which its SVG names in comments."""
+    assert uri is not None
     svg = base64.b64decode(uri.partition(",")[2]).decode()
     return [part.partition("-->")[0].strip() for part in svg.split("<!--")[1:]]
 

@@ -1,11 +1,14 @@
 """A dataset folder → minibatches, which are functions of (seed, step); and the vocabulary that a run keeps of it."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from virtassay.data.loading.controls import ControlPool, Controls
 from virtassay.data.loading.normalisation import Normalisation
 from virtassay.data.loading.order import JoinedOrder, MinibatchOrder
 from virtassay.data.loading.vocabulary import UnknownToModel, Vocabulary
+
+if TYPE_CHECKING:
+    from virtassay.data.loading.datamodule import AssayData
 
 __all__ = [
     "AssayData", "ControlPool", "Controls", "JoinedOrder", "MinibatchOrder", "Normalisation", "UnknownToModel",

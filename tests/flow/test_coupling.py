@@ -201,7 +201,7 @@ def test_conditions_or_images_that_are_all_alike_price_nothing():
 
 
 def test_the_usual_weight_by_hand():
-    # kept as drawn, images cost 1.81 of a mean of 0.455 and conditions 0; exchanged 0.01 and 2w of a mean of ½: w = 0.99
+    # kept as drawn, images cost 1.81 of a mean of 0.455; exchanged 0.01, and conditions 2w of a mean of ½: w = 0.99
     condition = Treatments(torch.tensor([0.0, 1.0]), torch.zeros(2, dtype=torch.long))
     x0, x1, group = torch.tensor([[1.0], [0.0]]), torch.tensor([[0.1], [1.0]]), torch.tensor([0, 1])
     assert conditional(x0, x1, group, condition).tolist() == [0, 1]

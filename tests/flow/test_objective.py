@@ -120,7 +120,7 @@ def test_a_share_of_the_images_is_distilled_over_steps_that_end_by_one():
 
 
 def test_the_target_of_a_distilled_image_by_hand():
-    # u(x, t, h) = x + t + 8h at x_t = 1 of an x0 = x1 = 1 and t = 0: for a step of h the halves are u₁ = 1 + 4h and, from
+    # u(x, t, h) = x + t + 8h at x0 = x1 = 1 and t = 0: for a step of h the halves are u₁ = 1 + 4h and, from
     # x' = 1 + h/2 u₁ and t' = h/2, u₂ = x' + h/2 + 4h: the loss is ((u₁ + u₂)/2 − (1 + 8h))²
     seen = []
 

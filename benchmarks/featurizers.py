@@ -15,12 +15,12 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import numpy as np
-from virtassay.evaluation.featurizers.structure import MinkowskiFunctionals
 
 from virtassay.evaluation.featurizers.cache import Cached, image_keys
 from virtassay.evaluation.featurizers.cells import CellStatistics
 from virtassay.evaluation.featurizers.features import Featurizer, Images, PixelStatistics, Texture
 from virtassay.evaluation.featurizers.pretrained import DINOv2, EfficientNetLite0, InceptionFID
+from virtassay.evaluation.featurizers.structure import MinkowskiFunctionals
 from virtassay.evaluation.featurizers.untrained import UntrainedNetwork
 from virtassay.simulator.grow import grow_all
 from virtassay.simulator.plan import Treatment, plan_wells

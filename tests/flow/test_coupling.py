@@ -8,6 +8,8 @@ import torch
 
 from tests.flow.worlds import draw, pair
 from virtassay.flow.coupling import (
+    Comparable,
+    Coupling,
     conditional,
     entropic,
     exact,
@@ -20,6 +22,7 @@ from virtassay.flow.coupling import (
 from virtassay.flow.diagnostics import curvature, transport_ratio
 from virtassay.flow.solver import euler
 from virtassay.flow.time import uniform_grid
+from virtassay.flow.traits import trait
 
 
 @dataclass(frozen=True)
@@ -221,3 +224,12 @@ def test_the_usual_epsilon():
         return entropic(x0, x1, group, **epsilon)
 
     assert torch.equal(drawn(), drawn(epsilon=0.05)) and not torch.equal(drawn(), drawn(epsilon=1.05))
+
+
+def test_couplings_and_conditions_are_what_their_protocols_say():
+    assert all(isinstance(coupling, Coupling) for coupling in COUPLINGS) and not isinstance(3, Coupling)
+    condition = screen()[3]
+    assert isinstance(condition, Comparable) and not isinstance(condition.batch, Comparable)
+    assert [trait(coupling, "needs_groups") for coupling in (independent, exact, entropic, conditional)] == [
+        False, True, True, True
+    ]  # fmt: skip

@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.flow.worlds import pair
 from virtassay.flow.gaussian import GaussianPair
-from virtassay.flow.objective import FlowMatching, SelfDistilled, squared_error
+from virtassay.flow.objective import FlowMatching, Objective, SelfDistilled, squared_error
 from virtassay.flow.path import Linear, Trigonometric
 from virtassay.flow.solver import jump, rk4
 from virtassay.flow.time import uniform, uniform_grid
@@ -135,3 +135,9 @@ def test_the_target_of_a_distilled_image_by_hand():
     second = 1 + h / 2 * first + h / 2 + 4 * h
     assert h > 0 and seen[0].item() == pytest.approx(h / 2)
     assert loss.item() == pytest.approx(((first + second) / 2 - (1 + 8 * h)) ** 2, rel=1e-5)
+
+
+def test_objectives_are_what_their_protocol_says():
+    for objective in (FlowMatching(Linear()), SelfDistilled(Linear())):
+        assert isinstance(objective, Objective) and isinstance(objective.path, Linear)
+    assert not isinstance(squared_error, Objective), "it has no path"

@@ -120,3 +120,7 @@ def test_noise_is_drawn_where_a_path_has_some_and_nowhere_else():
         assert torch.allclose(point.x_t, drawn * path.mix(t).noise[:, None])
         assert torch.equal(after, drawn) != path.needs_noise
     assert [path.needs_noise for path in PATHS] == [False, False, True, True]
+
+
+def test_paths_are_what_their_protocol_says():
+    assert all(isinstance(path, Path) for path in PATHS) and not isinstance(interpolate, Path)

@@ -10,10 +10,21 @@ from torchdiffeq import odeint
 
 from tests.flow.worlds import draw, from_noise, pair
 from virtassay.flow.sampler import Sampler
-from virtassay.flow.solver import ab2, dopri5, euler, heun, jump, midpoint, rk4, stochastic
+from virtassay.flow.solver import (
+    MeanSolver,
+    Solver,
+    ab2,
+    dopri5,
+    euler,
+    heun,
+    jump,
+    midpoint,
+    rk4,
+    stochastic,
+)
 from virtassay.flow.time import cosine_grid, uniform_grid
 from virtassay.flow.traits import trait
-from virtassay.flow.velocity import Counted
+from virtassay.flow.velocity import Counted, MeanVelocity, Velocity
 
 M = torch.tensor([[0.3, -1.2], [0.9, -0.4]], dtype=torch.float64)
 X0 = torch.tensor([[1.0, -0.5]], dtype=torch.float64)
@@ -175,3 +186,9 @@ def test_the_usual_tolerance_of_dopri5():
         assert (loose - x1).abs().max() > 1e-5, name
     assert (dopri5(counted, X0, None, uniform_grid(1).double()) - x1).abs().max() < 1e-5
     assert 10 < counted.calls < 100
+
+
+def test_solvers_and_velocities_are_what_their_protocols_say():
+    assert isinstance(euler, Solver) and isinstance(jump, MeanSolver) and isinstance(linear, Velocity)
+    assert isinstance(Counted(linear), MeanVelocity)
+    assert not any(isinstance(3, protocol) for protocol in (Solver, MeanSolver, Velocity, MeanVelocity))

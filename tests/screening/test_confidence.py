@@ -139,10 +139,13 @@ def test_the_spread_of_doses_is_the_median_of_compounds_trained_on_alone():
     assert of({name: values[-2:] for name, values in index.items()}) is None
 
 
+STRONG = Strength()
+
+
 def test_warnings_say_what_is_not_known():
     none: Any = None
 
-    def warnings(inactive=5, spread=10.0, calibration=none, seen=True, goal=Strength()):
+    def warnings(inactive=5, spread=10.0, calibration=none, seen=True, goal=STRONG):
         null = pl.DataFrame({"score": np.zeros(inactive)})
         names = tuple((f"i{k}", "CCS") for k in range(inactive))
         return " ".join(Confidence(none, null, names, seen, calibration, spread).warnings(goal))

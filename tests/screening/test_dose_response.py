@@ -57,7 +57,7 @@ def test_errors_weigh_the_doses_and_unknown_ones_count_as_the_largest():
     assert light.r2 < 1 and heavy.r2 == pytest.approx(r2_of(heavy, y))
     error[0], error[3] = 10, np.nan
     assert hill(DOSES, y, error).ec50_um == pytest.approx(0.3, rel=0.05), "no error is known: that of the worst"
-    assert hill(DOSES, 3 * curve(0.3), np.full(7, np.nan)).ec50_um == pytest.approx(0.3, rel=0.02), "all: 1"
+    assert hill(DOSES, 1.5 * curve(0.3), np.full(7, np.nan)).ec50_um == pytest.approx(0.3, rel=0.02), "all: 1"
     assert hill(DOSES, 0.9 * curve(0.3), np.full(7, np.nan)).warning == "no dose has an effect"
 
 
@@ -84,3 +84,13 @@ def test_where_the_doses_say_too_little():
     assert hill(DOSES, curve(2.7), np.full(7, 1e-4)).warning == "no plateau at the highest dose"
     assert hill(DOSES, curve(0.3, h=8), np.full(7, 0.01)).slope == pytest.approx(5), "the steepest that is believed"
     assert hill(DOSES, curve(0.3, h=0.1), np.full(7, 0.01)).slope == pytest.approx(0.2), "and the flattest"
+
+
+def test_a_top_is_at_most_ten_times_the_highest_effect():
+    y = curve(300, top=50)
+    assert hill(DOSES, y, np.full(7, 0.01)).top == pytest.approx(10 * y.max(), rel=1e-3)
+
+
+def test_the_share_that_a_curve_explains_of_small_effects_and_of_constant_ones():
+    assert hill(DOSES, curve(0.3, top=0.2), np.full(7, 0.001)).r2 == pytest.approx(1)
+    assert np.isnan(hill(DOSES, np.full(7, 2.0), np.full(7, 0.01)).r2)

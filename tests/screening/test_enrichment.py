@@ -92,3 +92,7 @@ def test_the_highest_tenth_is_active_where_truth_is_a_number():
     assert np.flatnonzero(actives([0.5, 1, 0, 0.2, 0.1, 0, 0, 0, 0, 0, 0])).tolist() == [0, 1]
     with pytest.raises(ValueError, match="0 of 2 compounds are active"):
         actives([0, 0])
+
+
+def test_one_active_compound_of_twenty_is_one():
+    assert np.flatnonzero(actives([0.0] * 13 + [1] + [0] * 6)).tolist() == [13]  # not the highest tenth of the values

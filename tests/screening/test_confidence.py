@@ -1,6 +1,7 @@
 """p-values of chance, rates of false discovery that hold, and which training compound is near."""
 
 import json
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -163,3 +164,43 @@ def test_warnings_say_what_is_not_known():
         assert "correlate at nan" in warnings(calibration=Calibration(predicted, x[: len(predicted)], predicted))
     assert "measure some of both" in warnings(goal=Disagreement()) and "measure some of both" not in warnings()
     assert "combinations of two" in warnings(goal=Rescue("sick")) and "combinations of two" not in warnings()
+
+
+@dataclass
+class Images:
+    """A dataset of which only the index is looked at."""
+
+    index: pl.DataFrame
+
+    def where(self, rows: pl.Expr) -> "Images":
+        return Images(self.index.filter(rows))
+
+
+def test_real_effects_are_those_of_the_compound_alone_at_its_highest_dose():
+    few = confidence.FEWEST_IMAGES
+    rows = [(["a"], [1.0])] * 9 + [(["a"], [3.0])] * few + [(["b"], [9.0])] * 9 + [(["a", "b"], [9.0, 9.0])] * 9
+    rows += [(["DMSO"], [None])] * 4
+    index = pl.DataFrame(rows, schema=["perturbation", "dose_um"], orient="row")
+    index = index.with_columns(is_control=pl.col("perturbation").list.first() == "DMSO")
+    reference: Any = SimpleNamespace(units_of_images=lambda own, names: (own.index.rows(), names))
+
+    def effects(table):
+        images: Any = Images(table)
+        return confidence._real_effects(reference, images, "a")
+
+    expected = index.filter((pl.col("is_control")) | (pl.col("dose_um") == [3.0])).rows()
+    assert effects(index) == (3.0, (expected, ["a"])) and len(expected) == few + 4
+    assert effects(index.slice(0, 9 + few - 1)) is None, "too few at the highest dose"
+    without = index.drop("dose_um")
+    dose, (own, _) = effects(without)
+    assert dose is None and own == [(["a"], False)] * (9 + few) + [(["DMSO"], True)] * 4
+    assert effects(without.slice(9 + few)) is None
+
+
+def test_a_compound_does_nothing_where_chance_explains_its_effect(monkeypatch):
+    noise = np.random.default_rng(0).normal(size=(12, 4))
+    for units, nothing in ((noise, True), (noise + 3, False), (None, False)):
+        shown = None if units is None else (1.0, units)
+        monkeypatch.setattr(confidence, "_real_effects", lambda *_, shown=shown: shown)
+        none: Any = None
+        assert confidence._does_nothing(none, none, "a") is nothing

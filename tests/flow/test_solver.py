@@ -172,6 +172,9 @@ def test_the_usual_stochastic_step_by_hand():
     # noise alone: √((1 − 0.25)² − (0.5 · 0.5)²) = √0.5
     x1 = stochastic(lambda x, t, c: 0 * x, 0 * X0, None, torch.tensor([0.5, 1.0]).double(), draw=torch.ones_like)
     assert torch.allclose(x1, torch.full_like(X0, math.sqrt(0.5)))
+    # and v = 1: what is left after going back to t = 0.25 moves by 1 − 0.25
+    x1 = stochastic(lambda x, t, c: 0 * x + 1, X0, None, torch.tensor([0.5, 1.0]).double(), draw=torch.zeros_like)
+    assert torch.allclose(x1, X0 / 2 + 0.75)
 
 
 def test_one_step_backwards_is_backwards():

@@ -16,6 +16,7 @@ from virtassay.screening import (
     Rescue,
     Selectivity,
     Strength,
+    goals,
 )
 from virtassay.screening.effects import EffectScale
 from virtassay.screening.goals import half_width, interval, squared_length
@@ -203,3 +204,15 @@ def test_likeness_of_a_mechanism_is_that_of_its_mean_effect():
     score = Likeness(["a", "b"]).prepare(seen(a=a, b=b))
     assert score(np.tile((a + b) / 2, (2, 1))) == pytest.approx(1)
     assert score(np.tile(a, (2, 1))) == pytest.approx(0)
+
+
+def test_likeness_at_a_dose_is_that_of_what_the_model_predicts_there(monkeypatch):
+    a, b = np.eye(D)[:2]
+    monkeypatch.setattr(goals, "training_query", lambda _, name, dose, cell_type: (name, dose, cell_type))
+    predicted = {("x", 2.0, "A"): a, ("y", 2.0, "A"): b}
+    reference: Any = SimpleNamespace(
+        predictor=SimpleNamespace(assay=SimpleNamespace(vocabulary=None)),
+        effects=lambda queries: np.array([np.tile(predicted[query], (3, 1)) for query in queries]),
+    )
+    score = Likeness(["x", "y"], dose_um=2.0, cell_type="A").prepare(reference)
+    assert score(np.tile((a + b) / 2, (2, 1))) == pytest.approx(1)

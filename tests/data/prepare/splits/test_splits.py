@@ -449,3 +449,14 @@ def test_so_many_compounds_are_held_out_as_the_fraction_says():
     for fraction in (0.0, 1.0):
         with pytest.raises(ValueError, match="must lie between 0 and 1"):
             splits.by_scaffold(compounds(**ten), fraction=fraction)
+
+
+def test_controls_alone_leave_nothing_to_train():
+    with pytest.raises(InvalidIndex, match="leaves no treated images for training"):
+        splits.split_unseen(wells(DMSO=8, a=4), perturbations=["a"])
+
+
+def test_a_value_that_is_not_given_is_not_held_out():
+    index = wells(a=4).with_columns(cell_type=pl.Series(["U2OS", None, "A549", None]))
+    split = splits.split_by_values(index, test={"cell_type": ["U2OS"]}, val={"cell_type": ["A549"]})
+    assert split["split"].to_list() == ["test", "train", "val", "train"]

@@ -233,3 +233,8 @@ def test_couplings_and_conditions_are_what_their_protocols_say():
     assert [trait(coupling, "needs_groups") for coupling in (independent, exact, entropic, conditional)] == [
         False, True, True, True
     ]  # fmt: skip
+
+
+def test_quantiles_stand_channel_by_channel():
+    x = torch.arange(36.0).reshape(1, 1, 6, 6)
+    assert quantiles(torch.cat([x, x + 100], 1), 3).tolist() == [[0, 17.5, 35, 100, 117.5, 135]]

@@ -460,3 +460,9 @@ def test_a_value_that_is_not_given_is_not_held_out():
     index = wells(a=4).with_columns(cell_type=pl.Series(["U2OS", None, "A549", None]))
     split = splits.split_by_values(index, test={"cell_type": ["U2OS"]}, val={"cell_type": ["A549"]})
     assert split["split"].to_list() == ["test", "train", "val", "train"]
+
+
+def test_the_usual_clusters_are_a_fifth_of_the_compounds():
+    index = compounds(**{f"d{n}": "C1" + "C" * n + "C1" for n in range(1, 5)}, **DRUG_LIKE)
+    usual = splits.by_cluster(index)
+    assert usual == splits.by_cluster(index, fraction=0.2, similarity=0.4, seed=0) and 1 <= len(usual) <= 2

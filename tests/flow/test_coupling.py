@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from virtassay.flow.coupling import (
+    Comparable,
+    Coupling,
     conditional,
     entropic,
     exact,
@@ -17,6 +19,7 @@ from virtassay.flow.coupling import (
     squared_distances,
     transport_ratio,
 )
+from virtassay.flow.traits import trait
 
 
 @dataclass(frozen=True)
@@ -150,3 +153,63 @@ def test_the_conditional_coupling_has_no_unit_but_its_weight():
     assert torch.equal(conditional(10 * x0, 10 * x1, group, condition), index)
     assert torch.equal(conditional(x0, x1, group, far), index)
     assert not torch.equal(conditional(x0, x1, group, condition, weight=0.01), index)
+
+
+def test_the_sizes_of_what_embeddings_return():
+    x = torch.arange(36.0).reshape(1, 1, 6, 6)  # 6 = 4 + 2: the second window holds the two columns that are left
+    assert pooled(x).tolist() == [[10.5, 13.5, 28.5, 31.5]]
+    assert pooled(x, 3).tolist() == [[7.0, 10.0, 25.0, 28.0]]
+    assert quantiles(x).shape == (1, 16) and torch.allclose(quantiles(x, 3), torch.tensor([[0, 17.5, 35]]))
+
+
+def test_no_squared_distance_is_negative():
+    a = torch.randn(300, 8) + 10
+    assert (squared_distances(a, a) >= 0).all()
+    assert squared_distances(a, a).diagonal().max() < 1e-3
+    half = squared_distances(torch.tensor([[1000.0], [0.0]]).half(), torch.tensor([[0.0]]).half())
+    assert half.dtype == torch.float32 and half.tolist() == [[1e6], [0]], "1000² is no float16"
+
+
+def test_conditions_or_images_that_are_all_alike_price_nothing():
+    x0, x1, group, condition = screen()
+    same = Treatments(0 * condition.value, condition.batch)
+    assert torch.equal(conditional(x0, x1, group, same), exact(x0, x1, condition.batch))
+    index = conditional(0 * x0, 0 * x1, group, condition)
+    assert torch.equal(group[index], group)
+
+
+def test_the_usual_weight_by_hand():
+    # kept as drawn, images cost 1.81 of a mean of 0.455; exchanged 0.01, and conditions 2w of a mean of ½: w = 0.99
+    condition = Treatments(torch.tensor([0.0, 1.0]), torch.zeros(2, dtype=torch.long))
+    x0, x1, group = torch.tensor([[1.0], [0.0]]), torch.tensor([[0.1], [1.0]]), torch.tensor([0, 1])
+    assert conditional(x0, x1, group, condition).tolist() == [0, 1]
+    assert conditional(x0, x1, group, condition, weight=0.98).tolist() == [1, 0]
+    # images 2 of a mean of 4/9, or 0 and conditions 2w of 2 (1 + ¼ + 2¼)/9: the border is w = 1.75
+    condition = Treatments(torch.tensor([0.0, 1.0, -0.5]), torch.zeros(3, dtype=torch.long))
+    x0, x1, group = torch.tensor([[1.0], [0.0], [1.0]]), torch.tensor([[0.0], [1.0], [1.0]]), torch.tensor([0, 1, 2])
+    assert conditional(x0, x1, group, condition).tolist() == [1, 0, 2]
+    assert conditional(x0, x1, group, condition, weight=1.76).tolist() == [0, 1, 2]
+
+
+def test_the_usual_epsilon():
+    x0, x1, group, _ = screen()
+
+    def drawn(**epsilon: float) -> torch.Tensor:
+        torch.manual_seed(2)
+        return entropic(x0, x1, group, **epsilon)
+
+    assert torch.equal(drawn(), drawn(epsilon=0.05)) and not torch.equal(drawn(), drawn(epsilon=1.05))
+
+
+def test_couplings_and_conditions_are_what_their_protocols_say():
+    assert all(isinstance(coupling, Coupling) for coupling in COUPLINGS) and not isinstance(3, Coupling)
+    condition = screen()[3]
+    assert isinstance(condition, Comparable) and not isinstance(condition.batch, Comparable)
+    assert [trait(coupling, "needs_groups") for coupling in (independent, exact, entropic, conditional)] == [
+        False, True, True, True
+    ]  # fmt: skip
+
+
+def test_quantiles_stand_channel_by_channel():
+    x = torch.arange(36.0).reshape(1, 1, 6, 6)
+    assert quantiles(torch.cat([x, x + 100], 1), 3).tolist() == [[0, 17.5, 35, 100, 117.5, 135]]

@@ -8,10 +8,11 @@ from torch import nn
 
 from tests.flow.worlds import pair
 from virtassay.flow.gaussian import GaussianPair
-from virtassay.flow.objective import SelfDistilled
+from virtassay.flow.objective import FlowMatching, Objective, SelfDistilled, squared_error
 from virtassay.flow.path import Linear, Trigonometric
 from virtassay.flow.solver import jump, rk4
 from virtassay.flow.time import uniform, uniform_grid
+from virtassay.flow.traits import trait
 
 
 class Numbers:
@@ -84,3 +85,59 @@ def test_trained_on_a_gaussian_one_call_does_what_the_flow_does():
         euler = x0 + velocity(x0, torch.zeros(2000), None)
     miss, naive = ((x - wanted).square().mean().sqrt().item() for x in (once, euler))
     assert miss < 0.2 and naive > 3 * miss, (miss, naive)
+
+
+def test_the_loss_is_a_weighted_mean_over_pixels_by_hand():
+    # v = 0, u = x1 − x0 = 2 in half of the pixels: w(t) · (4 + 0) / 2
+    x0, t = torch.zeros(3, 2, 2, 2), torch.tensor([0.25, 0.5, 0.75])
+    x1 = x0.clone()
+    x1[:, 0] = 2
+    for objective in (FlowMatching(Linear(), weighting=lambda t: t), FlowMatching(Linear())):
+        loss = objective(lambda x, t, c: 0 * x, x0, x1, t, None)
+        assert loss.tolist() == ([2, 2, 2] if objective == FlowMatching(Linear()) else [0.5, 1, 1.5])
+    assert squared_error(x1.half(), x0.half()).dtype == torch.float32
+
+
+def test_a_share_of_the_images_is_distilled_over_steps_that_end_by_one():
+    steps = []
+
+    def velocity(x, t, c, step):
+        steps.append((t, step))
+        return torch.full_like(x, 3.0)
+
+    t = torch.linspace(0, 0.99, 400)
+    x0 = torch.zeros(400, 1)
+    loss = SelfDistilled(Linear(), weighting=lambda t: 2 * t)(velocity, x0, x0 + 2, t, Numbers())
+    (_, half), _, (_, step) = steps  # two half steps of the target, then the network's own
+    assert len(half) == 100 == (step > 0).sum(), "a quarter"
+    assert (t + step <= 1).all() and (step / (1 - t))[step > 0].mean().item() == pytest.approx(0.5, abs=0.1)
+    # distilled images see the velocity's own mean, 3, the others x1 − x0 = 2
+    assert torch.allclose(loss, torch.where(step > 0, 0.0, 2 * t))
+    steps.clear()
+    SelfDistilled(Linear(), share=0.1)(velocity, x0[:2], x0[:2] + 2, t[:2], Numbers())
+    assert len(steps[0][1]) == 1, "one of the images at least"
+    assert trait(SelfDistilled(Linear()), "mean_velocity") and not trait(FlowMatching(Linear()), "mean_velocity")
+
+
+def test_the_target_of_a_distilled_image_by_hand():
+    # u(x, t, h) = x + t + 8h at x0 = x1 = 1 and t = 0: for a step of h the halves are u₁ = 1 + 4h and, from
+    # x' = 1 + h/2 u₁ and t' = h/2, u₂ = x' + h/2 + 4h: the loss is ((u₁ + u₂)/2 − (1 + 8h))²
+    seen = []
+
+    def velocity(x, t, c, step):
+        seen.append(step)
+        return x + t[:, None] + 8 * step[:, None]
+
+    x = torch.ones(1, 1, dtype=torch.float64)
+    loss = SelfDistilled(Linear())(velocity, x, x, torch.zeros(1, dtype=torch.float64), Numbers())
+    h = seen[-1].item()
+    first = 1 + 4 * h
+    second = 1 + h / 2 * first + h / 2 + 4 * h
+    assert h > 0 and seen[0].item() == pytest.approx(h / 2)
+    assert loss.item() == pytest.approx(((first + second) / 2 - (1 + 8 * h)) ** 2, rel=1e-5)
+
+
+def test_objectives_are_what_their_protocol_says():
+    for objective in (FlowMatching(Linear()), SelfDistilled(Linear())):
+        assert isinstance(objective, Objective) and isinstance(objective.path, Linear)
+    assert not isinstance(squared_error, Objective), "it has no path"

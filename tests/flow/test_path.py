@@ -1,5 +1,7 @@
 """Every path against its closed form, its own derivative, and other people's code."""
 
+import math
+
 import pytest
 import torch
 
@@ -97,3 +99,28 @@ def test_paths_agree_with_flow_matching():
         point = interpolate(ours, x0, x1, t)
         assert torch.allclose(point.x_t, sample.x_t, atol=1e-6)
         assert torch.allclose(point.velocity, sample.dx_t, atol=1e-5)
+
+
+def test_the_usual_noise_of_a_path_by_hand():
+    t = torch.tensor([0.0, 0.25, 1.0], dtype=torch.float64)
+    mix = BrownianBridge().mix(t)  # κ = 0.5 and times within [0.01, 0.99]
+    assert mix.noise.tolist() == pytest.approx([0.5 * (0.01 * 0.99) ** 0.5, 0.5 * 0.1875**0.5, 0.5 * 0.0099**0.5])
+    assert mix.x1.tolist() == pytest.approx([0.01, 0.25, 0.99])
+    assert SineSquared().mix(t).noise.tolist() == pytest.approx([0, 0.5, 0], abs=1e-12)
+    assert SineSquared().rate(t).noise[1].item() == pytest.approx(math.pi)
+
+
+def test_noise_is_drawn_where_a_path_has_some_and_nowhere_else():
+    x, t = torch.zeros(3, 2), torch.full((3,), 0.5)
+    for path in PATHS:
+        torch.manual_seed(5)
+        drawn = torch.randn_like(x)
+        torch.manual_seed(5)
+        point, after = interpolate(path, x, x, t), torch.randn_like(x)
+        assert torch.allclose(point.x_t, drawn * path.mix(t).noise[:, None])
+        assert torch.equal(after, drawn) != path.needs_noise
+    assert [path.needs_noise for path in PATHS] == [False, False, True, True]
+
+
+def test_paths_are_what_their_protocol_says():
+    assert all(isinstance(path, Path) for path in PATHS) and not isinstance(interpolate, Path)

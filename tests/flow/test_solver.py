@@ -9,9 +9,22 @@ import torch
 from torchdiffeq import odeint
 
 from tests.flow.worlds import draw, from_noise, pair
-from virtassay.flow.solver import ab2, dopri5, euler, heun, jump, midpoint, rk4, stochastic
+from virtassay.flow.sampler import Sampler
+from virtassay.flow.solver import (
+    MeanSolver,
+    Solver,
+    ab2,
+    dopri5,
+    euler,
+    heun,
+    jump,
+    midpoint,
+    rk4,
+    stochastic,
+)
 from virtassay.flow.time import cosine_grid, uniform_grid
-from virtassay.flow.velocity import Counted
+from virtassay.flow.traits import trait
+from virtassay.flow.velocity import Counted, MeanVelocity, Velocity
 
 M = torch.tensor([[0.3, -1.2], [0.9, -0.4]], dtype=torch.float64)
 X0 = torch.tensor([[1.0, -0.5]], dtype=torch.float64)
@@ -137,3 +150,43 @@ def test_a_two_step_adams_bashforth_step_by_hand():
     start = torch.ones(1, 1, dtype=torch.float64)
     x = ab2(lambda x, t, c: x, start, None, torch.tensor([0, 0.2, 0.6], dtype=torch.float64))
     assert x.item() == pytest.approx(1.76, abs=1e-12)
+
+
+def test_the_usual_numbers_of_steps():
+    usual = {euler: 50, midpoint: 20, heun: 20, rk4: 10, ab2: 20, dopri5: 1, stochastic: 20, jump: 2}
+    assert {solver: Sampler(solver).n_steps for solver in usual} == usual
+    assert Sampler(lambda velocity, x0, condition, times: x0).n_steps == 20, "of a solver that names none"
+    assert {solver for solver in usual if trait(solver, "from_noise")} == {stochastic}
+    assert {solver for solver in usual if trait(solver, "controls_error")} == {dopri5}
+
+
+def test_the_usual_stochastic_step_by_hand():
+    # v = 0, no fresh noise: from 0.5 back by half of the step, x ← (0.25/0.5) x, and the midpoint step leaves it there
+    x1 = stochastic(lambda x, t, c: 0 * x, X0, None, torch.tensor([0.5, 1.0]).double(), draw=torch.zeros_like)
+    assert torch.allclose(x1, X0 / 2)
+    # noise alone: √((1 − 0.25)² − (0.5 · 0.5)²) = √0.5
+    x1 = stochastic(lambda x, t, c: 0 * x, 0 * X0, None, torch.tensor([0.5, 1.0]).double(), draw=torch.ones_like)
+    assert torch.allclose(x1, torch.full_like(X0, math.sqrt(0.5)))
+    # and v = 1: what is left after going back to t = 0.25 moves by 1 − 0.25
+    x1 = stochastic(lambda x, t, c: 0 * x + 1, X0, None, torch.tensor([0.5, 1.0]).double(), draw=torch.zeros_like)
+    assert torch.allclose(x1, X0 / 2 + 0.75)
+
+
+def test_one_step_backwards_is_backwards():
+    with pytest.raises(ValueError, match="go back"):
+        stochastic(linear, X0, None, torch.tensor([1.0, 0.0]))
+
+
+def test_the_usual_tolerance_of_dopri5():
+    counted, x1 = Counted(linear), X0 @ torch.linalg.matrix_exp(M).T
+    for name in ("rtol", "atol"):  # a loose one beside it would show: either alone bounds the step
+        loose = dopri5(linear, X0, None, uniform_grid(1).double(), **{name: 1.0})
+        assert (loose - x1).abs().max() > 1e-5, name
+    assert (dopri5(counted, X0, None, uniform_grid(1).double()) - x1).abs().max() < 1e-5
+    assert 10 < counted.calls < 100
+
+
+def test_solvers_and_velocities_are_what_their_protocols_say():
+    assert isinstance(euler, Solver) and isinstance(jump, MeanSolver) and isinstance(linear, Velocity)
+    assert isinstance(Counted(linear), MeanVelocity)
+    assert not any(isinstance(3, protocol) for protocol in (Solver, MeanSolver, Velocity, MeanVelocity))

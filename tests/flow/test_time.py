@@ -5,8 +5,12 @@ from functools import partial
 import pytest
 import torch
 
+from virtassay.flow import time
 from virtassay.flow.solver import midpoint
 from virtassay.flow.time import (
+    TimeGrid,
+    TimeLaw,
+    Weighting,
     cosine_grid,
     cosmap,
     edm_grid,
@@ -119,3 +123,19 @@ def test_the_usual_edm_grid_by_hand():
     middle = ((80 ** (1 / 7) + 0.002 ** (1 / 7)) / 2) ** 7
     torch.testing.assert_close(edm_grid(2), torch.tensor([0, 1 / 1.002, 1]))
     torch.testing.assert_close(edm_grid(3), torch.tensor([0, 1 / (1 + middle), 1 / 1.002, 1]), rtol=1e-5, atol=0)
+
+
+def test_later_quantiles_are_later_times(monkeypatch):
+    monkeypatch.setattr(time, "uniform", lambda n, device: torch.tensor([0.025, 0.5, 0.975]))
+    expected = 0.3 + 2 * torch.tensor([-1.959964, 0, 1.959964])  # of the standard normal
+    torch.testing.assert_close(torch.logit(logit_normal(3, mean=0.3, std=2.0)), expected, atol=1e-4, rtol=0)
+
+
+def test_laws_weights_and_grids_are_what_their_protocols_say():
+    for law in (uniform, logit_normal, partial(shifted, factor=2.0)):
+        assert isinstance(law, TimeLaw) and law(n=3).shape == (3,)
+    for weighting in (time.flat, edm_weight, cosmap):
+        assert isinstance(weighting, Weighting) and weighting(t=torch.rand(3)).shape == (3,)
+    for grid in GRIDS:
+        assert isinstance(grid, TimeGrid) and grid(steps=2).shape == (3,)
+    assert not any(isinstance(3, protocol) for protocol in (TimeLaw, Weighting, TimeGrid))

@@ -1,6 +1,8 @@
 """p-values of chance, rates of false discovery that hold, and which training compound is near."""
 
 import json
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,15 @@ from scipy.stats import false_discovery_control
 
 from tests.screening.toy import LAST, recipe, screened
 from virtassay.data.dataset.rows import Rows
-from virtassay.screening import Stage, confidence
-from virtassay.screening.confidence import Calibration, TrainingCompounds, nearest_by_embedding, p_values, q_values
+from virtassay.screening import Disagreement, Rescue, Stage, Strength, confidence
+from virtassay.screening.confidence import (
+    Calibration,
+    Confidence,
+    TrainingCompounds,
+    nearest_by_embedding,
+    p_values,
+    q_values,
+)
 from virtassay.screening.effects import TreatmentQuery
 
 
@@ -98,3 +107,100 @@ def test_compounds_known_to_do_nothing_give_p_and_q(run, library, tmp_path):
     assert (hits["q"] >= 14 / 9 / 6 - 1e-9).all()  # of fourteen tried, six are left
     told = json.loads((tmp_path / "s" / "report.json").read_text())
     assert any("held against 8 compounds that do nothing" in warning for warning in told["warnings"])
+
+
+def test_the_expected_error_by_hand():
+    # three compounds just as like, of errors 1, 2 and 3, and one a bandwidth away that weighs e^(−½), of error 4
+    three = Calibration(np.full(3, 0.5), np.array([1.0, 2, 3]), np.zeros(3))
+    assert three.expected_error([0.5]) == pytest.approx(np.sqrt(14 / 3)), "three are enough"
+    assert np.isnan(three.expected_error(0.51)), "a little less than three are not"
+    four = Calibration(np.array([0.5, 0.5, 0.5, 0.6]), np.array([1.0, 2, 3, 4]), np.zeros(4))
+    weight = np.exp(-0.5)
+    assert four.expected_error(0.5) == pytest.approx(np.sqrt((14 + 16 * weight) / (3 + weight)))
+
+
+def test_inactive_compounds_that_score_the_same_count_and_four_are_too_few():
+    assert p_values([2.0, 2.5, 0.0], [1.0, 2, 2, 3]) == pytest.approx([4 / 5, 2 / 5, 1])
+    null = pl.DataFrame({"score": [1.0, 2, 2, 3, 4]})
+    assert confidence.p_of(np.array([2.5]), null) == pytest.approx(3 / 6)
+    assert np.isnan(confidence.p_of(np.array([2.5]), null.head(4))).all()
+
+
+def test_the_spread_of_doses_is_the_median_of_compounds_trained_on_alone():
+    def of(index):
+        train: Any = SimpleNamespace(index=pl.DataFrame(index))
+        return confidence._dose_spread(train)
+
+    names = [["a"], ["a"], ["b"], ["b"], ["b"], ["c"], ["a", "b"], ["DMSO"]]
+    doses = [[0.1], [10.0], [1.0], [4.0], [0.0], [3.0], [1.0, 1e6], [1e9]]
+    index = {"perturbation": names, "dose_um": doses, "is_control": [False] * 7 + [True]}
+    assert of(index) == pytest.approx(4), "of 100, 4 and 1"
+    assert of({name: values[:5] for name, values in index.items()}) == pytest.approx(52), "of 100 and 4"
+    assert of({name: values for name, values in index.items() if name != "dose_um"}) is None
+    assert of({name: values[-2:] for name, values in index.items()}) is None
+
+
+STRONG = Strength()
+
+
+def test_warnings_say_what_is_not_known():
+    none: Any = None
+
+    def warnings(inactive=5, spread=10.0, calibration=none, seen=True, goal=STRONG):
+        null = pl.DataFrame({"score": np.zeros(inactive)})
+        names = tuple((f"i{k}", "CCS") for k in range(inactive))
+        return " ".join(Confidence(none, null, names, seen, calibration, spread).warnings(goal))
+
+    assert "no p can be below 0.167" in warnings() and "p and q are too small" in warnings()
+    assert "unlike ones may score higher" in warnings(seen=False)
+    assert "4 compounds that do nothing are known, and 5 are needed" in warnings(4)
+    assert "a factor of" not in warnings() and "within a factor of 9.9:" in warnings(spread=9.9)
+    assert "a factor of" not in warnings(spread=none)
+    assert "nobody knows how wrong" in warnings()
+    x = np.array([1.0, 2, 3])
+    assert "correlate at -1.00" in warnings(calibration=Calibration(x, x, -x))
+    for predicted in (x[:2], np.ones(3)):  # of two, or of a constant, there is none
+        assert "correlate at nan" in warnings(calibration=Calibration(predicted, predicted, x[: len(predicted)]))
+        assert "correlate at nan" in warnings(calibration=Calibration(predicted, x[: len(predicted)], predicted))
+    assert "measure some of both" in warnings(goal=Disagreement()) and "measure some of both" not in warnings()
+    assert "combinations of two" in warnings(goal=Rescue("sick")) and "combinations of two" not in warnings()
+
+
+@dataclass
+class Images:
+    """A dataset of which only the index is looked at."""
+
+    index: pl.DataFrame
+
+    def where(self, rows: pl.Expr) -> "Images":
+        return Images(self.index.filter(rows))
+
+
+def test_real_effects_are_those_of_the_compound_alone_at_its_highest_dose():
+    few = confidence.FEWEST_IMAGES
+    rows = [(["a"], [1.0])] * 9 + [(["a"], [3.0])] * few + [(["b"], [9.0])] * 9 + [(["a", "b"], [9.0, 9.0])] * 9
+    rows += [(["DMSO"], [None])] * 4
+    index = pl.DataFrame(rows, schema=["perturbation", "dose_um"], orient="row")
+    index = index.with_columns(is_control=pl.col("perturbation").list.first() == "DMSO")
+    reference: Any = SimpleNamespace(units_of_images=lambda own, names: (own.index.rows(), names))
+
+    def effects(table):
+        images: Any = Images(table)
+        return confidence._real_effects(reference, images, "a")
+
+    expected = index.filter((pl.col("is_control")) | (pl.col("dose_um") == [3.0])).rows()
+    assert effects(index) == (3.0, (expected, ["a"])) and len(expected) == few + 4
+    assert effects(index.slice(0, 9 + few - 1)) is None, "too few at the highest dose"
+    without = index.drop("dose_um")
+    dose, (own, _) = effects(without)
+    assert dose is None and own == [(["a"], False)] * (9 + few) + [(["DMSO"], True)] * 4
+    assert effects(without.slice(9 + few)) is None
+
+
+def test_a_compound_does_nothing_where_chance_explains_its_effect(monkeypatch):
+    noise = np.random.default_rng(0).normal(size=(12, 4))
+    for units, nothing in ((noise, True), (noise + 3, False), (None, False)):
+        shown = None if units is None else (1.0, units)
+        monkeypatch.setattr(confidence, "_real_effects", lambda *_, shown=shown: shown)
+        none: Any = None
+        assert confidence._does_nothing(none, none, "a") is nothing

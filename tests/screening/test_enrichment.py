@@ -76,3 +76,23 @@ def test_a_truth_that_tells_nothing_is_refused(tmp_path, text, error):
     (tmp_path / "x.smi").write_text("CCO a\n")
     with pytest.raises(InvalidLibrary, match="a smi holds SMILES and names only"):
         prepare_library(tmp_path / "x.smi", tmp_path / "out", LibraryColumns(truth="works"))
+
+
+def test_the_part_that_is_tested_is_whole_compounds():
+    # 0.07 of a hundred is seven, although 0.07 · 100 is 7.000000000000001; 0.071 of them eight
+    active, scores = np.arange(100) == 7, -np.arange(100.0)  # the eighth is active
+    assert enrichment_factor(active, scores, 0.07) == 0
+    assert enrichment_factor(active, scores, 0.071) == pytest.approx(100 / 8)
+    for wrong in (0.0, -0.1):
+        with pytest.raises(ValueError, match="above 0 and up to 1"):
+            enrichment_factor(active, scores, wrong)
+
+
+def test_the_highest_tenth_is_active_where_truth_is_a_number():
+    assert np.flatnonzero(actives([0.5, 1, 0, 0.2, 0.1, 0, 0, 0, 0, 0, 0])).tolist() == [0, 1]
+    with pytest.raises(ValueError, match="0 of 2 compounds are active"):
+        actives([0, 0])
+
+
+def test_one_active_compound_of_twenty_is_one():
+    assert np.flatnonzero(actives([0.0] * 13 + [1] + [0] * 6)).tolist() == [13]  # not the highest tenth of the values

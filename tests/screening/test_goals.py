@@ -16,6 +16,7 @@ from virtassay.screening import (
     Rescue,
     Selectivity,
     Strength,
+    goals,
 )
 from virtassay.screening.effects import EffectScale
 from virtassay.screening.goals import half_width, interval, squared_length
@@ -145,3 +146,73 @@ def test_lengths_say_so_and_likenesses_do_not():
     assert lengths == [True] * 3
     others = (Likeness("r"), Rescue("r"), Selectivity(Strength(), Novelty()))
     assert not any(trait(goal, "is_length") for goal in others)
+
+
+def mean_of(effects):
+    return effects.mean((-2, -1))
+
+
+def test_the_interval_by_hand_over_groups_of_seeds_and_over_batches():
+    # twenty seeds are ten groups: k and k + 10. The jackknife of a mean is the s.d. of group means over √g
+    units = np.square(np.arange(20.0))
+    groups = (units[:10] + units[10:]) / 2
+    right = 2.262157 * groups.std(ddof=1) / np.sqrt(10)  # Student's t of 9 degrees of freedom
+    assert half_width(mean_of, [units[:, None]], 1) == pytest.approx(right)
+    # three seeds in two batches are three groups of two; in three batches the wider of seeds and batches
+    two = np.array([[0.0, 2, 7], [1, 5, 9]])
+    right = 4.302653 * two.mean(0).std(ddof=1) / np.sqrt(3)
+    assert half_width(mean_of, [two.reshape(-1, 1)], 2) == pytest.approx(right)
+    three = np.array([[0.0, 1, 3], [10, 12, 15], [30, 31, 33]])
+    right = 4.302653 * three.mean(1).std(ddof=1) / np.sqrt(3)
+    assert half_width(mean_of, [three.reshape(-1, 1)], 3) == pytest.approx(right)
+    assert half_width(mean_of, [three.T.reshape(-1, 1)], 3) == pytest.approx(right), "then seeds are the wider"
+    assert half_width(mean_of, [three[:, :1]], 3) > 0, "one seed in each of three batches"
+    assert np.isnan(half_width(mean_of, [three[:2, :1]], 2)), "one in each of two says nothing"
+
+
+def test_the_ends_of_an_interval_by_hand():
+    # 1 and 3: the mean is 2 and the halves 1 and 3, so that s = 1 and t of 1 degree of freedom is 12.706
+    units = np.array([[1.0], [3.0]])
+    assert interval(mean_of, [units], 1).tolist() == pytest.approx([2 - 12.7062, 2 + 12.7062], rel=1e-5)
+    # of a length: θ² = 4 and the left-out squares 9 and 1, so that s = 4
+    ends = interval(mean_of, [units], 1, is_length=True)
+    assert ends.tolist() == pytest.approx([-np.sqrt(4 * 12.7062 - 4), np.sqrt(4 * 12.7062 + 4)], rel=1e-5)
+    assert interval(mean_of, [np.zeros((5, 1, 1))], 1).shape == (2, 5)
+
+
+def test_disagreement_and_strength_of_two_units_by_hand():
+    units = np.array([[0.0, 1.0], [2.0, 1.0]])  # variances 2 and 0 over n − 1; ⟨e₁, e₂⟩ = 1 over two features
+    assert Disagreement().prepare(seen(r=R))(units) == pytest.approx(1)
+    assert Strength().prepare(seen(r=R))(units) == pytest.approx(np.sqrt(0.5))
+    assert Strength().prepare(seen(r=R))(units * [[1, 1], [1, -1]]) == pytest.approx(-np.sqrt(0.5)), "below nothing"
+    assert trait(Disagreement(), "next_experiment") and not trait(Strength(), "next_experiment")
+
+
+def test_the_opposite_of_all_that_was_seen_is_new():
+    a = np.eye(D)[0]
+    assert Novelty().prepare(seen(a=a))(np.tile(-5 * a, (3, 1))) == pytest.approx(5 / np.sqrt(D))
+
+
+def test_goals_say_in_which_cells_they_are_tried():
+    for goal in (Strength("A"), Likeness("r", cell_type="A"), Novelty("A"), Disagreement("A")):
+        assert goal.contexts == (Context(cell_type="A"),)
+    assert Rescue("sick", 3.0, "A").contexts == (Context("sick", 3.0, "A"),)
+
+
+def test_likeness_of_a_mechanism_is_that_of_its_mean_effect():
+    a, b = np.eye(D)[:2]
+    score = Likeness(["a", "b"]).prepare(seen(a=a, b=b))
+    assert score(np.tile((a + b) / 2, (2, 1))) == pytest.approx(1)
+    assert score(np.tile(a, (2, 1))) == pytest.approx(0)
+
+
+def test_likeness_at_a_dose_is_that_of_what_the_model_predicts_there(monkeypatch):
+    a, b = np.eye(D)[:2]
+    monkeypatch.setattr(goals, "training_query", lambda _, name, dose, cell_type: (name, dose, cell_type))
+    predicted = {("x", 2.0, "A"): a, ("y", 2.0, "A"): b}
+    reference: Any = SimpleNamespace(
+        predictor=SimpleNamespace(assay=SimpleNamespace(vocabulary=None)),
+        effects=lambda queries: np.array([np.tile(predicted[query], (3, 1)) for query in queries]),
+    )
+    score = Likeness(["x", "y"], dose_um=2.0, cell_type="A").prepare(reference)
+    assert score(np.tile((a + b) / 2, (2, 1))) == pytest.approx(1)

@@ -373,3 +373,34 @@ def test_the_stored_figures_are_those_of_pytorch_fid(name, package):
     x, y = features(name)
     value = fid.calculate_frechet_distance(x.mean(0), np.cov(x.T), y.mean(0), np.cov(y.T))
     assert value == pytest.approx(FD[name], rel=1e-9)
+
+
+def test_the_usual_subsets_are_the_published_ones():
+    local = np.random.default_rng(3)
+    x, y = local.normal(size=(120, 2)), local.normal(size=(110, 2)) + 0.2
+    draw = np.random.RandomState(2020)
+    values = [
+        distance.kd(x[draw.choice(120, 100, replace=False)], y[draw.choice(110, 100, replace=False)])
+        for _ in range(100)
+    ]
+    assert distance.kd_subsets(x, y) == distance.Subsets(np.mean(values), np.std(values))
+    assert distance.kd_subsets(x[:2], y[:2], 1, 2).mean == pytest.approx(distance.kd(x[:2], y[:2]))
+
+
+def test_distances_of_two_images_by_hand():
+    x, y = np.array([[0.0], [2.0]]), np.array([[1.0], [4.0]])
+    # between 1, 4, 1, 2: mean 2; within 2 and 3
+    assert distance.energy(x, y) == pytest.approx(2 * 2 - 2 - 3)
+    # k = (xy + 1)³: k(0, 2) = 1, k(1, 4) = 125, between 1, 1, 27, 729
+    assert distance.kd(x, y) == pytest.approx(1 + 125 - 2 * (1 + 1 + 27 + 729) / 4)
+    # variances 2 and 4.5, means 1 and 2.5
+    assert distance.fd(x, y) == pytest.approx(1.5**2 + (np.sqrt(4.5) - np.sqrt(2)) ** 2)
+
+
+def test_fd_inf_needs_twenty_images_on_either_side():
+    local = np.random.default_rng(0)
+    x, y = local.normal(size=(20, 1)), local.normal(size=(25, 1))
+    assert np.isfinite(distance.fd_inf(x, y)) and distance.fd_inf(x, y) == distance.fd_inf(x, y, seed=0)
+    for sides in ((x[:19], y), (y, x[:19])):
+        with pytest.raises(ValueError, match="20 or more"):
+            distance.fd_inf(*sides)

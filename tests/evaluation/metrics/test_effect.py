@@ -59,3 +59,9 @@ def test_small_effects_correlate_as_large_ones_do_and_none_at_all_is_no_number()
     assert effect.pearson_delta(generated, real)[0] == pytest.approx(np.corrcoef(generated[0], real[0])[0, 1])
     assert effect.pearson_delta(1e-4 * generated, real)[0] == pytest.approx(effect.pearson_delta(generated, real)[0])
     assert np.isnan(effect.pearson_delta(generated, real)[1])
+
+
+def test_the_parts_of_a_slope_by_hand():
+    slope = effect.effect_slope([[1.0, 2.0], [0, 1]], [[3.0, 4.0], [1, 1]], [5.0, 0.5])
+    assert slope.along.tolist() == [11, 1] and slope.size.tolist() == [20, 1.5]
+    assert effect.mean_variance(np.array([[0.0, 1], [2, 1], [4, 4]])) == pytest.approx((4 + 3) / 3)

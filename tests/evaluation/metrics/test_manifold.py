@@ -151,3 +151,11 @@ def test_memory_does_not_grow_with_the_square_of_the_images(monkeypatch):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 16e6  # one 4000 × 4000 matrix has 128 MB
+
+
+def test_the_usual_neighbourhood_reaches_to_the_fifth_image():
+    real = np.arange(7.0)[:, None]  # the ball of 0 reaches to 5, that of 6 to 1, that of 3 to ±3, of 1 and 5 to ±4
+    scores = manifold(real, np.array([[-3.5], [9.5]] * 4))
+    # −3.5 is within 4.5 of 1; 3.5 of 0, 5.5 of 2, 6.5 of 3: in the balls of 0 (radius 5) and no other but 1's is 4
+    assert scores.holders.tolist() == pytest.approx([1 / 5] * 8)
+    assert scores.covered.tolist() == [1, 0, 0, 0, 0, 0, 1]

@@ -143,3 +143,9 @@ def test_order_and_unit_change_nothing(seed, scale):
     assert again.distance_ratio == pytest.approx(scores.distance_ratio, rel=1e-9)
     assert again.authpct == scores.authpct
     assert again.authpct_held_out == scores.authpct_held_out
+
+
+def test_as_near_as_the_next_training_image_is_no_authentic_image():
+    # 3 is 2 from 1, whose nearest is 2 away at −1: a tie is a copy; the median of 1 and 2 is 1.5 of a held-out 1
+    scores = memorisation([[3.0], [2.0]], [[2.0]], [[-1.0], [1.0]], ["p", "p"])
+    assert scores.authpct == {"p": 0} and scores.distance_ratio == pytest.approx(1.5)

@@ -322,3 +322,26 @@ def test_nscb_excludes_the_batch():
     answers = recall.nsc(real, real, moa, compound, batch)
     assert np.isnan(answers[:2]).all()  # the only other "a" is in the same batch
     assert answers[2:] == pytest.approx([1, 1])
+
+
+def test_cosines_of_small_effects_and_of_none():
+    assert recall.cosines([[1e-5, 0], [0, 0]], [[1e-3, 0], [3e-3, 4e-3], [0, 0]]) == pytest.approx(
+        np.array([[1, 0.6, 0], [0, 0, 0]])
+    )
+
+
+def test_norm_matched_closeness_by_hand():
+    # root mean squares 0.05 and 2: queries (1, 1), (−1, 1) over … √2; the gallery (1, 0) and (0, 1) once divided
+    queries, gallery = 0.05 * np.array([[0.6, 0.8], [0.8, -0.6]]), 2 * np.eye(2)
+    assert recall.norm_matched_l2(queries, gallery) == pytest.approx(np.array([[0.2, 0.6], [0.6, -2.2]]))
+    assert recall.norm_matched_l2(0 * queries, gallery) == pytest.approx(np.full((2, 2), -1.0))
+    lost = np.array([[np.nan, 0], [0.05, 0]])  # the size is that of the queries that are numbers
+    assert recall.norm_matched_l2(lost, gallery)[1] == pytest.approx([1, -1])
+
+
+def test_average_precision_by_hand():
+    # ranked: right, wrong, (right and wrong tied), and a right one that is not ranked
+    scores = np.array([[4.0, 3, 2, 2, 9]])
+    right = np.array([[True, False, True, False, True]])
+    ranked = np.array([[True, True, True, True, False]])
+    assert recall.average_precision(scores, right, ranked) == pytest.approx([(1 + 2 / 4) / 2])

@@ -174,3 +174,20 @@ def test_order_and_units_do_not_matter():
     value = rare_fraction_error(control_tail(x, WELLS), r, g)
     assert rare_fraction_error(control_tail(x[order], WELLS[order]), r[order], g[::-1]) == value
     assert rare_fraction_error(control_tail(8 * x + 1, WELLS), 8 * r + 1, 8 * g + 1) == pytest.approx(value, abs=1e-3)
+
+
+def test_two_images_have_a_spread_and_two_held_out_controls_a_tail():
+    assert variance_ratio([[0.0, 0.0], [1.0, 0.0]], [[0.0, 0.0], [0.0, 2.0]]) == pytest.approx(4)
+    x = np.array([[0.0], [2.0], [10.0], [14.0]])
+    tail = control_tail(x, [0, 0, 1, 1])
+    assert tail.mean[0] in (1, 12) and np.isfinite(tail.threshold)
+    farthest = (14 - 1) / 1 if tail.mean[0] == 1 else 12 / 2  # variances over n: 1 and 4
+    assert tail.threshold == pytest.approx(farthest, rel=1e-4)
+
+
+def test_of_an_odd_number_of_wells_the_smaller_half_is_fitted():
+    wells = np.repeat([0, 1, 2], 2)
+    x = np.array([[0.0], [1.0], [10.0], [11.0], [20.0], [21.0]])
+    for seed in range(4):
+        first = np.random.default_rng(seed).permutation(3)[0]
+        assert control_tail(x, wells, seed=seed).mean == pytest.approx([10 * first + 0.5])

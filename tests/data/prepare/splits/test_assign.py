@@ -197,3 +197,111 @@ def test_the_published_lists_fit_the_published_table(shared_data: Path, repo: Pa
         names = set(split.filter((pl.col("split") == "test") & ~pl.col("is_control"))["perturbation"].explode())
         assert names == set(config.test) and len(names) == n
         assert not names & set(split.filter(pl.col("split") != "test")["perturbation"].explode())
+
+
+def wells(**numbers: int) -> pl.DataFrame:
+    """So many wells of each perturbation, one image each; DMSO is the control."""
+    rows = [
+        {
+            "image_id": f"{name}-{k}", "plate": "P", "well": f"{name}-{k}", "batch": "b", "perturbation": name,
+            "is_control": name == "DMSO",
+        }
+        for name, n in numbers.items() for k in range(n)
+    ]  # fmt: skip
+    return validate(pl.DataFrame(rows))
+
+
+def counts(split: pl.DataFrame) -> dict[str, tuple[int, int, int]]:
+    """Wells for training, val and test of each perturbation."""
+    name = pl.col("perturbation").list.first()
+    return {
+        drug: tuple(int((part["split"] == to).sum()) for to in ("train", "val", "test"))
+        for (drug,), part in split.group_by(name)
+    }  # pyright: ignore
+
+
+def test_the_numbers_of_wells_by_hand():
+    index = wells(DMSO=1, a=2, b=3, c=8, d=20)
+    usual = {"DMSO": (1, 0, 0), "a": (1, 0, 1), "b": (1, 1, 1), "c": (5, 1, 2), "d": (13, 2, 5)}
+    assert counts(splits.split_by_well(index)) == usual  # a tenth and a quarter, at least one of each
+    assert splits.split_by_well(index).equals(splits.split_by_well(index, seed=0, val=0.1, test=0.25))
+    no_test = {"DMSO": (1, 0, 0), "a": (1, 1, 0), "b": (2, 1, 0), "c": (7, 1, 0), "d": (18, 2, 0)}
+    assert counts(splits.split_by_well(index, test=0)) == no_test
+    no_val = {"DMSO": (1, 0, 0), "a": (1, 0, 1), "b": (2, 0, 1), "c": (6, 0, 2), "d": (15, 0, 5)}
+    assert counts(splits.split_by_well(index, val=0)) == no_val
+    most = {"DMSO": (1, 0, 0), "a": (1, 0, 1), "b": (1, 0, 2), "c": (1, 0, 7), "d": (1, 1, 18)}
+    assert counts(splits.split_by_well(index, val=0.05, test=0.9)) == most  # one well is left to train
+
+
+@pytest.mark.parametrize(("val", "test"), [(-0.1, 0.2), (0.1, -0.2), (0.5, 0.5), (1.0, 0.0), (0.0, 1.0)])
+def test_fractions_that_leave_nothing_are_refused(val: float, test: float):
+    with pytest.raises(ValueError, match="must leave some for training"):
+        splits.split_by_well(wells(a=4), val=val, test=test)
+
+
+def test_a_quarter_of_the_controls_is_for_test_and_an_eighth_for_val():
+    index = wells(DMSO=24, a=3, b=8, c=2)
+    held = counts(splits.split_unseen_perturbation(index, test=["a"], val=["c"]))
+    assert held == {"DMSO": (15, 3, 6), "a": (0, 0, 3), "b": (8, 0, 0), "c": (0, 2, 0)}
+    held = counts(splits.split_unseen_perturbation(index, test=["a"]))
+    assert held == {"DMSO": (15, 3, 6), "a": (0, 0, 3), "b": (7, 1, 0), "c": (2, 0, 0)}
+    held = counts(splits.split_unseen_perturbation(index, test=["a"], controls=0.5))
+    assert held["DMSO"] == (6, 6, 12)
+
+
+def test_a_tenth_of_the_wells_that_are_left_watches_the_training():
+    index = wells(a=20, b=5, c=3)
+    assert counts(splits.split_by_values(index, test={"well": ["a-0", "c-0", "c-1"]})) == {
+        "a": (17, 2, 1), "b": (4, 1, 0), "c": (1, 0, 2)
+    }  # fmt: skip
+
+
+def test_the_usual_shares_of_a_split_by_what_is_unseen():
+    index = wells(DMSO=8, a=20, b=3)
+    assert counts(splits.split_unseen(index, perturbations=["b"])) == {
+        "DMSO": (5, 1, 2), "a": (13, 2, 5), "b": (0, 0, 3)
+    }  # fmt: skip
+
+
+def test_doses_are_the_same_to_six_digits():
+    more = pl.col("dose_um").list.eval(pl.element() * 1.00001)
+    of_phenol = pl.col("perturbation").list.first() == "phenol"
+    index = compounds(**DRUG_LIKE).with_columns(dose_um=pl.when(of_phenol).then(more).otherwise("dose_um"))
+    for named, drugs in ((1.000001, set(DRUG_LIKE) - {"phenol"}), (1.00001, {"phenol"})):
+        split = splits.split_unseen(index, doses_um=[named])
+        held = split.filter(held_out="dose")["perturbation"].explode(empty_as_null=False)
+        assert set(held) == drugs
+
+
+def test_the_two_highest_doses_of_each_compound_are_held_out():
+    split = splits.split_unseen(compounds(**DRUG_LIKE), highest_doses=2)
+    assert set(split.filter(held_out="dose")["dose_um"].explode(empty_as_null=False)) == {1.0, 10.0}
+
+
+def test_so_many_compounds_are_held_out_as_the_fraction_says():
+    ten = {f"d{n}": "C1" + "C" * n + "C1" for n in range(1, 11)}  # rings of ten sizes are ten scaffolds
+    assert len(splits.by_scaffold(compounds(**ten))) == 2, "a fifth"
+    assert splits.by_scaffold(compounds(**ten)) == splits.by_scaffold(compounds(**ten), fraction=0.2, seed=0)
+    for fraction, n in ((0.01, 1), (0.3, 3), (0.96, 10)):
+        assert len(splits.by_scaffold(compounds(**ten), fraction=fraction)) == n
+    assert len(splits.by_scaffold(compounds(one="c1ccccc1", two="C1CC1"), fraction=0.1)) == 1, "two groups are enough"
+    for fraction in (0.0, 1.0):
+        with pytest.raises(ValueError, match="must lie between 0 and 1"):
+            splits.by_scaffold(compounds(**ten), fraction=fraction)
+
+
+def test_controls_alone_leave_nothing_to_train():
+    with pytest.raises(InvalidIndex, match="leaves no treated images for training"):
+        splits.split_unseen(wells(DMSO=8, a=4), perturbations=["a"])
+
+
+def test_a_value_that_is_not_given_is_not_held_out():
+    index = wells(a=4).with_columns(cell_type=pl.Series(["U2OS", None, "A549", None]))
+    split = splits.split_by_values(index, test={"cell_type": ["U2OS"]}, val={"cell_type": ["A549"]})
+    assert split["split"].to_list() == ["test", "train", "val", "train"]
+
+
+def test_the_usual_clusters_are_a_fifth_of_the_compounds():
+    index = compounds(**{f"d{n}": "C1" + "C" * n + "C1" for n in range(1, 5)}, **DRUG_LIKE)
+    usual = splits.by_cluster(index)
+    assert usual == splits.by_cluster(index, fraction=0.2, similarity=0.4, seed=0) and 1 <= len(usual) <= 2

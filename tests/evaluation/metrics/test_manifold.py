@@ -157,5 +157,5 @@ def test_the_usual_neighbourhood_reaches_to_the_fifth_image():
     real = np.arange(7.0)[:, None]  # the ball of 0 reaches to 5, that of 6 to 1, that of 3 to ±3, of 1 and 5 to ±4
     scores = manifold(real, np.array([[-3.5], [9.5]] * 4))
     # −3.5 is within 4.5 of 1; 3.5 of 0, 5.5 of 2, 6.5 of 3: in the balls of 0 (radius 5) and no other but 1's is 4
-    assert scores.holders.tolist() == pytest.approx([1 / 5] * 8)
+    assert scores.density.tolist() == pytest.approx([1 / 5] * 8)
     assert scores.covered.tolist() == [1, 0, 0, 0, 0, 0, 1]

@@ -158,4 +158,4 @@ def test_the_usual_neighbourhood_reaches_to_the_fifth_image():
     scores = manifold(real, np.array([[-3.5], [9.5]] * 4))
     # −3.5 is within 4.5 of 1; 3.5 of 0, 5.5 of 2, 6.5 of 3: in the balls of 0 (radius 5) and no other but 1's is 4
     assert scores.density.tolist() == pytest.approx([1 / 5] * 8)
-    assert scores.covered.tolist() == [1, 0, 0, 0, 0, 0, 1]
+    assert scores.coverage.tolist() == [1, 0, 0, 0, 0, 0, 1]

@@ -87,6 +87,7 @@ def place(tmp_path_factory):
 @pytest.fixture
 def evaluate(place, monkeypatch):
     monkeypatch.syspath_prepend(place)
+    monkeypatch.delitem(sys.modules, "mylab", raising=False)  # another test's
     yield lambda *overrides: _evaluate(place, *overrides)
     sys.modules.pop("mylab", None)
 

@@ -180,3 +180,10 @@ def test_two_devices_share_the_same_global_minibatch(folder, tmp_path):
     assert done.returncode == 0
     metrics = pl.read_csv(folder / "runs" / "two" / "metrics.csv")
     assert metrics["images"].max() == 80 and metrics["step"].max() == 10  # as on one device
+
+
+def test_training_leaves_the_precision_of_products_as_it_was(tmp_path):
+    write_screen(tmp_path / "screen")
+    torch.set_float32_matmul_precision("highest")
+    train(tmp_path, "images_total=8", "fit.validate_every_images=8")
+    assert torch.get_float32_matmul_precision() == "highest"

@@ -85,7 +85,6 @@ def fit(
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     if precision == "auto":
         precision = "bf16-mixed" if bf16_pays("cuda" if on_gpu else "cpu") else "32-true"
-    torch.set_float32_matmul_precision("high" if on_gpu else "medium")
     accumulate = _accumulate(size, devices, device_minibatch_size)
     checkpoint = RunCheckpoint(run, ema, size, checkpoint_every_images, guide_step)
     trained = ModelInTraining(assay, sampler, size, bf16="bf16" in precision)
@@ -122,7 +121,9 @@ def fit(
         run, n_parameters / 1e6, precision, data.steps, size, f"{data.steps * size:,}",
         data.steps * size / len(data.train), f"{len(data.train):,}",
     )  # fmt: skip
+    products = torch.get_float32_matmul_precision()  # of the whole process, which may sample or screen after this
     try:
+        torch.set_float32_matmul_precision("high" if on_gpu else "medium")
         with warnings.catch_warnings(), logging_redirect_tqdm():  # a warning gets a line of its own, above the bar
             # it is: minibatches are numbered by the step, and the sampler begins at the step of the checkpoint
             warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
@@ -130,6 +131,8 @@ def fit(
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if resume else None, weights_only=True)
     except Stopped as stop:  # Lightning would turn a KeyboardInterrupt into its own exit
         raise KeyboardInterrupt(str(stop)) from stop
+    finally:
+        torch.set_float32_matmul_precision(products)
 
 
 def _require_any_channels(data: AssayData, assay: VirtualAssay) -> None:

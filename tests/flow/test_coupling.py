@@ -196,7 +196,7 @@ def test_the_usual_epsilon():
 
     def drawn(**epsilon: float) -> torch.Tensor:
         torch.manual_seed(2)
-        return entropic(x0, x1, group, **epsilon)
+        return entropic(x0, x1, group, **epsilon)  # pyright: ignore[reportArgumentType]
 
     assert torch.equal(drawn(), drawn(epsilon=0.05)) and not torch.equal(drawn(), drawn(epsilon=1.05))
 

@@ -146,7 +146,7 @@ STRONG = Strength()
 def test_warnings_say_what_is_not_known():
     none: Any = None
 
-    def warnings(inactive=5, spread=10.0, calibration=none, seen=True, goal=STRONG):
+    def warnings(inactive=5, spread=10.0, calibration=none, seen=True, goal: Goal = STRONG):
         null = pl.DataFrame({"score": np.zeros(inactive)})
         names = tuple((f"i{k}", "CCS") for k in range(inactive))
         return " ".join(Confidence(none, null, names, seen, calibration, spread).warnings(goal))
@@ -192,7 +192,7 @@ def test_real_effects_are_those_of_the_compound_alone_at_its_highest_dose():
     assert effects(index) == (3.0, (expected, ["a"])) and len(expected) == few + 4
     assert effects(index.slice(0, 9 + few - 1)) is None, "too few at the highest dose"
     without = index.drop("dose_um")
-    dose, (own, _) = effects(without)
+    dose, (own, _) = effects(without)  # pyright: ignore[reportGeneralTypeIssues]
     assert dose is None and own == [(["a"], False)] * (9 + few) + [(["DMSO"], True)] * 4
     assert effects(without.slice(9 + few)) is None
 

@@ -383,7 +383,7 @@ def test_the_usual_subsets_are_the_published_ones():
         distance.kd(x[draw.choice(120, 100, replace=False)], y[draw.choice(110, 100, replace=False)])
         for _ in range(100)
     ]
-    assert distance.kd_subsets(x, y) == distance.Subsets(np.mean(values), np.std(values))
+    assert distance.kd_subsets(x, y) == distance.Subsets(float(np.mean(values)), float(np.std(values)))
     assert distance.kd_subsets(x[:2], y[:2], 1, 2).mean == pytest.approx(distance.kd(x[:2], y[:2]))
 
 

@@ -23,6 +23,7 @@ from virtassay.screening.confidence import (
     q_values,
 )
 from virtassay.screening.effects import TreatmentQuery
+from virtassay.screening.goals import Goal
 
 
 def test_the_nearest_seen_compound_is_named():

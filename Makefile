@@ -21,7 +21,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --project . --pythonpath $(BIN)/python
-	$(BIN)/python -m pytest -n logical --dist loadfile $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadfile $(PYTEST)  # a core each: threads would wait
 
 mutants: $(VENV)/.installed-dev  # MUTANTS="--most 40": a sample of each file; CONTRIBUTING.md says how to read the result
 	$(INSTALL) -e ".[mutation]"

@@ -5,11 +5,12 @@ from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("WANDB_MODE", "disabled")
-if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: each takes one, and so do the processes it starts
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: two threads each would wait for one another
+    torch.set_num_threads(1)
 
 REPO = Path(__file__).resolve().parents[1]
 

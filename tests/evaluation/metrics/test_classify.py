@@ -7,8 +7,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.preprocessing import StandardScaler
 
+from tests.evaluation.by_hand import Treated, Untreated, candidate, described
+from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics.classifier import folds
-from virtassay.evaluation.metrics.classify import batch_leak, cross_accuracy
+from virtassay.evaluation.metrics.classify import (
+    _at_most_each,
+    batch_leak,
+    batches_shown,
+    cross_accuracy,
+    recognised,
+)
 
 D, LABELS, WELLS, PER_WELL = 6, 4, 5, 12
 centres = np.random.default_rng(99).normal(size=(LABELS, D)) * 1.2
@@ -232,3 +240,88 @@ def test_batch_leak_degenerate_cases():
     assert np.isnan(batch_leak(control[:0], b[:0], real, b, generated, b).chance)
     with pytest.raises(ValueError, match="controls"):
         batch_leak(control, b[:5], real, b, generated, b)
+
+
+# a treatment is known once the mean of its controls is taken off: real ones at 0 and 20, generated at 100 and −50
+CONTROLS = {"one": Untreated([-1, 1], [99, 101], [7]), "two": Untreated([19, 21], [-50, -50], [7])}
+
+
+def treated(one, two, p=(-1.0, -1.1, -0.9), q=(1.0, 1.1, 0.9)):
+    """p and q in two batches, a well each; generated: what was generated of either in the first and the second."""
+    return [
+        Treated(batch, perturbation, [np.array(images) + zero], np.array(generated, float) + other)
+        for batch, zero, other, both in (("one", 0, 100, one), ("two", 20, -50, two))
+        for perturbation, images, generated in (("p", p, both[0]), ("q", q, both[1]))
+    ]
+
+
+def test_treatments_are_recognised_less_their_controls_by_hand():
+    # three of four images of p are like p, and all of q like q
+    scores = recognised(*candidate(treated(one=([-1, 1], [1, 0.9]), two=([-1, -0.9], [1, 1.1])), CONTROLS))
+    assert list(scores) == [("cas", POOLED), ("accuracy_on_generated", POOLED)]
+    cas, on_generated = scores.values()
+    assert cas.value == pytest.approx(1)
+    assert on_generated.value == pytest.approx((3 / 4 + 1) / 2)
+    for score in scores.values():
+        assert score.detail == {"interval": "bootstrap over 2 perturbations", "n": 2, "chance": 0.5}
+        assert (score.n_real, score.n_generated) == (12, 8)
+
+
+def test_what_a_generator_never_made_is_not_recognised():
+    # taught p alone, p is all that it answers
+    scores = recognised(*candidate(treated(one=([-1, 1], []), two=([-1, -0.9], [])), CONTROLS))
+    assert scores["cas", POOLED].value == pytest.approx(1 / 2)
+    assert scores["accuracy_on_generated", POOLED].value == pytest.approx(3 / 4 / 2)
+
+
+def test_treatments_that_real_images_do_not_teach_have_no_score():
+    same = treated(one=([-1], [1]), two=([-1], [1]), p=(0.0, 0.0), q=(0.0, 0.0))
+    lone = treated(one=([-1], [1]), two=([-1], [1]))[::2]  # p alone
+    no_wells = treated(one=([-1], [1]), two=([-1], [1]))[:2]  # one well each
+    for strata, chance, n in ((same, 0.5, 4), (lone, 1.0, 2), (no_wells, None, 2)):
+        scores = recognised(*candidate(strata, CONTROLS))
+        for score in scores.values():
+            assert np.isnan(score.value) and score.detail["chance"] == chance
+            assert score.detail["n"] == 0 and score.n_generated == n
+
+
+def test_batches_shown_by_hand():
+    # controls are at 1 and 3, so told apart at 2; once the batches' means are taken off all move to the middle, by 1
+    untreated = {"one": Untreated([0.9, 1.1, 1], [7], [8]), "two": Untreated([3.1, 2.9], [-7], [-8])}
+    strata = [
+        Treated("two", "p", [[2.5], [3.5]], [5, 3.5, 1.5, 3.3]),
+        Treated("one", "p", [[1.5, 0.5]], [0.5]),
+        Treated("one", "q", [[0.5, 2.5]], [2.5]),
+    ]
+    scores = batches_shown(*candidate(strata, untreated))
+    assert list(scores) == [("batch_leak", POOLED), ("batch_leak_aligned", POOLED)]
+    shown, aligned = scores.values()
+    # right of one and of two: real 3/4 and 2/2, generated 1/2 and 3/4; aligned: real 2/4 and 1/2, generated 1/2 and 3/4
+    assert (shown.value, shown.detail["accuracy_on_real"]) == (pytest.approx(-1 / 4), pytest.approx(7 / 8))
+    assert (aligned.value, aligned.detail["accuracy_on_real"]) == (pytest.approx(1 / 8), pytest.approx(1 / 2))
+    for score in scores.values():
+        assert (score.detail["interval"], score.n_real, score.n_generated) == ("none", 6, 6)
+    for score in batches_shown(*candidate(strata[1:], untreated)).values():  # one batch is no question
+        assert np.isnan(score.value) and score.detail["accuracy_on_real"] is None and score.n_real == 4
+
+
+def test_which_way_is_better_is_said():
+    assert described(recognised) == {"cas": ("↑", False), "accuracy_on_generated": ("→ 1", False)}
+    assert described(batches_shown) == {"batch_leak": ("→ 0", True), "batch_leak_aligned": ("→ 0", True)}
+
+
+def test_no_more_images_of_a_label_teach_than_its_limit():
+    labels, usable = np.array([1, 0, 1, 1, 0, 1]), np.array([True, True, True, True, False, True])
+    drawn = [_at_most_each(labels, usable, np.array([3, 2]), np.random.default_rng(s)).tolist() for s in range(20)]
+    for rows in drawn:
+        assert rows[0] == 1 and len(set(rows)) == len(rows) == 3
+    assert {row for rows in drawn for row in rows[1:]} == {0, 2, 3, 5}
+    assert _at_most_each(labels, usable, np.array([0, 4]), np.random.default_rng(0)).tolist() != []
+    assert _at_most_each(labels, usable, np.array([0, 0]), np.random.default_rng(0)).tolist() == []
+
+
+def test_the_usual_seed_is_nought_and_the_chance_that_of_the_batches():
+    x, g = draw(0), draw(1)
+    usual, nought, other = (cross_accuracy(x, names, wells, g, names, **s) for s in ({}, {"seed": 0}, {"seed": 1}))
+    assert (usual.real_to_real == nought.real_to_real).all() and (usual.real_to_real != other.real_to_real).any()
+    assert batch_leak(*leak(0)).chance == 1 / 3

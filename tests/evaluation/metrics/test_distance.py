@@ -404,3 +404,18 @@ def test_fd_inf_needs_twenty_images_on_either_side():
     for sides in ((x[:19], y), (y, x[:19])):
         with pytest.raises(ValueError, match="20 or more"):
             distance.fd_inf(*sides)
+
+
+def test_an_effect_of_exactly_nothing_cannot_be_explained():
+    # between 4, 0, 6, 2: twice their mean 3 is what is within, 2 and 4
+    real, control = np.array([[4.0], [6.0]]), np.array([[0.0], [4.0]])
+    assert distance.energy(real, control) == 0
+    with pytest.warns(RuntimeWarning, match="no effect"):
+        assert np.isnan(distance.effect_explained(real, real + 1, control))
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 2, 2)])
+def test_either_side_must_be_a_matrix(shape):
+    for sides in ((np.zeros(shape), np.zeros((3, 2))), (np.zeros((3, 2)), np.zeros(shape))):
+        with pytest.raises(ValueError, match=r"expected \(n, d\) and \(m, d\)"):
+            distance.energy(*sides)

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prdc import compute_prdc
 
+from tests.evaluation.by_hand import Treated, Untreated, candidate, described
+from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics import distance
-from virtassay.evaluation.metrics.manifold import manifold
+from virtassay.evaluation.metrics.manifold import manifold, manifolds
 
 
 def sets(n, m, d, seed=0):
@@ -159,3 +161,50 @@ def test_the_usual_neighbourhood_reaches_to_the_fifth_image():
     # −3.5 is within 4.5 of 1; 3.5 of 0, 5.5 of 2, 6.5 of 3: in the balls of 0 (radius 5) and no other but 1's is 4
     assert scores.density.tolist() == pytest.approx([1 / 5] * 8)
     assert scores.coverage.tolist() == [1, 0, 0, 0, 0, 0, 1]
+
+
+NO_CONTROLS = {"one": Untreated([], [], []), "two": Untreated([], [], [])}
+
+
+def test_manifolds_of_a_candidate_by_hand():
+    # real balls [-1, 1], [0, 2], [1, 19], [10, 190]; generated ones [-6.5, .5], [-.5, 1.5], [.5, 2.5], [4.8, 5.2],
+    # [5, 5.4]
+    treated = [Treated("one", "p", [[0], [1]], [-3, 0.5]), Treated("two", "q", [[10, 100]], [1.5, 5, 5.2])]
+    scores = manifolds(*candidate(treated, NO_CONTROLS), k=1)
+    values = {metric: score.value for (metric, stratum), score in scores.items() if stratum == POOLED}
+    # −3 is in no real ball, .5 and 1.5 are in two, 5 and 5.2 in one; 0 and 1 are in generated balls, 10 and 100 are
+    # not; the ball of 100 is empty
+    assert values == pytest.approx({"precision": 4 / 5, "recall": 2 / 4, "density": 6 / 5, "coverage": 3 / 4})
+    for score in scores.values():
+        assert (score.n_real, score.n_generated, score.detail["neighbours"]) == (4, 5, 1)
+        assert score.detail["interval"] == "bootstrap over 2 perturbations"
+    assert (scores["recall", POOLED].detail["n"], scores["precision", POOLED].detail["n"]) == (4, 5)
+
+
+def test_the_usual_manifold_of_a_candidate_has_five_neighbours():
+    treated = [Treated("one", "p", [np.arange(6)], np.arange(7))]
+    scores = manifolds(*candidate(treated, NO_CONTROLS))
+    assert {score.detail["neighbours"] for score in scores.values()} == {5}
+    assert np.isfinite([score.value for score in scores.values()]).all()
+
+
+@pytest.mark.parametrize(("real", "generated"), [(2, 2), (1, 2), (2, 1), (2, 0)])
+def test_manifolds_need_two_images_on_either_side(real, generated):
+    treated = [Treated("one", "p", [np.arange(real)], np.arange(generated))]
+    scores = manifolds(*candidate(treated, NO_CONTROLS), k=1)
+    assert [metric for metric, _ in scores] == ["precision", "recall", "density", "coverage"]
+    values = [score.value for score in scores.values()]
+    if min(real, generated) == 2:
+        assert values == [1, 1, 2, 1]
+    else:
+        assert np.isnan(values).all() and scores["recall", POOLED].detail == {"interval": "none"}
+    assert (scores["recall", POOLED].n_real, scores["recall", POOLED].n_generated) == (real, generated)
+
+
+def test_which_way_is_better_is_said():
+    assert described(manifolds) == {
+        "precision": ("↑", True),
+        "recall": ("↑", True),
+        "density": ("→ 1", True),
+        "coverage": ("↑", True),
+    }

@@ -184,12 +184,13 @@ def spearman(a, b):
 @pytest.mark.parametrize("block", [3, 512])
 def test_concordance_agrees_with_scipy(monkeypatch, block):
     monkeypatch.setattr(maps, "BLOCK", block)
+    rng = np.random.default_rng(0)
     real = rng.normal(size=(30, 6))
     generated = real + rng.normal(size=(30, 6))
-    assert maps.map_concordance(generated, real) == pytest.approx(spearman(generated, real), abs=1e-5)
+    assert maps.map_concordance(generated, real) == pytest.approx(spearman(generated, real), abs=5e-5)
     assert maps.map_concordance(real, real) == pytest.approx(1)
     half = real[:, :3]  # another featurizer has another d
-    assert maps.map_concordance(half, real) == pytest.approx(spearman(half, real), abs=1e-5)
+    assert maps.map_concordance(half, real) == pytest.approx(spearman(half, real), abs=5e-5)
 
 
 def test_concordance_shares_ranks_among_ties():

@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
+from tests.evaluation.by_hand import Treated, Untreated, candidate, described
+from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics import distance
-from virtassay.evaluation.metrics.memorisation import memorisation
+from virtassay.evaluation.metrics.memorisation import memorisation, memorised
 
 
 def sets(*sizes, d=5, seed=0):
@@ -149,3 +151,28 @@ def test_as_near_as_the_next_training_image_is_no_authentic_image():
     # 3 is 2 from 1, whose nearest is 2 away at −1: a tie is a copy; the median of 1 and 2 is 1.5 of a held-out 1
     scores = memorisation([[3.0], [2.0]], [[2.0]], [[-1.0], [1.0]], ["p", "p"])
     assert scores.authpct == {"p": 0} and scores.distance_ratio == pytest.approx(1.5)
+
+
+NO_CONTROLS = {"one": Untreated([], [], []), "two": Untreated([], [], [])}
+
+
+def test_generated_images_are_held_against_real_images_of_the_strata_by_hand():
+    treated = [Treated("one", "p", [[2], [4]], [0.25]), Treated("two", "q", [[2.5]], [7, 10, 11, 12])]
+    scores = memorised(*candidate(treated, NO_CONTROLS, memory=[0, 1, 5]))
+    assert list(scores) == [("memorisation", POOLED), ("authenticity", POOLED)]
+    near, authentic = scores.values()
+    # generated 0.25, 2, 5, 6, 7 away from a training image, held-out ones 1, 1, 1.5
+    assert near.value == pytest.approx(5) and near.detail == {"interval": "none"}
+    # authentic are those farther than 1 from 0 or 1, or than 4 from 5: 2.5 of the real ones, of p none, of q all but 7
+    assert authentic.value == pytest.approx((0 + 3 / 4) / (1 / 3 + 1 / 3))
+    assert authentic.detail == {"interval": "bootstrap over 2 perturbations", "n": 2}
+    assert [(score.n_real, score.n_generated) for score in scores.values()] == [(3, 5), (3, 5)]
+
+
+def test_of_no_generated_images_nothing_is_known():
+    scores = memorised(*candidate([Treated("one", "p", [[2], [4]], [])], NO_CONTROLS, memory=[0, 1, 5]))
+    assert np.isnan([score.value for score in scores.values()]).all()
+
+
+def test_which_way_is_better_is_said():
+    assert described(memorised) == {"memorisation": ("→ 1", True), "authenticity": ("→ 1", True)}

@@ -11,6 +11,8 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import average_precision_score
 from sklearn.neighbors import KNeighborsClassifier
 
+from tests.evaluation.by_hand import Treated, Untreated, candidate, described
+from virtassay.evaluation.judgement import POOLED
 from virtassay.evaluation.metrics import recall
 
 rng = np.random.default_rng(0)
@@ -345,3 +347,33 @@ def test_average_precision_by_hand():
     right = np.array([[True, False, True, False, True]])
     ranked = np.array([[True, True, True, True, False]])
     assert recall.average_precision(scores, right, ranked) == pytest.approx([(1 + 2 / 4) / 2])
+
+
+@pytest.mark.parametrize("is_model", [True, False])
+def test_a_generated_effect_finds_the_wells_of_its_treatment_among_those_of_the_batch(is_model):
+    # controls of batch one: (1, 2) on the real side, (4, 1) on the generated one; of two: (0, 0) on both
+    untreated = {
+        "one": Untreated([[0, 2], [2, 2]], [[4, 0], [4, 2]], [[9, 9]]),
+        "two": Untreated([[0, 1], [0, -1]], [[1, 0], [-1, 0]], [[9, 9]]),
+    }
+    treated = [
+        Treated("two", "p", [[[-1, 0]]], np.zeros((0, 2))),  # at 180°; nothing was generated
+        Treated("one", "p", [[[1, 2], [3, 2]], [[2, 3]]], [[4, 1.2], [6, 1.2]]),  # wells at 0° and 45°, asked at 11.3°
+        Treated("one", "q", [[[0, 3], [2, 3]], [[3, 3]]], [[5, 1.9]]),  # at 90° and 26.6°, asked at 42.0°
+        Treated("two", "q", [[[0, -1]]], [[-1, -0.5]]),  # at 270°, asked at 206.6°
+    ]
+    model, space = candidate(treated, untreated, is_model=is_model)
+    # p in one: right at 0°, wrong 26.6°, right 45°, wrong 90°, right 180°; q in one: wrong 45°, right 26.6°,
+    # wrong 0°, right 90°, right 270°; q in two: wrong 180°, right 270°, right 90°, right 26.6°
+    precision = [(1 + 2 / 3 + 3 / 5) / 3, (1 / 2 + 2 / 4 + 3 / 5) / 3, (1 / 2 + 2 / 3 + 3 / 4) / 3]
+    scores = recall.retrieved(model, space)
+    assert list(scores) == [("retrieval_map", POOLED)]
+    score = scores["retrieval_map", POOLED]
+    n = 4 if is_model else 3  # what a model lacks is worst, what a baseline lacks is left out
+    assert score.value == pytest.approx(sum(precision) / n)
+    assert (score.n_real, score.n_generated, score.detail["n"]) == (8, 4, n)
+    assert score.detail["interval"] == "bootstrap over 2 perturbations"
+
+
+def test_which_way_is_better_is_said():
+    assert described(recall.retrieved) == {"retrieval_map": ("↑", False)}

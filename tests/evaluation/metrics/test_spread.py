@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 from sklearn.covariance import LedoitWolf
 
-from virtassay.evaluation.metrics.spread import control_tail, rare_fraction_error, variance_ratio
+from tests.evaluation.by_hand import Treated, Untreated, candidate, described
+from virtassay.evaluation.judgement import POOLED
+from virtassay.evaluation.metrics.spread import (
+    control_tail,
+    control_tails,
+    rare_fraction_error,
+    spread,
+    variance_ratio,
+)
 
 D = 5
 MEAN = np.full(D, 1.0)
@@ -191,3 +199,62 @@ def test_of_an_odd_number_of_wells_the_smaller_half_is_fitted():
     for seed in range(4):
         first = np.random.default_rng(seed).permutation(3)[0]
         assert control_tail(x, wells, seed=seed).mean == pytest.approx([10 * first + 0.5])
+
+
+WELL = np.array([-2.0, -1, 1, 2])  # mean 0; beyond 2 is rare, whichever of such wells is fitted
+UNTREATED = {
+    "one": Untreated(WELL, WELL, WELL),
+    "two": Untreated(10 + 2 * WELL, 10 + 2 * WELL, 10 + 2 * WELL),
+    "lone": Untreated(WELL, [], []),  # a single well, of which nothing can be held out
+}
+
+
+@pytest.mark.parametrize("is_model", [True, False])
+def test_spread_of_strata_by_hand(is_model):
+    plus_minus = np.tile([-1.0, 1.0], 5)
+    treated = [
+        Treated("one", "few", [plus_minus[:9]], plus_minus[:8]),  # nine real images are too few
+        Treated("two", "p", [10 + plus_minus[:6], [4, 4], [16, 16]], [1, 1, 1, 10, 10, 10, 19, 19, 19]),
+        Treated("one", "p", [plus_minus[:8], [-3, 3]], 1.5 * plus_minus),
+        Treated("lone", "q", [plus_minus], 2 * plus_minus),
+    ]
+    model, space = candidate(treated, UNTREATED, is_model=is_model)
+    # squares about the mean: in two 6 · 1 + 4 · 36 of ten real and 6 · 81 of nine generated, in one 26 and 22.5, in
+    # lone 10 and 40
+    ratios = [(486 / 8) / (150 / 9), 22.5 / 26, 4][0 if is_model else 1 :]  # nine generated are too few in a baseline
+    errors = [6 / 9 - 4 / 10, 0 - 2 / 10][0 if is_model else 1 :]
+    scores = spread(model, space)
+    assert list(scores) == [("variance_ratio", POOLED), ("rare_fraction_error", POOLED)]
+    ratio, error = scores.values()
+    assert ratio.value == pytest.approx(np.mean(ratios))
+    assert error.value == pytest.approx(np.mean(errors))
+    assert (ratio.detail["n"], error.detail["n"]) == ((3, 2) if is_model else (2, 1))
+    assert error.detail["real_share"] == pytest.approx(0.3 if is_model else 0.2)
+    assert ratio.detail["interval"] == "bootstrap over 2 perturbations" and "real_share" not in ratio.detail
+    assert (error.n_real, error.n_generated) == (39, 37)
+
+
+def test_of_strata_with_few_images_nothing_is_said():
+    scores = spread(*candidate([Treated("one", "p", [np.arange(9)], np.arange(20))], UNTREATED, is_model=True))
+    assert np.isnan([score.value for score in scores.values()]).all()
+    assert scores["rare_fraction_error", POOLED].detail["real_share"] is None
+
+
+def test_of_ten_images_on_either_side_the_spread_is_known():
+    for is_model, generated in ((False, 10), (False, 9), (True, 9)):
+        treated = [Treated("one", "p", [np.arange(10)], np.arange(generated))]
+        value = spread(*candidate(treated, UNTREATED, is_model=is_model))["variance_ratio", POOLED].value
+        assert np.isfinite(value) == (is_model or generated == 10)
+
+
+def test_tails_are_those_of_all_controls_of_a_batch_with_the_evaluations_seed():
+    untreated = {"a": Untreated([0, 1], [10, 11], [20, 21]), "none": Untreated([], [], [])}
+    for seed in range(4):
+        model, space = candidate([Treated("a", "p", [[0, 1]], [0, 1])], untreated, seed=seed)
+        tails = control_tails(model.evaluation, space)
+        fitted = np.random.default_rng(seed).permutation(3)[0]
+        assert list(tails) == ["a"] and tails["a"].mean == pytest.approx([10 * fitted + 0.5])
+
+
+def test_which_way_is_better_is_said():
+    assert described(spread) == {"variance_ratio": ("→ 1", False), "rare_fraction_error": ("→ 0", False)}

@@ -33,11 +33,24 @@ OPERATORS = re.compile(
 
 
 class Meaning(ast.NodeTransformer):
-    """What a program does: its tree without annotations and whether dataclasses are frozen."""
+    """What a program does: its tree without annotations, without what only refuses or is only asked by isinstance.
+
+    That are frozen dataclasses, arguments by name or by place alone (`*,` becomes `/,`), and runtime_checkable.
+    """
 
     def visit_arg(self, node: ast.arg) -> ast.arg:
         node.annotation = None
         return node
+
+    def visit_arguments(self, node: ast.arguments) -> ast.AST:
+        node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
+        node.defaults = [*node.defaults, *(value for value in node.kw_defaults if value is not None)]
+        node.posonlyargs, node.kwonlyargs, node.kw_defaults = [], [], []
+        return self.generic_visit(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        node.decorator_list = [d for d in node.decorator_list if ast.unparse(d) != "runtime_checkable"]
+        return self.generic_visit(node)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.returns = None

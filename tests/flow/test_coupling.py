@@ -1,5 +1,6 @@
 """A coupling is a permutation, inside groups, never costlier than identity, and equal to sorting in one dimension."""
 
+import itertools
 from dataclasses import dataclass
 from functools import partial
 
@@ -213,3 +214,18 @@ def test_couplings_and_conditions_are_what_their_protocols_say():
 def test_quantiles_stand_channel_by_channel():
     x = torch.arange(36.0).reshape(1, 1, 6, 6)
     assert quantiles(torch.cat([x, x + 100], 1), 3).tolist() == [[0, 17.5, 35, 100, 117.5, 135]]
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 1e9])
+def test_entropic_pairs_are_the_best_for_gumbel_noise_by_trying_all(epsilon: float):
+    # Gumbel noise is −log E of exponential E: the least Σ C/(ε C̄) − G is the least Π exp(C/(ε C̄)) E
+    x0, x1 = torch.tensor([[0.0], [1.0], [3.0], [4.0]]), torch.tensor([[2.0], [0.0], [5.0], [1.0]])
+    cost = torch.tensor([[4.0, 1, 1, 4], [0, 1, 9, 16], [25, 16, 4, 1], [1, 0, 4, 9]])  # (x1_i − x0_j)², mean 6
+    orders = list(itertools.permutations(range(4)))
+    for seed in range(12):
+        torch.manual_seed(seed)
+        weight = (cost / (6 * epsilon)).exp() * torch.empty(4, 4).exponential_()
+        products = [weight[range(4), order].prod().item() for order in orders]
+        torch.manual_seed(seed)
+        index = entropic(x0, x1, torch.zeros(4, dtype=torch.long), epsilon=epsilon)
+        assert index.tolist() == list(orders[products.index(min(products))])

@@ -124,3 +124,9 @@ def test_noise_is_drawn_where_a_path_has_some_and_nowhere_else():
 
 def test_paths_are_what_their_protocol_says():
     assert all(isinstance(path, Path) for path in PATHS) and not isinstance(interpolate, Path)
+
+
+def test_paths_are_equal_by_value():
+    for kind in (Linear, Trigonometric, BrownianBridge, SineSquared):
+        assert kind() == kind() and repr(kind()).startswith(kind.__name__ + "(")
+    assert BrownianBridge(0.5) != BrownianBridge(0.6) and SineSquared(0.5) != SineSquared(0.6)

@@ -22,7 +22,7 @@ from virtassay.screening.confidence import (
     p_values,
     q_values,
 )
-from virtassay.screening.effects import TreatmentQuery
+from virtassay.screening.effects import Context, TreatmentQuery
 from virtassay.screening.goals import Goal
 
 
@@ -205,3 +205,137 @@ def test_a_compound_does_nothing_where_chance_explains_its_effect(monkeypatch):
         monkeypatch.setattr(confidence, "_real_effects", lambda *_, shown=shown: shown)
         none: Any = None
         assert confidence._does_nothing(none, none, "a") is nothing
+
+
+class Directions:
+    """A predictor whose condition encoder makes of each compound the vector of its name, turned at 3 µM."""
+
+    def __init__(self, **vectors):
+        self.vectors = vectors
+
+    def directions(self, queries):
+        assert all(query.smiles[0].upper() == query.perturbation[0].upper() for query in queries)
+        vectors = [self.vectors[query.smiles[0]] for query in queries]
+        turned = [v[::-1] if query.dose_um == (3.0,) and query.smiles == ("B",) else v for v, query in
+                  zip(vectors, queries, strict=True)]  # fmt: skip
+        return np.array(turned, dtype=float)
+
+
+def test_what_the_encoder_likens_a_compound_to_by_hand(monkeypatch):
+    vectors: Any = Directions(A=(0.3, 0.0), B=(0.0, 0.04), x=(0.03, 0.04), y=(5.0, 0.0), none=(0.0, 0.0))
+    known = TrainingCompounds(["a", "b"], ["A", "B"])
+    smiles, doses = ["x", "y", "x", "none", "x"], [1.0, 1.0, 3.0, 1.0, 1.0]
+    # x is 3, 4, 5: cosines 0.6 with a and 0.8 with b, which at 3 µM lies along a; "none" is as the control
+    right = ["b", "a", "a", "a", "b"], [0.8, 1.0, 0.6, 0.0, 0.8]
+    for at_once in (2048, 2, 1):
+        monkeypatch.setattr(confidence, "AT_ONCE", at_once)
+        names, cosines = nearest_by_embedding(vectors, known, smiles, doses)
+        assert (names, cosines.tolist()) == (right[0], pytest.approx(right[1]))
+
+
+def test_cosines_that_are_the_same_to_six_digits_are_a_tie():
+    # (1, 1 + e) is at cos 45° (1 − e/2) of (1, 0), and at cos 45° (1 + e/2) of (0, 1)
+    for e, name in ((2.8e-7, "a"), (2.8e-6, "b")):
+        vectors: Any = Directions(A=(1.0, 0.0), B=(0.0, 1.0), x=(1.0, 1 + e))
+        names, cosines = nearest_by_embedding(vectors, TrainingCompounds(["a", "b"], ["A", "B"]), ["x"], 1.0)
+        assert names == [name] and cosines[0] == pytest.approx(np.sqrt(0.5) * (1 + e / 2), abs=1e-6)
+
+
+def test_no_held_out_compounds_no_expected_error():
+    assert np.isnan(Calibration(np.zeros(0), np.zeros(0), np.zeros(0)).expected_error([0.0, 1.0])).all()
+
+
+@dataclass
+class Splits(Images):
+    """A dataset of which only the index and its sides are looked at."""
+
+    def split(self, name: str) -> Images:
+        return Images(self.index.filter(pl.col("split") == name))
+
+
+class Scoring:
+    """A scorer whose effects are the predicted ones of `predicted`, and whose score is their mean."""
+
+    def __init__(self, *contexts: Context):
+        vocabulary = SimpleNamespace(perturbations=("DMSO", "a", "b", "gene"), smiles=(None, "CCO", "CCN", None))
+        self.goal = SimpleNamespace(contexts=contexts)
+        self.reference = SimpleNamespace(
+            predictor=SimpleNamespace(assay=SimpleNamespace(vocabulary=vocabulary)),
+            query=lambda *query: query,
+            effects=self.effects,
+        )
+
+    def effects(self, queries):
+        self.queries = queries
+        return np.array([[[float(len(name))]] * 2 for name, _, _, _ in queries])
+
+    def score(self, units):
+        return units.mean((-1, -2))
+
+    def __call__(self, table):
+        return table.with_columns(score=pl.col("compound").cast(pl.Float64))
+
+
+def real_screen() -> Any:
+    rows = [
+        ("a", "CCO", "train", 2.0), ("a", "CCO", "train", 6.0), ("b", "CCN", "train", 1.0), ("a", "CCO", "test", 1.0),
+        ("long", "CCCCN", "test", 1.0), ("few", "CCS", "test", 1.0), ("CCO", "CCO", "val", 1.0),
+        ("x", None, "test", 1.0), ("DMSO", None, "train", None),
+    ]  # fmt: skip
+    table = [
+        {"perturbation": [name], "smiles": [text], "split": side, "dose_um": [dose], "is_control": name == "DMSO"}
+        for name, text, side, dose in rows
+    ]
+    return Splits(pl.DataFrame(table))
+
+
+def test_what_real_images_say_of_a_model(monkeypatch):
+    real, tried = real_screen(), []
+
+    def does_nothing(reference, train, name):
+        tried.append((name, train.index.height))
+        return name == "b"
+
+    def real_effects(reference, dataset, name):
+        assert dataset is real
+        return None if name == "few" else (3.0 if name == "long" else None, np.full((5, 1), 10.0 + len(name)))
+
+    monkeypatch.setattr(confidence, "_does_nothing", does_nothing)
+    monkeypatch.setattr(confidence, "_real_effects", real_effects)
+    context = Context(cell_type="U2OS")
+    scorer: Any = Scoring(context)
+    of = Confidence.of(scorer, real)
+    assert (list(of.training.names), list(of.training.smiles)) == (["a", "b"], ["CCO", "CCN"])
+    assert tried == [("a", 4), ("b", 4)], "those of the training images, in these"
+    assert (of.inactive, of.seen, of.dose_spread) == ((("b", "CCN"),), True, 2.0)  # of 3 and 1
+    assert of.null.to_dicts() == [{"compound": 0, "smiles": "CCN", "score": 0.0}]
+    assert scorer.queries == [("long", "CCCCN", 3.0, context), ("CCO", "CCO", None, context)]
+    assert of.calibration is not None and of.calibration.predicted.tolist() == [4, 3]
+    assert of.calibration.observed.tolist() == [14, 13]
+    assert of.calibration.similarity[1] == 1 > of.calibration.similarity[0] > 0
+    named = Confidence.of(scorer, real, [("i", "CCC"), ("j", "CCF")])
+    assert named.inactive == (("i", "CCC"), ("j", "CCF")) and not named.seen
+    assert named.null["smiles"].to_list() == ["CCC", "CCF"] and named.null["compound"].to_list() == [0, 1]
+    assert named.calibration is not None
+    for contexts in ((Context("sick"),), (context, Context(cell_type="A549")), (context, context)):
+        several: Any = Scoring(*contexts)
+        assert Confidence.of(several, real).calibration is None
+    monkeypatch.setattr(confidence, "_real_effects", lambda *_: None)
+    assert Confidence.of(scorer, real).calibration is None
+
+
+def test_without_real_structures_only_named_compounds_are_known_to_do_nothing():
+    scorer: Any = Scoring(Context())
+    bare: Any = Splits(real_screen().index.drop("smiles"))
+    for real in (None, bare):
+        of = Confidence.of(scorer, real)
+        assert (of.inactive, of.seen, of.calibration, of.dose_spread) == ((), True, None, None)
+        assert of.null.height == 0
+        named = Confidence.of(scorer, real, [("i", "CCC")])
+        assert (named.inactive, named.seen, named.null.height) == ((("i", "CCC"),), False, 1)
+
+
+def test_compounds_are_named_once_in_the_order_of_their_images():
+    names = [f"d{n % 50}" for n in range(200)]
+    compounds = pl.DataFrame({"name": names, "smiles": ["CC"] * 200, "split": ["train"] * 200})
+    assert confidence._unique(compounds) == [(f"d{n}", "CC") for n in range(50)]

@@ -94,3 +94,14 @@ def test_a_top_is_at_most_ten_times_the_highest_effect():
 def test_the_share_that_a_curve_explains_of_small_effects_and_of_constant_ones():
     assert hill(DOSES, curve(0.3, top=0.2), np.full(7, 0.001)).r2 == pytest.approx(1)
     assert np.isnan(hill(DOSES, np.full(7, 2.0), np.full(7, 0.01)).r2)
+
+
+@pytest.mark.parametrize(("ec50", "h", "nearest"), [(2e-5, 0.3, 1e-4), (2000, 0.4, 1000)])
+def test_a_potency_is_sought_within_a_hundredfold_of_the_doses(ec50, h, nearest):
+    found = hill(DOSES, curve(ec50, h=h), np.full(7, 1e-4))
+    assert found.ec50_um == pytest.approx(nearest, rel=1e-3)
+    assert found.warning == "EC50 lies outside the doses asked for"
+
+
+def test_effects_have_no_smallest_size():
+    assert hill(DOSES, curve(0.3, top=2e-7), np.zeros(7)).ec50_um == pytest.approx(0.3, rel=0.02)

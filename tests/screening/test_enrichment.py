@@ -96,3 +96,9 @@ def test_the_highest_tenth_is_active_where_truth_is_a_number():
 
 def test_one_active_compound_of_twenty_is_one():
     assert np.flatnonzero(actives([0.0] * 13 + [1] + [0] * 6)).tolist() == [13]  # not the highest tenth of the values
+
+
+def test_compounds_that_tie_are_one_step_of_the_curve():
+    curve = enrichment_curve([0, 1, 0, 1], [3.0, 2, 2, 1])
+    assert curve.screened.tolist() == [0, 0.25, 0.75, 1] and curve.recovered.tolist() == [0, 0, 0.5, 1]
+    assert enrichment_factor([0, 1, 0, 1], [3.0, 2, 2, 1], 0.5) == pytest.approx(0.25 / 0.5), "half of a half"

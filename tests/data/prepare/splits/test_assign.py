@@ -1,5 +1,6 @@
 """Splits hold out whole wells, perturbations and batches, and nothing leaks."""
 
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -229,6 +230,8 @@ def test_the_numbers_of_wells_by_hand():
     assert counts(splits.split_by_well(index, test=0)) == no_test
     no_val = {"DMSO": (1, 0, 0), "a": (1, 0, 1), "b": (2, 0, 1), "c": (6, 0, 2), "d": (15, 0, 5)}
     assert counts(splits.split_by_well(index, val=0)) == no_val
+    watched = {"DMSO": (1, 0, 0), "a": (1, 1, 0), "b": (1, 2, 0), "c": (1, 7, 0), "d": (1, 19, 0)}
+    assert counts(splits.split_by_well(index, val=0.96, test=0)) == watched
     most = {"DMSO": (1, 0, 0), "a": (1, 0, 1), "b": (1, 0, 2), "c": (1, 0, 7), "d": (1, 1, 18)}
     assert counts(splits.split_by_well(index, val=0.05, test=0.9)) == most  # one well is left to train
 
@@ -305,3 +308,37 @@ def test_the_usual_clusters_are_a_fifth_of_the_compounds():
     index = compounds(**{f"d{n}": "C1" + "C" * n + "C1" for n in range(1, 5)}, **DRUG_LIKE)
     usual = splits.by_cluster(index)
     assert usual == splits.by_cluster(index, fraction=0.2, similarity=0.4, seed=0) and 1 <= len(usual) <= 2
+
+
+def test_the_usual_seed_is_0():
+    index = wells(DMSO=20, a=20, b=2)
+    for split in (
+        splits.split_by_well,
+        partial(splits.split_unseen_perturbation, test=["b"]),
+        partial(splits.split_unseen, perturbations=["b"]),
+        partial(splits.split_by_values, test={"perturbation_type": ["b"]}),
+    ):
+        table = index.with_columns(perturbation_type=pl.col("perturbation").list.first())
+        assert split(table).equals(split(table, seed=0)) and not split(table).equals(split(table, seed=1))
+    two = pl.concat([index, wells(c=2).with_columns(batch=pl.lit("c"))])
+    usual = splits.split_unseen_batch(two, test=["c"])
+    assert usual.equals(splits.split_unseen_batch(two, test=["c"], seed=0))
+    assert not usual.equals(splits.split_unseen_batch(two, test=["c"], seed=1))
+
+
+def test_the_first_twenty_of_what_is_there_are_named():
+    index = wells(**{f"d{n:02d}": 1 for n in range(1, 22)})
+    with pytest.raises(InvalidIndex, match=r"there are \['d01', .*'d20'\]\.$"):
+        splits.split_unseen_perturbation(index, test=["x"])
+    with pytest.raises(InvalidIndex, match="treated perturbation names to hold out are needed; there are"):
+        splits.split_unseen_perturbation(index, test=[])
+    dosed = index.with_columns(dose_um=pl.Series([[float(n)] for n in range(1, 22)]))
+    with pytest.raises(InvalidIndex, match=r"there are \[1\.0, .*19\.0, 20\.0\]\.$"):
+        splits.split_unseen(dosed, doses_um=[30.0])
+
+
+def test_doses_that_are_all_unknown_cannot_be_held_out():
+    unknown = compounds(**DRUG_LIKE).with_columns(pl.col("dose_um").list.eval(pl.element() * None))
+    for wrong in ({"highest_doses": 1}, {"doses_um": [1.0]}):
+        with pytest.raises(InvalidIndex, match="doses are to be held out, and the index gives none"):
+            splits.split_unseen(unknown, **wrong)

@@ -54,8 +54,8 @@ def split_from_file(index: pl.DataFrame, *, path: str | Path) -> pl.DataFrame:
     missing = sorted(set(key) - set(index.columns))
     if missing:
         raise InvalidIndex(f"{path} names images by {key}, and the index has no column {missing}: map it in columns.")
-    wells = [line.removeprefix("# wells: ") for line in text.splitlines() if line.startswith("# wells: ")]
-    if wells[:1] != [_digest(table.sort(key), key)]:
+    wells = next((line for line in text.splitlines() if line.startswith("# wells: ")), "")
+    if wells != f"# wells: {_digest(table.sort(key), key)}":
         raise InvalidIndex(f"{path} was cut or edited: its wells are not those that its header was made for.")
     unknown = sorted(set(table["split"]) - {"train", "val", "test"})
     if unknown:
@@ -107,7 +107,7 @@ def _settings(split: Split | None) -> str:
 
 
 def _described(value: Any) -> Any:
-    if isinstance(value, partial):
+    if callable(value):  # a function by its name: its repr holds an address
         return json.loads(_settings(value))
     if isinstance(value, Mapping):
         return dict(value)

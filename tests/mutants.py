@@ -138,7 +138,8 @@ def main() -> int:
     sys.path[0] = str(COPY)  # not the folder of this script
     os.environ["OMP_NUM_THREADS"] = "1"
     __import__("torch").set_num_threads(1)
-    __import__("scipy.stats"), __import__("sklearn.neighbors")
+    __import__("scipy.stats")
+    __import__("sklearn.neighbors")
     counts: list[str] = []
     survivors = 0
     for source in sorted(arguments.where.rglob("*.py")) if arguments.where.is_dir() else [arguments.where]:

@@ -2,7 +2,7 @@
 
 import hashlib
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -59,8 +59,8 @@ def shown(images: Any) -> Any:
 
 
 def predictor(assay: Any, **changes) -> EffectPredictor:
-    sampler: Any = SimpleNamespace(n_steps=7)
-    return EffectPredictor(assay, shown, ("b1", "b2"), 3, sampler, 11, 5, **changes)
+    sampler, featurizer = cast(Any, SimpleNamespace(n_steps=7)), cast(Any, shown)
+    return EffectPredictor(assay, featurizer, ("b1", "b2"), 3, sampler, 11, 5, **changes)
 
 
 DRUGS = [

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -339,6 +340,7 @@ def test_the_first_twenty_of_what_is_there_are_named():
 
 def test_doses_that_are_all_unknown_cannot_be_held_out():
     unknown = compounds(**DRUG_LIKE).with_columns(pl.col("dose_um").list.eval(pl.element() * None))
+    wrong: Any
     for wrong in ({"highest_doses": 1}, {"doses_um": [1.0]}):
         with pytest.raises(InvalidIndex, match="doses are to be held out, and the index gives none"):
             splits.split_unseen(unknown, **wrong)

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -87,7 +88,9 @@ class Halves:
 def test_what_made_a_split_is_written_by_name(index: pl.DataFrame, tmp_path: Path):
     split, path = splits.split_by_well(index), tmp_path / "split.csv"
     module = "virtassay.data.prepare.splits"
-    made = partial(splits.split_unseen, perturbations=splits.by_scaffold, cell_types=["β", "α"], batches=range(2))
+    lazy: Any = range(2)
+    other: Any = 1j
+    made = partial(splits.split_unseen, perturbations=splits.by_scaffold, cell_types=["β", "α"], batches=lazy)
     for function, written in (
         (None, {"function": None}),
         (splits.split_by_well, {"function": f"{module}.assign.split_by_well"}),
@@ -96,7 +99,7 @@ def test_what_made_a_split_is_written_by_name(index: pl.DataFrame, tmp_path: Pat
             "function": f"{module}.assign.split_unseen", "cell_types": ["β", "α"], "batches": [0, 1],
             "perturbations": {"function": f"{module}.compounds.by_scaffold"},
         }),
-        (partial(splits.split_from_file, path=1j), {"function": f"{module}.file.split_from_file", "path": "1j"}),
+        (partial(splits.split_from_file, path=other), {"function": f"{module}.file.split_from_file", "path": "1j"}),
     ):  # fmt: skip
         splits.write_split(path, split, "own", function)
         assert settings(path) == written

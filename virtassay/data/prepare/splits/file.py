@@ -12,7 +12,7 @@ Week1_22123,B02,train,
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ def _names(table: pl.DataFrame, key: list[str]) -> str:
     return f"{len(rows)} well(s) or images ({some(rows)})" if rows else "none"
 
 
-def _settings(split: Split | None) -> str:
+def _settings(split: Callable[..., Any] | None) -> str:
     """Say what made a split: the function and its arguments."""
     if split is None:
         return json.dumps({"function": None})

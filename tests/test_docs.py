@@ -1,16 +1,14 @@
 """docs/extend.md as it stands: its files are written to an empty folder and its commands run there, at tiny sizes."""
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPO
+from tests.processes import execute
 from tests.toy_screen import train_overrides, write_screen
 from virtassay.data.dataset.store import open_dataset
 
@@ -29,11 +27,9 @@ QUICK = {  # what makes a verb's command a matter of seconds
 }  # fmt: skip
 
 
-def execute(place: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
+def run(place: Path, words: list[str]) -> tuple[int, str]:
     """Run `virtassay VERB …` in `place`, with mylab on the path."""
-    call = [sys.executable, "-c", "from virtassay.cli import main; main()", *words]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(place), str(REPO)]), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(call, cwd=place, env=environment, capture_output=True, text=True, timeout=300)
+    return execute(words, place, {"PYTHONPATH": str(place)})
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +43,8 @@ def place(tmp_path_factory) -> Path:
         (place / name).write_text(text, encoding="utf-8")
     QUICK["train"] = [o for o in train_overrides(place) if o.startswith(TRAINED)]
     for words in COMMANDS:
-        done = execute(place, [*words[1:], *QUICK[words[1]]])
-        assert done.returncode == 0, f"{words}: {done.stderr[-3000:]}"
+        code, log = run(place, [*words[1:], *QUICK[words[1]]])
+        assert code == 0, f"{words}: {log[-3000:]}"
     return place
 
 
@@ -61,8 +57,8 @@ def test_what_was_trained_is_ones_own_and_asks_for_trust(place):
     config = (place / "runs" / "mine" / "config.yaml").read_text()
     for name in ("network.Tinted", "encoder.Gated", "path.Quadratic", "coupling.by_brightness", "solver.ralston"):
         assert f"mylab.{name}" in config
-    refused = execute(place, ["sample", "run=runs/mine", "like=test", *QUICK["sample"]])
-    assert refused.returncode == 1 and "trust=[mylab]" in refused.stderr
+    code, log = run(place, ["sample", "run=runs/mine", "like=test", *QUICK["sample"]])
+    assert code == 1 and "trust=[mylab]" in log
     provenance = open_dataset(place / "runs" / "mine" / "generated").info.provenance
     assert provenance is not None and provenance["solver"] == "ralston"
 

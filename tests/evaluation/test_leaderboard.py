@@ -1,12 +1,9 @@
 """Runs side by side: intervals over seeds, and a multirun that ends in one table."""
 
-import subprocess
-import sys
-
 import polars as pl
 import pytest
 
-from tests.conftest import REPO
+from tests.processes import execute
 from tests.toy_screen import train_overrides, write_screen
 from virtassay.evaluation.leaderboard import cell, over_seeds
 
@@ -25,12 +22,13 @@ def test_a_multirun_ends_in_one_table(tmp_path):
     write_screen(tmp_path / "screen")
     overrides = [o for o in train_overrides(tmp_path) if not o.startswith("name=")]
     command = [
-        sys.executable, str(REPO / "train.py"), "-m", *overrides, "after=judge", "seed=0,1", "coupling=independent,ot",
+        "train", "-m", *overrides, "after=judge", "seed=0,1", "coupling=independent,ot",
         "~after.judge.featurizers.efficientnet_lite0", "~after.judge.featurizers.untrained_network",
         "after.most=4", "after.judge.resamples=20", "after.judge.repeats=2",
         "name=${hydra:runtime.choices.coupling}", f"run={tmp_path}/sweep/${{name}}-${{seed}}",
     ]  # fmt: skip
-    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    code, log = execute(command, tmp_path)
+    assert code == 0, log
     lines = (tmp_path / "sweep" / "table.md").read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("| run | seeds | images seen | calls | effect_explained ")
     assert [line.split(" | ")[:4] for line in lines[2:]] == [

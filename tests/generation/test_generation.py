@@ -36,7 +36,7 @@ RUNS = {
 def assays(tmp_path_factory) -> dict[str, VirtualAssay]:
     folder = tmp_path_factory.mktemp("generation")
     write_screen(folder / "screen")
-    longer = ("images_total=800", "fit.validate_every_images=800", "optimizer.lr=3e-3")
+    longer = ("images_total=800", "minibatch_size=32", "fit.validate_every_images=800", "optimizer.lr=3e-3")
     return {name: VirtualAssay.load(train(folder, f"name={name}", *longer, *more)) for name, more in RUNS.items()}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.processes import PROCESSES
 from tests.screening.toy import CHEAP, scores, screened
 from virtassay.screening import engines
 from virtassay.screening.engines import Local, Ray
@@ -35,7 +36,7 @@ def _two(run, library, out):
 
 
 def test_the_processes_of_a_killed_screen_end_with_it(run, library, tmp_path):
-    process = SPAWN.Process(target=_two, args=(run, library, tmp_path / "s"))
+    process = PROCESSES.Process(target=_two, args=(run, library, tmp_path / "s"))
     process.start()
     until = time.monotonic() + 120
     while not list(tmp_path.glob("s/stages/1/0*.parquet")) and time.monotonic() < until:

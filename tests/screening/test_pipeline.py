@@ -1,11 +1,8 @@
 """A screen from library to report: the same scores however the work is shared, killed or begun again."""
 
 import json
-import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import polars as pl
 import pytest
 from filelock import FileLock
 
+from tests.processes import PROCESSES, execute
 from tests.screening.toy import CHEAP, recipe, scores, screened
 from virtassay.screening import (
     DatasetImages,
@@ -28,8 +26,6 @@ from virtassay.screening import (
     pipeline,
 )
 from virtassay.screening.shards import share
-
-SPAWN = multiprocessing.get_context("spawn")
 
 
 def test_hits_are_ranked_and_nothing_is_lost(left_alone):
@@ -79,7 +75,7 @@ def test_a_killed_screen_goes_on_and_repeats_no_finished_shard(run, library, tmp
     rng = np.random.default_rng(0)
     seen: dict[Path, int] = {}
     for _ in range(3):
-        process = SPAWN.Process(target=_killed, args=(run, library, out))
+        process = PROCESSES.Process(target=_killed, args=(run, library, out))
         process.start()
         until = time.monotonic() + 60
         before = len(list(out.glob("stages/*/0*.parquet")))
@@ -146,12 +142,12 @@ def test_wrong_plans_are_told_before_anything_is_done(run, library, tmp_path, ch
     assert not (tmp_path / "s").exists()
 
 
-def test_the_command_runs_as_configured(run, library, tmp_path, repo):
+def test_the_command_runs_as_configured(run, library, tmp_path):
     stages = "[{_target_: virtassay.screening.Stage, seeds: 2, steps: 2}]"
-    command = [sys.executable, str(repo / "screen.py"), f"run={run}", f"library={library}", f"out={tmp_path / 'out'}"]
+    command = ["screen", f"run={run}", f"library={library}", f"out={tmp_path / 'out'}"]
     more = [f"stages={stages}", "doses_um=[0.3,1,3,10]", "device=cpu", "plate=null"]
-    done_ = subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True)
-    assert done_.returncode == 0, done_.stderr
+    code, log = execute([*command, *more], tmp_path)
+    assert code == 0, log
     assert {"ec50_um", "q", "flags"} <= set(pl.read_csv(tmp_path / "out" / "hits.csv").columns)
 
 
@@ -200,7 +196,7 @@ def test_results_are_uploaded(run, library, left_alone):
 def test_shares_at_the_same_time_change_nothing(run, library, tmp_path, left_alone):
     out = tmp_path / "s"
     for _ in range(2):  # one array of jobs a stage
-        jobs = [SPAWN.Process(target=_share, args=(run, library, out, f"{k}/2")) for k in range(2)]
+        jobs = [PROCESSES.Process(target=_share, args=(run, library, out, f"{k}/2")) for k in range(2)]
         for job in jobs:
             job.start()
         for job in jobs:
@@ -217,8 +213,8 @@ def _hold(lock, held):
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path):
-    held = SPAWN.Event()
-    process = SPAWN.Process(target=_hold, args=(tmp_path / ".lock", held))
+    held = PROCESSES.Event()
+    process = PROCESSES.Process(target=_hold, args=(tmp_path / ".lock", held))
     process.start()
     assert held.wait(60)
     process.kill()

@@ -34,7 +34,8 @@ def test_a_loss_that_is_not_finite_stops_with_step_images_and_checkpoint(folder,
 
 
 def test_training_learns_and_uses_the_treatment(folder):
-    run = train(folder, "name=learns", "images_total=6400", "optimizer.lr=3e-3", "fit.validate_every_images=3200")
+    length = ("images_total=4800", "minibatch_size=32", "fit.validate_every_images=4800")
+    run = train(folder, "name=learns", "optimizer.lr=3e-3", *length)
     metrics = pl.read_csv(run / "metrics.csv")
     loss = metrics.filter(pl.col("name") == "val/loss")["value"]
     assert loss[-1] < 0.8 * 2.0  # an untrained network has loss 2: unit noise and standardised data

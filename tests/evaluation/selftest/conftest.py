@@ -18,7 +18,7 @@ from virtassay.evaluation.selftest.trial import METRICS, trial
 ORACLES = {"oracle": oracle, "oracle 1": partial(oracle, draw=1), "oracle 2": partial(oracle, draw=2)}
 FAULTY = [name for name in GENERATORS if name != "oracle"]
 SLOW = (told_apart, recognised)  # classifiers; the verdict does not ask them
-LOOKS = (PixelStatistics(), Texture(), UntrainedNetwork(seeds=(0,), widths=(16, 32)))
+LOOKS = (Texture(), UntrainedNetwork(seeds=(0,), widths=(16, 32)))
 
 
 def small_screen(folder, seed):

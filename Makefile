@@ -4,7 +4,7 @@ PYTHON     ?= $(shell command -v python3.11 || command -v python3)
 PYTEST     ?=
 
 BIN     := $(VENV)/bin
-INSTALL := $(BIN)/pip install --quiet -c requirements.lock
+INSTALL := $(BIN)/pip install --quiet --no-compile -c requirements.lock  # Python compiles what it first imports
 RUN     := runs/quickstart
 FOLDER  ?= virtassay/flow
 MUTANTS ?=

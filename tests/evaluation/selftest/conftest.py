@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from virtassay.evaluation.featurizers.features import PixelStatistics, Texture
+from virtassay.evaluation.featurizers.features import Texture
 from virtassay.evaluation.featurizers.untrained import UntrainedNetwork
 from virtassay.evaluation.metrics import recognised, told_apart
 from virtassay.evaluation.selftest.caught import who_catches_what

@@ -16,6 +16,7 @@ from virtassay import cli
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["virtassay.training", "virtassay.screening"])
+LIMIT_S = 300  # a process that hangs fails its test, not the run
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,12 @@ class Command:
     log: Path
 
     def wait(self) -> int:
-        """Its exit code, once it has ended."""
-        self.process.join()
+        """Its exit code, once it has ended; TimeoutError, and it is killed, if it does not."""
+        self.process.join(LIMIT_S)
         code = self.process.exitcode
-        assert code is not None
+        if code is None:
+            self.process.kill()
+            raise TimeoutError(f"not ended after {LIMIT_S} s: {self.log.read_text(encoding='utf-8')[-3000:]}")
         return code
 
 
@@ -49,7 +52,7 @@ def execute(words: Sequence[str], folder: Path, environment: Mapping[str, str] |
 
 def _run(words: list[str], folder: Path, log: Path, environment: dict[str, str]) -> None:
     os.environ.update(environment)
-    sys.path[:0] = environment.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     os.chdir(folder)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
